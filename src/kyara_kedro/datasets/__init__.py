@@ -1,0 +1,29 @@
+"""Kedro dataset classes: atomic tables and files, sources, teachers, the knowledge base, models."""
+
+from typing import Any
+
+_HOMES = {
+    "TableDataset": "table",
+    "TextDataset": "files",
+    "HTMLDataset": "files",
+    "JSONDataset": "files",
+    "FigureDataset": "files",
+    "SourceFilesDataset": "sources",
+    "KnowledgeBaseDataset": "knowledge",
+    "TeacherDataset": "teachers",
+    "PromptLibraryDataset": "teachers",
+    "ModelRefDataset": "models",
+    "FolderDataset": "models",
+    "ModelRegistryDataset": "models",
+}
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    """Import a dataset class when it is asked for, so that a run loads only what it uses."""
+    from importlib import import_module
+
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

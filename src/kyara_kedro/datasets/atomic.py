@@ -1,0 +1,95 @@
+"""Files that are written whole or not at all."""
+
+import os
+from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any, Generic, TypeVar
+
+from kedro.io import AbstractVersionedDataset, Version
+
+Saved = TypeVar("Saved")
+Loaded = TypeVar("Loaded")
+
+
+@contextmanager
+def written_whole(target: Path) -> Iterator[Path]:
+    """Give a temporary file beside the target that replaces it once it is complete.
+
+    The file is flushed to the disk before the rename, so a full disk, an exception or a kill leaves
+    the old version as it was. Leftovers of killed writers are cleared on the next write.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for leftover in target.parent.glob(f".{target.name}.*.part"):
+        if not _alive(int(leftover.name.split(".")[-2])):
+            leftover.unlink(missing_ok=True)
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        yield part
+        _flush(part)
+        part.replace(target)
+        _flush(target.parent)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class AtomicDataset(AbstractVersionedDataset[Saved, Loaded], Generic[Saved, Loaded]):
+    """Base of the project's file datasets: local, optionally versioned, atomic.
+
+    Subclasses say how one file is written and read.
+    """
+
+    def __init__(
+        self,
+        *,
+        filepath: str,
+        version: Version | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(PurePosixPath(filepath), version)
+        self.metadata = metadata
+
+    @abstractmethod
+    def write(self, path: Path, data: Saved) -> None:
+        """Write the data to a file that does not exist yet."""
+
+    @abstractmethod
+    def read(self, path: Path) -> Loaded:
+        """Read a whole file."""
+
+    def save(self, data: Saved) -> None:
+        """Replace the file, or add a version, in one step."""
+        with written_whole(Path(self._get_save_path())) as part:
+            self.write(part, data)
+
+    def load(self) -> Loaded:
+        """Read the file, or its newest version."""
+        return self.read(Path(self._get_load_path()))
+
+    def _exists(self) -> bool:
+        try:
+            return Path(self._get_load_path()).exists()
+        except FileNotFoundError:
+            return False
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._filepath), "version": self._version}

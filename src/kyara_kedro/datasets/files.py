@@ -1,0 +1,67 @@
+"""Documents that people read, and small structured results."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from kedro_datasets._typing import HTMLPreview, JSONPreview, PlotlyPreview
+
+from kyara_kedro.datasets.atomic import AtomicDataset, written_whole
+from kyara_kedro.reporting.charts import Figure
+
+
+class TextDataset(AtomicDataset[str, str]):
+    """A text file in UTF-8: Markdown cards and pages."""
+
+    def write(self, path: Path, data: str) -> None:
+        """Write UTF-8."""
+        path.write_text(data, encoding="utf-8")
+
+    def read(self, path: Path) -> str:
+        """Read UTF-8."""
+        return path.read_text(encoding="utf-8")
+
+
+class HTMLDataset(TextDataset):
+    """A self-contained web page, shown inside kedro-viz."""
+
+    def preview(self) -> HTMLPreview:
+        """Give the page itself."""
+        return HTMLPreview(self.load())
+
+
+class JSONDataset(AtomicDataset[Any, Any]):
+    """A small JSON document with Chinese text left readable."""
+
+    def write(self, path: Path, data: Any) -> None:
+        """Write indented JSON with sorted keys."""
+        text = json.dumps(data, ensure_ascii=False, indent=2, sort_keys=True)
+        path.write_text(text + "\n", encoding="utf-8")
+
+    def read(self, path: Path) -> Any:
+        """Parse the document."""
+        return json.loads(path.read_text(encoding="utf-8"))
+
+    def preview(self) -> JSONPreview:
+        """Give the document itself."""
+        return JSONPreview(json.dumps(self.load(), ensure_ascii=False))
+
+
+class FigureDataset(AtomicDataset[Figure, dict[str, Any]]):
+    """A chart as a Plotly document for kedro-viz, with an SVG of the same name beside it."""
+
+    def write(self, path: Path, data: Figure) -> None:
+        """Write the Plotly document and its SVG sibling."""
+        picture = Path(self._get_save_path()).with_suffix(".svg")
+        with written_whole(picture) as part:
+            part.write_text(data.svg(), encoding="utf-8")
+        path.write_text(json.dumps(data.plotly(), ensure_ascii=False), encoding="utf-8")
+
+    def read(self, path: Path) -> dict[str, Any]:
+        """Give the Plotly document."""
+        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return document
+
+    def preview(self) -> PlotlyPreview:
+        """Give the Plotly document."""
+        return PlotlyPreview(self.load())

@@ -1,0 +1,104 @@
+"""References to trained models, the folder that holds them, and the model registry."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from kedro.io import AbstractDataset, DatasetError
+from kedro_datasets._typing import JSONPreview
+
+from kyara_kedro.datasets.atomic import AtomicDataset
+from kyara_kedro.evaluation.registry import ModelRegistry, local_tracking_uri
+from kyara_kedro.training.model_ref import ModelRef
+
+
+class ModelRefDataset(AtomicDataset[ModelRef, ModelRef]):
+    """A reference to a model directory, stored relative to the reference so that both can move."""
+
+    def write(self, path: Path, data: ModelRef) -> None:
+        """Write the reference."""
+        values = data.to_dict() | {"path": self._relative(data.path)}
+        path.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+    def read(self, path: Path) -> ModelRef:
+        """Read the reference, with the directory's absolute path."""
+        ref = ModelRef.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        local = self._folder / ref.path
+        return replace(ref, path=str(local)) if local.exists() else ref
+
+    def preview(self) -> JSONPreview:
+        """Give the reference itself."""
+        return JSONPreview(json.dumps(self.load().to_dict()))
+
+    @property
+    def _folder(self) -> Path:
+        return Path(self._filepath).parent
+
+    def _relative(self, path: str) -> str:
+        directory = Path(path)
+        inside = directory.is_absolute() and directory.is_relative_to(self._folder)
+        return directory.relative_to(self._folder).as_posix() if inside else path
+
+
+class FolderDataset(AbstractDataset[None, Path]):
+    """A folder that nodes write directories into; loads as its path."""
+
+    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+        self._folder = Path(filepath)
+        self.metadata = metadata
+
+    def load(self) -> Path:
+        """Give the folder, made when it is not there."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        return self._folder
+
+    def save(self, data: None) -> None:
+        """Refuse: nodes write into the folder themselves."""
+        raise DatasetError(f"{self._folder} is a folder to write into, not a table to save")
+
+    def _exists(self) -> bool:
+        return True
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._folder)}
+
+
+class ModelRegistryDataset(AbstractDataset[None, ModelRegistry]):
+    """The MLflow model registry.
+
+    Args:
+        filepath: Folder of the local store, which is used when no server is named.
+        tracking_uri: Address of an MLflow server, or None.
+        experiment: Experiment that runs belong to.
+        model: Name of the registered model.
+        metadata: Free entries, such as kedro-viz's layer.
+    """
+
+    def __init__(
+        self,
+        *,
+        filepath: str,
+        tracking_uri: str | None,
+        experiment: str,
+        model: str,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        self._uri = tracking_uri or local_tracking_uri(Path(filepath))
+        self._experiment = experiment
+        self._model = model
+        self.metadata = metadata
+
+    def load(self) -> ModelRegistry:
+        """Connect to the registry."""
+        return ModelRegistry(self._uri, self._model, self._experiment)
+
+    def save(self, data: None) -> None:
+        """Refuse: versions are registered through the registry itself."""
+        raise DatasetError("register versions through the registry, not by saving the dataset")
+
+    def _exists(self) -> bool:
+        return True
+
+    def _describe(self) -> dict[str, Any]:
+        return {"tracking_uri": self._uri, "model": self._model}

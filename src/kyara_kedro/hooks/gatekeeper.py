@@ -1,0 +1,66 @@
+"""Checks before the first node: known parameters, and everything there that the run reads."""
+
+from difflib import get_close_matches
+from typing import Any
+
+from kedro.framework.hooks import hook_impl
+from kedro.framework.project import pipelines
+from kedro.io import DataCatalog
+from kedro.pipeline import Pipeline
+
+from kyara_kedro.errors import UserError
+from kyara_kedro.pipeline_registry import PIPELINES
+
+SOURCES = (
+    "raw_documents",
+    "raw_conversations",
+    "raw_preferences",
+    "raw_personas",
+    "raw_prompts",
+    "raw_benchmarks",
+)
+OPTIONAL_INPUTS = ("champion",)
+
+
+class GatekeeperHooks:
+    """Stops a run that could only fail later, with one line that says what to do."""
+
+    @hook_impl
+    def before_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
+        """Check the run's parameters and inputs.
+
+        Raises:
+            UserError: naming the unknown parameter, or the missing dataset and its maker.
+        """
+        check_parameters(catalog.load("parameters"))
+        check_inputs(pipeline, catalog)
+
+
+def check_parameters(parameters: dict[str, Any]) -> None:
+    """Refuse a top-level parameter that nothing reads; the keys below are typed by pipeline."""
+    known = (*PIPELINES, *SOURCES)
+    for name in parameters:
+        if name not in known:
+            close = get_close_matches(name, known, n=1)
+            hint = f"did you mean '{close[0]}'?" if close else f"known are {', '.join(known)}"
+            raise UserError(f"unknown parameter '{name}': {hint}")
+
+
+def check_inputs(pipeline: Pipeline, catalog: DataCatalog) -> None:
+    """Refuse to start when a dataset that an earlier pipeline makes is not there yet."""
+    for name in sorted(pipeline.inputs()):
+        if name.startswith("params:") or name in OPTIONAL_INPUTS or catalog.exists(name):
+            continue
+        maker = _maker(name)
+        if maker:
+            raise UserError(f"'{name}' is not there yet: run `kedro run {maker}` first")
+
+
+def _maker(dataset: str) -> str | None:
+    for name in PIPELINES:
+        for node in pipelines[name].nodes:
+            if dataset in node.outputs:
+                namespace = str(node.namespace)
+                part = f" --namespaces={namespace}" if namespace != name else ""
+                return f"--pipelines={name}{part}"
+    return None

@@ -1,0 +1,128 @@
+"""The parameters of each pipeline: typed, and strict about unknown keys and impossible values."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveInt
+
+from kyara_kedro.options import Options
+from kyara_kedro.similarity.contamination import ContaminationOptions
+from kyara_kedro.similarity.lexical import LexicalOptions
+from kyara_kedro.training.options import (
+    REFINE,
+    DPOOptions,
+    EmbeddedModelOptions,
+    GenerationOptions,
+    SFTOptions,
+)
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Style = Literal["detailed", "brief"]
+
+
+class IngestParams(Options):
+    """How raw files become records.
+
+    Attributes:
+        licence: Licence of rows that name none.
+        simplified: What happens to documents in Simplified Chinese.
+        min_chars: Shortest document.
+        passage_chars: Longest passage.
+        overlap_sentences: Sentences that a passage repeats of the one before.
+    """
+
+    licence: str = "unknown"
+    simplified: Literal["convert", "keep", "drop"] = "convert"
+    min_chars: PositiveInt = 40
+    passage_chars: PositiveInt = 400
+    overlap_sentences: NonNegativeInt = 1
+
+
+class SynthesizeParams(Options):
+    """What is written from documents and personas, and how much of it.
+
+    Attributes:
+        languages: Languages that conversations are written in.
+        questions_per_passage: Most root questions of a passage.
+        operations: What evolutions are drawn from, with repetition as weight.
+        evolutions: Evolved forms of each root question.
+        styles: How questions are answered, by the operation that made them.
+        references: Passages retrieved for each question.
+        rag_share: Share of root questions asked with references as well.
+        unanswerable_share: Share of those whose references do not hold the answer.
+        document_chars: Shortest and longest document that is given back as an answer itself.
+        solutions: Solutions of each mathematics problem that vote on its answer.
+        solution_temperature: Sampling temperature of the solutions.
+        math_licence: Licence of mathematics conversations, which have no source document.
+        dialogue_rounds: Most rounds of a dialogue.
+    """
+
+    languages: tuple[str, ...] = ("zh-Hant-TW", "zh", "en")
+    questions_per_passage: PositiveInt = 4
+    operations: tuple[str, ...] = ("scenario",)
+    evolutions: NonNegativeInt = 2
+    styles: dict[str, tuple[Style, ...]]
+    references: PositiveInt = 4
+    rag_share: Share = 0.5
+    unanswerable_share: Share = 0.15
+    document_chars: tuple[PositiveInt, PositiveInt] = (200, 2000)
+    solutions: PositiveInt = 3
+    solution_temperature: Annotated[float, Field(ge=0)] = 0.7
+    math_licence: str = "CC0-1.0"
+    dialogue_rounds: Annotated[int, Field(ge=2)] = 3
+
+
+class DedupParams(Options):
+    """When records are copies, and when they leak a benchmark.
+
+    Attributes:
+        lexical: Near-duplicates by shared n-grams.
+        contamination: Overlap with benchmark questions.
+    """
+
+    lexical: LexicalOptions = LexicalOptions()
+    contamination: ContaminationOptions = ContaminationOptions()
+
+
+class TrainParams(Options):
+    """The three stages.
+
+    Attributes:
+        base_model: ``embedded``, or the path or name of a Gemma-2 checkpoint.
+        embedded: Shape of the embedded model.
+        sft_base: First stage, on the base corpus.
+        sft_refine: Second stage, on the curated corpus.
+        dpo: Third stage, on preference pairs.
+        base_mix: Sources of the first stage and their shares; empty takes every source whole.
+        refine_mix: Likewise of the second stage.
+        pair_sources: Sources of preference pairs; empty takes all.
+        max_rows: Most rows a stage trains on, whole families of rephrasings at a time; null for
+            all. The embedded model is too small to learn more in its half minute.
+    """
+
+    base_model: str = "embedded"
+    embedded: EmbeddedModelOptions = EmbeddedModelOptions()
+    sft_base: SFTOptions = SFTOptions()
+    sft_refine: SFTOptions = REFINE
+    dpo: DPOOptions = DPOOptions()
+    base_mix: dict[str, Share] = {}
+    refine_mix: dict[str, Share] = {}
+    pair_sources: tuple[str, ...] = ()
+    max_rows: PositiveInt | None = None
+
+
+class PreferenceParams(Options):
+    """How preference pairs are found.
+
+    Attributes:
+        references: Passages that grounded contestants may use.
+        sampling: How the tuned model answers as a contestant and against itself.
+        margin: Smallest difference of win probabilities of a judged pair.
+        self_play_sources: Sources of the curated conversations that the model replays.
+        self_play_rows: Most of them.
+    """
+
+    references: PositiveInt = 3
+    sampling: GenerationOptions = GenerationOptions(temperature=1.0)
+    margin: Share = 0.3
+    self_play_sources: tuple[str, ...] = ("knowledge_brief",)
+    self_play_rows: PositiveInt | None = None

@@ -1,0 +1,193 @@
+"""Three stages of training, each from a table of exactly the rows that it learns from."""
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from kyara_kedro.params import TrainParams
+from kyara_kedro.pipelines.balance import Flow, close
+from kyara_kedro.records import CONVERSATION, PREFERENCE, TRAINING_CURVE, content_id, drops
+from kyara_kedro.reporting.charts import Figure, line_chart
+from kyara_kedro.training.chat import PreferencePair
+from kyara_kedro.training.embedded import build_embedded_base
+from kyara_kedro.training.model_ref import ModelRef, pretrained
+from kyara_kedro.training.options import SFTOptions, StageOptions
+from kyara_kedro.training.rows import select_rows
+from kyara_kedro.training.stages import Dropped, StageResult, train_dpo, train_sft
+
+PIPELINE = "train"
+Trained = tuple[ModelRef, pl.DataFrame]
+
+
+def make_base_model(
+    base_conversations: pl.DataFrame, model_store: Path, params: TrainParams
+) -> ModelRef:
+    """Refer to the configured base model, or make the embedded one from the corpus."""
+    if params.base_model != "embedded":
+        return pretrained(params.base_model)
+    contents = base_conversations.select(
+        pl.col("messages").list.explode().struct.field("content")
+    ).to_series()
+    return build_embedded_base(contents, params.embedded, model_store / "base")
+
+
+def select_base_rows(
+    base_conversations: pl.DataFrame, base_model: ModelRef, params: TrainParams
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Choose what the first stage learns from; the others are drops with a reason."""
+    return _select(base_conversations, base_model, params.sft_base, params.base_mix, params, "base")
+
+
+def select_refine_rows(
+    refined_conversations: pl.DataFrame, base_model: ModelRef, params: TrainParams
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Choose what the second stage learns from; the others are drops with a reason."""
+    mix, options = params.refine_mix, params.sft_refine
+    return _select(refined_conversations, base_model, options, mix, params, "refine")
+
+
+def _select(
+    conversations: pl.DataFrame,
+    model: ModelRef,
+    options: SFTOptions,
+    mix: dict[str, float],
+    params: TrainParams,
+    stage: str,
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    selection = select_rows(
+        conversations, model, options.max_length, mix=mix or None, max_rows=params.max_rows
+    )
+    return CONVERSATION.frame(selection.rows.to_dicts()), _staged(stage, selection.drops)
+
+
+def train_sft_base(
+    base_model: ModelRef, rows: pl.DataFrame, model_store: Path, params: TrainParams
+) -> Trained:
+    """Fine-tune the base model on the base corpus."""
+    return _sft("sft_base", base_model, rows, model_store, params.sft_base)
+
+
+def train_sft_refine(
+    sft_base_model: ModelRef, rows: pl.DataFrame, model_store: Path, params: TrainParams
+) -> Trained:
+    """Fine-tune the first stage's model on the curated corpus."""
+    return _sft("sft_refine", sft_base_model, rows, model_store, params.sft_refine)
+
+
+def _sft(
+    stage: str, start: ModelRef, rows: pl.DataFrame, store: Path, options: SFTOptions
+) -> Trained:
+    directory = store / stage / _name(start, rows, options)
+    return _trained(train_sft(start, rows["messages"].to_list(), options, directory, stage))
+
+
+def select_pairs(
+    preferences: pl.DataFrame, sft_refine_model: ModelRef, params: TrainParams
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Choose the preference pairs of the third stage; the others are drops with a reason."""
+    from kyara_kedro.training.chat import check_pair, encode_pair
+    from kyara_kedro.training.loading import load_tokenizer
+
+    tokenizer = load_tokenizer(sft_refine_model)
+    limit = params.dpo.max_length
+    kept, dropped = [], []
+    for row in preferences.sort("id").iter_rows(named=True):
+        if params.pair_sources and row["source"] not in params.pair_sources:
+            dropped.append((row["id"], "source_not_in_mix", row["source"]))
+        elif reason := check_pair(_pair(row)):
+            dropped.append((row["id"], reason, ""))
+        elif (tokens := _length(encode_pair(tokenizer, _pair(row)))) > limit:
+            dropped.append((row["id"], "over_max_length", f"{tokens} tokens, max_length {limit}"))
+        else:
+            kept.append(row)
+    return PREFERENCE.frame(kept), _staged("dpo", dropped)
+
+
+def train_preferences(
+    sft_refine_model: ModelRef, pairs: pl.DataFrame, model_store: Path, params: TrainParams
+) -> Trained:
+    """Teach the second stage's model to prefer the better answers (DPO)."""
+    directory = model_store / "dpo" / _name(sft_refine_model, pairs, params.dpo)
+    rows = [_pair(row) for row in pairs.iter_rows(named=True)]
+    return _trained(train_dpo(sft_refine_model, rows, params.dpo, directory, "dpo"))
+
+
+def close_train(
+    base_conversations: pl.DataFrame,
+    base_rows: pl.DataFrame,
+    base_drops: pl.DataFrame,
+    base_curve: pl.DataFrame,
+    refined_conversations: pl.DataFrame,
+    refine_rows: pl.DataFrame,
+    refine_drops: pl.DataFrame,
+    refine_curve: pl.DataFrame,
+    preferences: pl.DataFrame,
+    pairs: pl.DataFrame,
+    pair_drops: pl.DataFrame,
+    dpo_curve: pl.DataFrame,
+) -> tuple[pl.DataFrame, dict[str, Any], pl.DataFrame, Figure]:
+    """Merge the stages' drops and curves, and check that rows in are rows learned plus drops."""
+    table, summary = close(
+        [
+            Flow("sft_base", base_conversations.height, base_rows.height, base_drops),
+            Flow("sft_refine", refined_conversations.height, refine_rows.height, refine_drops),
+            Flow("dpo", preferences.height, pairs.height, pair_drops),
+        ]
+    )
+    curves = pl.concat([base_curve, refine_curve, dpo_curve])
+    return table, summary, curves, _loss_chart(curves)
+
+
+def _loss_chart(curves: pl.DataFrame) -> Figure:
+    losses = curves.filter(pl.col("metric") == "loss").sort("stage", "step")
+    series = {
+        str(stage): list(points.select("step", "value").iter_rows())
+        for (stage,), points in losses.group_by("stage", maintain_order=True)
+    }
+    return line_chart("訓練損失 Training loss", series, x="step", y="loss")
+
+
+def _trained(result: StageResult) -> Trained:
+    if result.dropped:
+        raise AssertionError(f"a selected row cannot be trained on: {_first(result.dropped)}")
+    stage = result.model.stage
+    curve = TRAINING_CURVE.frame(
+        point | {"id": content_id("point", stage, point["step"], point["metric"])}
+        for point in result.curve
+    )
+    return result.model, curve
+
+
+def _first(dropped: list[Dropped]) -> str:
+    return f"row {dropped[0].row}, {dropped[0].reason} {dropped[0].detail}"
+
+
+def _staged(stage: str, dropped: list[tuple[str, str, str]]) -> pl.DataFrame:
+    """Drops of one stage; a record may be learned in one stage and left out of another."""
+    return drops(
+        PIPELINE,
+        (
+            (
+                content_id(stage, record_id),
+                reason,
+                f"{stage} stage, record {record_id} {detail}".strip(),
+            )
+            for record_id, reason, detail in dropped
+        ),
+    )
+
+
+def _name(start: ModelRef, rows: pl.DataFrame, options: StageOptions) -> str:
+    """A folder for each combination of start, rows and options."""
+    return content_id(start.fingerprint, rows["id"].to_list(), options.model_dump())[:16]
+
+
+def _pair(row: dict[str, Any]) -> PreferencePair:
+    return PreferencePair(
+        prompt=row["prompt"], chosen=row["chosen"], rejected=row["rejected"], prefix=row["prefix"]
+    )
+
+
+def _length(pair: Any) -> int:
+    return len(pair["prompt_ids"]) + max(len(pair["chosen_ids"]), len(pair["rejected_ids"]))

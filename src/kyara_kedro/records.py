@@ -1,0 +1,632 @@
+"""The shape of every table that crosses a pipeline, in one place.
+
+A :class:`Record` is a Kedro dataset validator: catalog entries name one
+(``validator: kyara_kedro.records.DOCUMENT``) and every load and save of that table is checked
+against it. A table that does not fit is refused with its column, the id of the first offending
+row and the rule that it breaks.
+
+Ids are content hashes (xxh3-128, 32 hex digits), so equal input gives equal ids on any machine.
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypedDict, TypeVar
+
+import polars as pl
+import xxhash
+
+Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
+
+
+class Message(TypedDict):
+    """One turn of a conversation."""
+
+    role: str
+    content: str
+
+
+ROLES = ("system", "user", "assistant")
+MESSAGES = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
+IDS = pl.List(pl.String)
+
+
+def content_id(*parts: Any) -> str:
+    """Hash the normalised content of a record.
+
+    Strings are compared after NFC; containers by their canonical JSON, so the order of a mapping's
+    keys does not matter.
+
+    Args:
+        parts: The values that make the record what it is; anything that JSON can write.
+
+    Returns:
+        32 hexadecimal digits (xxh3-128).
+    """
+    canonical = json.dumps(parts, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return xxhash.xxh3_128_hexdigest(unicodedata.normalize("NFC", canonical).encode())
+
+
+class RecordError(ValueError):
+    """A table does not have the shape that its record declares."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A condition that every row of a column meets.
+
+    Attributes:
+        column: The column the rule speaks about.
+        holds: Boolean expression, true for a good row.
+        text: The rule in words, completing "<column> must ...".
+    """
+
+    column: str
+    holds: pl.Expr
+    text: str
+
+
+@dataclass(frozen=True)
+class Record:
+    """The declared shape of one table: columns, types, nullability and rules.
+
+    Attributes:
+        name: The record's name in messages and documentation.
+        columns: Column name to polars type, in the order in which they are stored.
+        nullable: Columns that may hold nulls; all others must be filled.
+        rules: Conditions beyond type and nullability.
+    """
+
+    name: str
+    columns: Mapping[str, pl.DataType | type[pl.DataType]]
+    nullable: frozenset[str] = frozenset()
+    rules: tuple[Rule, ...] = field(default=())
+
+    @property
+    def schema(self) -> pl.Schema:
+        """Polars schema of the table."""
+        return pl.Schema(self.columns)
+
+    def frame(self, rows: Iterable[Mapping[str, Any]] = ()) -> pl.DataFrame:
+        """Build a table of this shape from rows; without rows, an empty one."""
+        return pl.DataFrame(list(rows), schema=self.schema, orient="row")
+
+    def validate(self, data: Frame) -> Frame:
+        """Check a table and return it unchanged.
+
+        Raises:
+            RecordError: naming the column, the first offending row's id and the broken rule.
+        """
+        self._check_columns(data.lazy().collect_schema())
+        checks = [*self._not_null(), *self.rules]
+        broken = data.lazy().select(
+            pl.col("id").is_duplicated().sum().alias("id:repeated"),
+            pl.col("id").filter(pl.col("id").is_duplicated()).first().alias("id:example"),
+            *(self._count(i, rule) for i, rule in enumerate(checks)),
+            *(self._example(i, rule) for i, rule in enumerate(checks)),
+        )
+        found = broken.collect().row(0, named=True)
+        if found["id:repeated"]:
+            raise self._error("id", found["id:example"], "be unique", found["id:repeated"])
+        for i, rule in enumerate(checks):
+            if found[f"{i}:count"]:
+                raise self._error(
+                    rule.column, found[f"{i}:example"], rule.text, found[f"{i}:count"]
+                )
+        return data
+
+    def _not_null(self) -> list[Rule]:
+        return [
+            Rule(name, pl.col(name).is_not_null(), "not be null")
+            for name in self.columns
+            if name not in self.nullable
+        ]
+
+    @staticmethod
+    def _count(number: int, rule: Rule) -> pl.Expr:
+        return rule.holds.fill_null(True).not_().sum().alias(f"{number}:count")
+
+    @staticmethod
+    def _example(number: int, rule: Rule) -> pl.Expr:
+        broken = rule.holds.fill_null(True).not_()
+        return pl.col("id").filter(broken).first().alias(f"{number}:example")
+
+    def _error(self, column: str, row: str | None, text: str, rows: int) -> RecordError:
+        return RecordError(
+            f"{self.name}: column '{column}', row id {row}: must {text} "
+            f"({rows} row{'s' if rows > 1 else ''} break{'' if rows > 1 else 's'} this rule)"
+        )
+
+    def _check_columns(self, schema: pl.Schema) -> None:
+        expected = self.schema
+        missing = [name for name in expected if name not in schema]
+        extra = [name for name in schema if name not in expected]
+        if missing or extra:
+            problem = f"lacks {missing}" if missing else f"has undeclared {extra}"
+            raise RecordError(f"{self.name}: the table {problem}; columns are {list(expected)}")
+        for name, dtype in expected.items():
+            if schema[name] != dtype:
+                raise RecordError(
+                    f"{self.name}: column '{name}' must be {dtype}, but is {schema[name]}"
+                )
+
+
+def _filled(column: str) -> Rule:
+    return Rule(column, pl.col(column).str.strip_chars().str.len_chars() > 0, "not be blank")
+
+
+def _one_of(column: str, allowed: Sequence[str]) -> Rule:
+    return Rule(column, pl.col(column).is_in(list(allowed)), f"be one of {list(allowed)}")
+
+
+def _between(column: str, low: float, high: float) -> Rule:
+    return Rule(column, pl.col(column).is_between(low, high), f"lie in [{low}, {high}]")
+
+
+def _at_least(column: str, low: float) -> Rule:
+    return Rule(column, pl.col(column) >= low, f"be at least {low}")
+
+
+def _matches(column: str, pattern: str, text: str) -> Rule:
+    return Rule(column, pl.col(column).str.contains(pattern), text)
+
+
+def _messages(column: str, last: str) -> tuple[Rule, ...]:
+    roles = pl.col(column).list.eval(pl.element().struct.field("role"))
+    contents = pl.col(column).list.eval(pl.element().struct.field("content"))
+    joined = roles.list.join(" ")
+    turn = "user assistant"
+    pattern = rf"^(system )?({turn} )*" + (f"{turn}$" if last == "assistant" else "user$")
+    blank = contents.list.eval(pl.element().str.strip_chars().str.len_chars() == 0).list.any()
+    return (
+        Rule(
+            column,
+            joined.str.contains(pattern),
+            f"alternate user and assistant after an optional system turn and end with {last}",
+        ),
+        Rule(column, blank.not_(), "have no blank turn"),
+    )
+
+
+LANGUAGES = ("zh-Hant-TW", "zh-Hans-CN", "zh", "en", "ja", "other")
+SCORE = pl.Float64
+
+DOCUMENT = Record(
+    "document",
+    {
+        "id": pl.String,
+        "title": pl.String,
+        "text": pl.String,
+        "source": pl.String,
+        "licence": pl.String,
+        "url": pl.String,
+        "language": pl.String,
+    },
+    nullable=frozenset({"url"}),
+    rules=(_filled("title"), _filled("text"), _one_of("language", LANGUAGES)),
+)
+
+PASSAGE = Record(
+    "passage",
+    {
+        "id": pl.String,
+        "passage_id": pl.String,
+        "document_id": pl.String,
+        "title": pl.String,
+        "text": pl.String,
+        "start": pl.Int64,
+        "end": pl.Int64,
+        "language": pl.String,
+        "licence": pl.String,
+    },
+    rules=(
+        _filled("text"),
+        _matches("passage_id", r"^id_[0-9a-f]{8,32}$", "be 'id_' and 8 or more hex digits"),
+        Rule("passage_id", pl.col("passage_id").is_unique(), "be unique in the knowledge base"),
+        Rule(
+            "end",
+            pl.col("end") - pl.col("start") == pl.col("text").str.len_chars(),
+            "be start plus the text's length in characters",
+        ),
+        _at_least("start", 0),
+    ),
+)
+
+OPERATIONS = (
+    "none",
+    "constrain",
+    "deepen",
+    "concretise",
+    "reason",
+    "breadth",
+    "several_questions",
+    "step_by_step",
+    "structured_output",
+    "scenario",
+)
+
+QUESTION = Record(
+    "question",
+    {
+        "id": pl.String,
+        "text": pl.String,
+        "passage_ids": IDS,
+        "kind": pl.String,
+        "operation": pl.String,
+        "parent": pl.String,
+        "round": pl.Int32,
+        "language": pl.String,
+    },
+    nullable=frozenset({"parent"}),
+    rules=(
+        _filled("text"),
+        _one_of("operation", OPERATIONS),
+        Rule("passage_ids", pl.col("passage_ids").list.len() > 0, "name a passage"),
+        Rule(
+            "parent",
+            (pl.col("operation") == "none") == pl.col("parent").is_null(),
+            "be there exactly when the question is evolved",
+        ),
+        _at_least("round", 0),
+    ),
+)
+
+SEARCH_QUERY = Record(
+    "search query",
+    {"id": pl.String, "question_id": pl.String, "text": pl.String, "rank": pl.Int32},
+    rules=(_filled("text"), _at_least("rank", 0)),
+)
+
+REFERENCE = Record(
+    "reference",
+    {
+        "id": pl.String,
+        "question_id": pl.String,
+        "passage_id": pl.String,
+        "rank": pl.Int32,
+        "retrieval_score": SCORE,
+        "relevant": pl.Boolean,
+        "evidence": pl.String,
+        "summary": pl.String,
+    },
+    nullable=frozenset({"evidence", "summary"}),
+    rules=(
+        _at_least("rank", 0),
+        Rule(
+            "evidence",
+            pl.col("relevant").not_() | pl.col("evidence").is_not_null(),
+            "be quoted when the passage is relevant",
+        ),
+    ),
+)
+
+CONVERSATION = Record(
+    "conversation",
+    {
+        "id": pl.String,
+        "messages": MESSAGES,
+        "source": pl.String,
+        "language": pl.String,
+        "rounds": pl.Int32,
+        "tokens": pl.Int32,
+        "teacher": pl.String,
+        "prompt_version": pl.String,
+        "parents": IDS,
+        "licence": pl.String,
+    },
+    nullable=frozenset({"teacher", "prompt_version"}),
+    rules=(
+        *_messages("messages", last="assistant"),
+        _one_of("language", LANGUAGES),
+        Rule(
+            "rounds",
+            pl.col("messages")
+            .list.eval((pl.element().struct.field("role") == "user").cast(pl.Int32))
+            .list.sum()
+            == pl.col("rounds"),
+            "count the user's turns",
+        ),
+        _at_least("tokens", 1),
+        Rule("parents", pl.col("parents").list.len() > 0, "say where the row comes from"),
+    ),
+)
+
+PREFERENCE = Record(
+    "preference",
+    {
+        "id": pl.String,
+        "kind": pl.String,
+        "prompt": MESSAGES,
+        "prefix": pl.String,
+        "chosen": pl.String,
+        "rejected": pl.String,
+        "score_chosen": SCORE,
+        "score_rejected": SCORE,
+        "margin": SCORE,
+        "p_chosen": SCORE,
+        "p_rejected": SCORE,
+        "source": pl.String,
+        "judge": pl.String,
+        "judged_orders": pl.Int32,
+        "parents": IDS,
+        "licence": pl.String,
+    },
+    nullable=frozenset(
+        {"prefix", "score_chosen", "score_rejected", "margin", "p_chosen", "p_rejected", "judge"}
+    ),
+    rules=(
+        _one_of("kind", ("conversation", "continuation")),
+        *_messages("prompt", last="user"),
+        _filled("chosen"),
+        Rule("rejected", pl.col("chosen") != pl.col("rejected"), "differ from chosen"),
+        Rule(
+            "prefix",
+            (pl.col("kind") == "continuation") == pl.col("prefix").is_not_null(),
+            "be there exactly for a continuation",
+        ),
+        _between("p_chosen", 0.0, 1.0),
+        _between("p_rejected", 0.0, 1.0),
+        _between("judged_orders", 0, 2),
+    ),
+)
+
+PERSONA = Record(
+    "persona",
+    {"id": pl.String, "text": pl.String, "source": pl.String, "language": pl.String},
+    rules=(_filled("text"),),
+)
+
+PROMPT = Record(
+    "prompt",
+    {
+        "id": pl.String,
+        "text": pl.String,
+        "category": pl.String,
+        "source": pl.String,
+        "language": pl.String,
+    },
+    nullable=frozenset({"category"}),
+    rules=(_filled("text"),),
+)
+
+BENCHMARK_QUESTION = Record(
+    "benchmark question",
+    {
+        "id": pl.String,
+        "benchmark": pl.String,
+        "item_id": pl.String,
+        "kind": pl.String,
+        "question": pl.String,
+        "choices": pl.List(pl.String),
+        "answer": pl.String,
+        "aliases": pl.List(pl.String),
+        "stratum": pl.String,
+        "language": pl.String,
+    },
+    rules=(
+        _filled("question"),
+        _filled("answer"),
+        _one_of("kind", ("choice", "open")),
+        Rule(
+            "choices",
+            (pl.col("kind") == "choice") == (pl.col("choices").list.len() > 1),
+            "hold two or more choices exactly for a choice question",
+        ),
+    ),
+)
+
+DUPLICATE = Record(
+    "duplicate",
+    {
+        "id": pl.String,
+        "removed_id": pl.String,
+        "kept_id": pl.String,
+        "method": pl.String,
+        "similarity": SCORE,
+    },
+    rules=(
+        _one_of("method", ("exact", "lexical", "semantic")),
+        _between("similarity", 0.0, 1.0),
+        Rule("removed_id", pl.col("removed_id").is_unique(), "be removed once"),
+        Rule("kept_id", pl.col("kept_id") != pl.col("removed_id"), "be another record"),
+    ),
+)
+
+CONTAMINATION = Record(
+    "contamination",
+    {
+        "id": pl.String,
+        "record_id": pl.String,
+        "benchmark": pl.String,
+        "item_id": pl.String,
+        "coverage": SCORE,
+        "evidence": pl.String,
+    },
+    rules=(_between("coverage", 0.0, 1.0), _filled("evidence")),
+)
+
+DROP = Record(
+    "drop",
+    {
+        "id": pl.String,
+        "record_id": pl.String,
+        "pipeline": pl.String,
+        "reason": pl.String,
+        "detail": pl.String,
+    },
+    rules=(
+        _matches("reason", r"^[a-z][a-z0-9_]*$", "be a snake_case word"),
+        Rule("record_id", pl.col("record_id").is_unique(), "have exactly one reason"),
+    ),
+)
+
+TAGS = Record(
+    "tags",
+    {"id": pl.String, "raw_tags": IDS, "tags": IDS, "complexity": pl.Int32, "tagger": pl.String},
+    rules=(_at_least("complexity", 0),),
+)
+
+TAG_MAP = Record(
+    "tag map",
+    {
+        "id": pl.String,
+        "raw": pl.String,
+        "final": pl.String,
+        "step": pl.String,
+        "count": pl.Int64,
+    },
+    nullable=frozenset({"final"}),
+    rules=(_filled("raw"), _at_least("count", 1)),
+)
+
+QUALITY = Record(
+    "quality",
+    {
+        "id": pl.String,
+        "score": SCORE,
+        "aspects": pl.List(pl.Struct({"aspect": pl.String, "value": pl.Float64})),
+        "scorer": pl.String,
+    },
+    rules=(_between("score", 0.0, 1.0),),
+)
+
+CANDIDATE = Record(
+    "candidate response",
+    {
+        "id": pl.String,
+        "prompt_id": pl.String,
+        "messages": MESSAGES,
+        "response": pl.String,
+        "contestant": pl.String,
+        "licence": pl.String,
+    },
+    rules=(*_messages("messages", last="user"), _filled("response")),
+)
+
+VERDICT = Record(
+    "verdict",
+    {
+        "id": pl.String,
+        "prompt_id": pl.String,
+        "first_id": pl.String,
+        "second_id": pl.String,
+        "verdict": pl.String,
+        "judge": pl.String,
+        "reason": pl.String,
+    },
+    rules=(_one_of("verdict", ("A", "B", "C")),),
+)
+
+REPLY = Record(
+    "reply",
+    {
+        "id": pl.String,
+        "request_id": pl.String,
+        "teacher": pl.String,
+        "task": pl.String,
+        "prompt_version": pl.String,
+        "text": pl.String,
+        "finish_reason": pl.String,
+        "prompt_tokens": pl.Int64,
+        "completion_tokens": pl.Int64,
+        "cost": pl.Float64,
+        "latency": pl.Float64,
+        "received_at": pl.String,
+    },
+    nullable=frozenset({"prompt_version"}),
+    rules=(_at_least("prompt_tokens", 0), _at_least("completion_tokens", 0), _at_least("cost", 0)),
+)
+
+TRAINING_CURVE = Record(
+    "training curve",
+    {
+        "id": pl.String,
+        "stage": pl.String,
+        "step": pl.Int64,
+        "metric": pl.String,
+        "value": pl.Float64,
+    },
+    rules=(_at_least("step", 0),),
+)
+
+MODEL_OUTPUT = Record(
+    "model output",
+    {
+        "id": pl.String,
+        "benchmark": pl.String,
+        "item_id": pl.String,
+        "model": pl.String,
+        "messages": MESSAGES,
+        "output": pl.String,
+        "stopped": pl.Boolean,
+        "tokens": pl.Int32,
+    },
+    rules=(*_messages("messages", last="user"), _at_least("tokens", 0)),
+)
+
+BENCHMARK_ITEM = Record(
+    "benchmark item",
+    {
+        "id": pl.String,
+        "benchmark": pl.String,
+        "item_id": pl.String,
+        "model": pl.String,
+        "metric": pl.String,
+        "value": pl.Float64,
+        "no_answer": pl.Boolean,
+        "stratum": pl.String,
+        "scorer_version": pl.String,
+    },
+    rules=(_between("value", 0.0, 10.0),),
+)
+
+BENCHMARK_SCORE = Record(
+    "benchmark score",
+    {
+        "id": pl.String,
+        "benchmark": pl.String,
+        "model": pl.String,
+        "metric": pl.String,
+        "score": pl.Float64,
+        "low": pl.Float64,
+        "high": pl.Float64,
+        "items": pl.Int64,
+        "no_answer": pl.Int64,
+        "scorer_version": pl.String,
+    },
+    rules=(_at_least("items", 1),),
+)
+
+COMPARISON = Record(
+    "comparison",
+    {
+        "id": pl.String,
+        "benchmark": pl.String,
+        "metric": pl.String,
+        "model": pl.String,
+        "baseline": pl.String,
+        "difference": pl.Float64,
+        "low": pl.Float64,
+        "high": pl.Float64,
+        "p_value": pl.Float64,
+        "items": pl.Int64,
+    },
+    rules=(_between("p_value", 0.0, 1.0),),
+)
+
+
+def drops(pipeline: str, rows: Iterable[tuple[str, str, str]]) -> pl.DataFrame:
+    """Build a drop table from (record id, reason, detail) triples."""
+    return DROP.frame(
+        {
+            "id": content_id("drop", pipeline, record_id),
+            "record_id": record_id,
+            "pipeline": pipeline,
+            "reason": reason,
+            "detail": detail,
+        }
+        for record_id, reason, detail in rows
+    )

@@ -1,0 +1,650 @@
+"""Charts as data: one small specification, drawn as an SVG picture or written as Plotly JSON.
+
+Bars and waterfalls lie on their side, because the labels are often Chinese phrases and the reader
+often holds a phone. The pictures need no font, script or file beside them, follow the reader's
+light or dark setting, and the same figure always gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape as escape_html
+from itertools import pairwise
+from typing import Any, Literal
+
+import numpy as np
+
+from kyara_kedro.records import content_id
+
+Kind = Literal["bar", "line", "histogram", "waterfall"]
+Unit = Literal["number", "percent"]
+_Span = tuple[float, float]
+_Box = tuple[float, float, float, float]
+
+COLOURS = ("#2b6cb0", "#dd6b20", "#2f855a", "#97388c", "#b7891b", "#5a6b7d")
+_DARK = ("#63a4e8", "#f0955a", "#5fbf8d", "#d17fc7", "#e0bd55", "#a3b1c2")
+_LOSS, _GAIN = "#c2554d", "#2f855a"
+_FONT = (
+    "system-ui, -apple-system, 'PingFang TC', 'Noto Sans TC', 'Noto Sans CJK TC', "
+    "'Microsoft JhengHei', sans-serif"
+)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
+"""Characters that XML cannot hold, and line ends, which a label cannot show."""
+
+_WIDTH = 520.0
+_PAD = 16.0
+_STYLE = (
+    f".kc{{font-family:{_FONT};font-size:13px}}"
+    ".kc-paper{fill:#fff}.kc text{fill:#26323f}.kc .kc-title{font-size:16px;font-weight:600}"
+    ".kc .kc-soft{fill:#66727f;font-size:12px}.kc-grid{stroke:#e3e8ee}.kc-axis{stroke:#9aa5b1}"
+    ".kc-whisker{stroke:#26323f;stroke-width:1.5;fill:none}.kc-line{fill:none;stroke-width:2.2}"
+    f".kc-loss{{fill:{_LOSS}}}.kc-gain{{fill:{_GAIN}}}"
+    + "".join(
+        f".kc-f{i}{{fill:{c}}}.kc-l{i}{{stroke:{c}}}.kc-d{i}{{stroke-dasharray:{d}}}"
+        for i, (c, d) in enumerate(
+            zip(COLOURS, ("none", "7 3", "2 3", "9 3 2 3", "4 4", "1 4"), strict=True)
+        )
+    )
+    + "@media (prefers-color-scheme:dark){.kc-paper{fill:#161b22}.kc text{fill:#e6edf3}"
+    ".kc .kc-soft{fill:#9aa7b4}.kc-grid{stroke:#2b333d}.kc-axis{stroke:#55606c}"
+    ".kc-whisker{stroke:#e6edf3}.kc-loss{fill:#e5847c}.kc-gain{fill:#5fbf8d}"
+    + "".join(f".kc-f{i}{{fill:{c}}}.kc-l{i}{{stroke:{c}}}" for i, c in enumerate(_DARK))
+    + "}"
+)
+
+
+@dataclass(frozen=True)
+class Series:
+    """One set of values of a figure.
+
+    Attributes:
+        name: What the legend calls it.
+        x: Categories, positions, or for a histogram the bins' edges (one more than ``y``).
+        y: Values; None where there is none.
+        low: Lower ends of the confidence intervals, or of a waterfall's floating bars.
+        high: Upper ends, likewise.
+    """
+
+    name: str
+    x: tuple[str | float, ...]
+    y: tuple[float | None, ...]
+    low: tuple[float | None, ...] = ()
+    high: tuple[float | None, ...] = ()
+
+    def __post_init__(self) -> None:
+        lengths = {len(ends) for ends in (self.low, self.high) if ends}
+        if len(self.x) - len(self.y) not in (0, 1) or lengths - {len(self.y)}:
+            raise ValueError(
+                f"series {self.name!r}: {len(self.x)} positions, {len(self.y)} values, "
+                f"{len(self.low)} and {len(self.high)} interval ends do not fit together"
+            )
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A chart, independent of how it is drawn.
+
+    Attributes:
+        kind: ``bar`` (grouped, on its side), ``line``, ``histogram`` or ``waterfall``.
+        title: What the chart shows; also its accessible name.
+        series: The values; histogram and waterfall have exactly one.
+        x_label: Name of the value axis of bars, of the horizontal axis otherwise.
+        y_label: Name of the other axis.
+        unit: How values are written; ``percent`` takes fractions of 1.
+    """
+
+    kind: Kind
+    title: str
+    series: tuple[Series, ...]
+    x_label: str = ""
+    y_label: str = ""
+    unit: Unit = "number"
+
+    def plotly(self) -> dict[str, Any]:
+        """The figure as a Plotly JSON document, ``{"data": [...], "layout": {...}}``."""
+        return _plotly(self)
+
+    def svg(self) -> str:
+        """The figure as one self-contained SVG element, ``role="img"`` with a title."""
+        return _svg(self)
+
+
+def bar_chart(
+    title: str,
+    categories: Sequence[str],
+    values: Mapping[str, Sequence[float | None]],
+    intervals: Mapping[str, Sequence[tuple[float, float] | None]] | None = None,
+    *,
+    x_label: str = "",
+    unit: Unit = "number",
+) -> Figure:
+    """Grouped bars, one group a category and one bar a series.
+
+    Args:
+        title: Title of the figure.
+        categories: Names of the groups, from top to bottom.
+        values: Series name to one value a category.
+        intervals: Series name to one (low, high) a category; any series may be left out.
+        x_label: Name of the value axis.
+        unit: How values are written.
+    """
+    series = []
+    for name, heights in values.items():
+        ends = (intervals or {}).get(name)
+        series.append(
+            Series(
+                name,
+                tuple(categories),
+                tuple(heights),
+                tuple(end[0] if end else None for end in ends) if ends else (),
+                tuple(end[1] if end else None for end in ends) if ends else (),
+            )
+        )
+    return Figure("bar", title, tuple(series), x_label=x_label, unit=unit)
+
+
+def line_chart(
+    title: str,
+    lines: Mapping[str, Iterable[tuple[float, float]]],
+    *,
+    x_label: str = "",
+    y_label: str = "",
+    unit: Unit = "number",
+) -> Figure:
+    """Lines through (x, y) points in the order of x; points that are not finite are left out."""
+    series = []
+    for name, points in lines.items():
+        ordered = sorted(point for point in points if all(map(math.isfinite, point)))
+        series.append(Series(name, tuple(x for x, _ in ordered), tuple(y for _, y in ordered)))
+    return Figure("line", title, tuple(series), x_label, y_label, unit)
+
+
+def histogram(
+    title: str,
+    values: Sequence[float],
+    *,
+    bins: int = 20,
+    span: tuple[float, float] | None = None,
+    x_label: str = "",
+    y_label: str = "",
+) -> Figure:
+    """Counts of values in bins of equal width.
+
+    Args:
+        title: Title of the figure.
+        values: The values; those outside ``span`` are not counted.
+        bins: Number of bins.
+        span: First and last edge; without it, the values' range.
+        x_label: Name of the horizontal axis.
+        y_label: Name of the vertical axis.
+    """
+    counts, edges = np.histogram(np.asarray(values, dtype=np.float64), bins=bins, range=span)
+    bars = Series(title, tuple(edges.tolist()), tuple(map(float, counts.tolist())))
+    return Figure("histogram", title, (bars,), x_label, y_label)
+
+
+def waterfall(
+    title: str,
+    steps: Sequence[tuple[str, float, float]],
+    *,
+    start: str,
+    end: str,
+    added: str,
+    x_label: str = "",
+) -> Figure:
+    """What each step of a process takes away, from what came in to what is left.
+
+    Args:
+        title: Title of the figure.
+        steps: (label, in, out) of each step in order. Where more comes into a step than left the
+            one before it, the surplus gets a bar of its own.
+        start: Label of the first bar.
+        end: Label of the last bar.
+        added: Label of a surplus; ``{}`` in it becomes the step's label.
+        x_label: Name of the value axis.
+
+    Raises:
+        ValueError: there is no step.
+    """
+    if not steps:
+        raise ValueError(f"waterfall {title!r}: it needs at least one step")
+    level = float(steps[0][1])
+    bars: list[tuple[str, float, float]] = [(start, 0.0, level)]
+    for label, came, left in steps:
+        if came != level:
+            bars.append((added.format(label), level, float(came)))
+        bars.append((label, float(came), float(left)))
+        level = float(left)
+    bars.append((end, 0.0, level))
+    series = Series(
+        title,
+        tuple(label for label, _, _ in bars),
+        tuple(after - before for _, before, after in bars),
+        tuple(min(before, after) for _, before, after in bars),
+        tuple(max(before, after) for _, before, after in bars),
+    )
+    return Figure("waterfall", title, (series,), x_label=x_label)
+
+
+def _plotly(figure: Figure) -> dict[str, Any]:
+    traces = {
+        "bar": _plotly_bar,
+        "line": _plotly_line,
+        "histogram": _plotly_histogram,
+        "waterfall": _plotly_waterfall,
+    }
+    sideways = figure.kind in ("bar", "waterfall")
+    values = "xaxis" if sideways else "yaxis"
+    layout: dict[str, Any] = {
+        "title": {"text": figure.title},
+        "font": {"family": _FONT},
+        "colorway": list(COLOURS),
+        "margin": {"l": 64, "r": 24, "t": 64, "b": 56},
+        "xaxis": {"title": {"text": figure.x_label}, "automargin": True},
+        "yaxis": {"title": {"text": figure.y_label}, "automargin": True},
+        "showlegend": len(figure.series) > 1,
+        "legend": {"orientation": "h"},
+    }
+    if sideways:
+        layout["yaxis"] |= {"autorange": "reversed", "type": "category"}
+    if figure.kind == "bar":
+        layout["barmode"] = "group"
+    if figure.kind == "histogram":
+        layout["bargap"] = 0.05
+    if figure.unit == "percent":
+        layout[values]["tickformat"] = ".0%"
+    return {"data": [traces[figure.kind](series) for series in figure.series], "layout": layout}
+
+
+def _plotly_bar(series: Series) -> dict[str, Any]:
+    trace: dict[str, Any] = {
+        "type": "bar",
+        "orientation": "h",
+        "name": series.name,
+        "x": list(series.y),
+        "y": list(series.x),
+    }
+    if series.low:
+        ends = list(zip(series.y, series.low, series.high, strict=True))
+        trace["error_x"] = {
+            "type": "data",
+            "symmetric": False,
+            "array": [0 if y is None or h is None else h - y for y, _, h in ends],
+            "arrayminus": [0 if y is None or w is None else y - w for y, w, _ in ends],
+        }
+    return trace
+
+
+def _plotly_line(series: Series) -> dict[str, Any]:
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "name": series.name,
+        "x": list(series.x),
+        "y": list(series.y),
+    }
+
+
+def _plotly_histogram(series: Series) -> dict[str, Any]:
+    edges = [float(edge) for edge in series.x]
+    return {
+        "type": "bar",
+        "name": series.name,
+        "x": [(a + b) / 2 for a, b in pairwise(edges)],
+        "width": [b - a for a, b in pairwise(edges)],
+        "y": list(series.y),
+    }
+
+
+def _plotly_waterfall(series: Series) -> dict[str, Any]:
+    return {
+        "type": "waterfall",
+        "orientation": "h",
+        "name": series.name,
+        "measure": ["absolute" if total else "relative" for total in _totals(series)],
+        "x": list(series.y),
+        "y": list(series.x),
+        "decreasing": {"marker": {"color": _LOSS}},
+        "increasing": {"marker": {"color": _GAIN}},
+        "totals": {"marker": {"color": COLOURS[0]}},
+    }
+
+
+def _totals(series: Series) -> list[bool]:
+    """Which bars of a waterfall stand on zero: the first and the last."""
+    return [i in (0, len(series.y) - 1) for i in range(len(series.y))]
+
+
+def _svg(figure: Figure) -> str:
+    draw = {"bar": _bars, "line": _lines, "histogram": _columns, "waterfall": _falls}[figure.kind]
+    top = _Sheet(figure)
+    body = draw(figure, top)
+    key = f"kc-{content_id(figure.kind, figure.title, [s.y for s in figure.series])[:8]}"
+    height = _number(math.ceil(top.y + _PAD))
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="kc" role="img" aria-labelledby="{key}" '
+        f'viewBox="0 0 {_number(_WIDTH)} {height}" width="{_number(_WIDTH)}" height="{height}" '
+        f'style="max-width:100%;height:auto">'
+        f'<title id="{key}">{_escape(figure.title)}</title><style>{_STYLE}</style>'
+        f'<rect class="kc-paper" width="100%" height="100%" rx="8"/>'
+        f"{''.join(top.head)}{body}</svg>\n"
+    )
+
+
+class _Sheet:
+    """The title and the legend, and how far down the picture reaches (``y``, pixels)."""
+
+    def __init__(self, figure: Figure) -> None:
+        self.head: list[str] = []
+        self.y = _PAD
+        for line in _wrap(figure.title, _WIDTH - 2 * _PAD, 16):
+            self.y += 20
+            self.head.append(_text(_PAD, self.y - 5, line, "kc-title"))
+        self.y += 6
+        if len(figure.series) > 1:
+            self._legend(figure)
+
+    def _legend(self, figure: Figure) -> None:
+        x = _PAD
+        for number, series in enumerate(figure.series):
+            width = 22 + _text_width(series.name, 13) + 16
+            if x > _PAD and x + width > _WIDTH - _PAD:
+                x, self.y = _PAD, self.y + 20
+            colour = number % len(COLOURS)
+            if figure.kind == "line":
+                self.head.append(
+                    f'<path class="kc-line kc-l{colour} kc-d{colour}" '
+                    f'd="M{_number(x)} {_number(self.y + 8)}h18"/>'
+                )
+            else:
+                self.head.append(_rect((x, self.y + 2, 12, 12), f"kc-f{colour}"))
+            self.head.append(_text(x + 22, self.y + 12, series.name))
+            x += width
+        self.y += 26
+
+
+def _bars(figure: Figure, sheet: _Sheet) -> str:
+    categories = [str(x) for x in figure.series[0].x] if figure.series else []
+    numbers = [n for s in figure.series for n in (*s.y, *s.low, *s.high) if n is not None]
+    ticks = _ticks(min([0.0, *numbers]), max([0.0, *numbers]))
+    plot = _Sideways(categories, ticks, figure.unit)
+    thick = 20.0 if len(figure.series) == 1 else 14.0
+    group = len(figure.series) * (thick + 3) + 11
+    start = sheet.y
+    rows: list[str] = []
+    for i, category in enumerate(categories):
+        top = start + i * group + 4
+        middle = top + (group - 11) / 2
+        rows.append(plot.label(middle, category))
+        for number, series in enumerate(figure.series):
+            value = series.y[i]
+            if value is None:
+                continue
+            y = top + number * (thick + 3)
+            said = _said(value, figure.unit)
+            ends = (series.low[i], series.high[i]) if series.low else (None, None)
+            hint = f"{category} · {series.name}: {said}"
+            rows.append(
+                plot.bar((y, y + thick), (min(0.0, value), max(0.0, value)), _fill(number), hint)
+            )
+            reach = plot.x(max(0.0, value))
+            if ends[0] is not None and ends[1] is not None:
+                rows.append(_whisker(plot.x(ends[0]), plot.x(ends[1]), y + thick / 2))
+                reach = max(reach, plot.x(ends[1]))
+            rows.append(_text(reach + 6, y + thick / 2 + 4, said, "kc-soft"))
+    sheet.y = start + len(categories) * group
+    return plot.axis(start, sheet, figure.x_label) + "".join(rows)
+
+
+def _falls(figure: Figure, sheet: _Sheet) -> str:
+    series = figure.series[0]
+    labels = [str(x) for x in series.x]
+    plot = _Sideways(labels, _ticks(0.0, max(_filled(series.high))), figure.unit)
+    start, thick, step = sheet.y, 20.0, 31.0
+    rows: list[str] = []
+    bars = zip(labels, _filled(series.y), _filled(series.low), _filled(series.high), strict=True)
+    totals = _totals(series)
+    for i, (label, change, low, high) in enumerate(bars):
+        y = start + i * step + 4
+        fill = _fill(0) if totals[i] else ("kc-loss" if change < 0 else "kc-gain")
+        said = _said(change, figure.unit)
+        if not totals[i]:
+            said = f"±{said}" if change == 0 else f"{'+' if change > 0 else ''}{said}"
+        rows.append(plot.label(y + thick / 2, label))
+        rows.append(plot.bar((y, y + thick), (low, high), fill, f"{label}: {said}"))
+        rows.append(_text(plot.x(high) + 6, y + thick / 2 + 4, said, "kc-soft"))
+    sheet.y = start + len(labels) * step
+    return plot.axis(start, sheet, figure.x_label) + "".join(rows)
+
+
+def _columns(figure: Figure, sheet: _Sheet) -> str:
+    series = figure.series[0]
+    edges = [float(x) for x in series.x]
+    plot = _Upright((edges[0], edges[-1]), (0.0, max([*_filled(series.y), 1.0])), figure, sheet)
+    bars = []
+    for (a, b), count in zip(pairwise(edges), _filled(series.y), strict=True):
+        x, top = plot.x(a) + 0.75, plot.y(count)
+        hint = f"{_said(a)}-{_said(b)}: {_said(count)}"
+        height = max(plot.y(0.0) - top, 0.0)
+        bars.append(_rect((x, top, max(plot.x(b) - x - 0.75, 0.5), height), _fill(0), hint))
+    return plot.axes() + "".join(bars)
+
+
+def _lines(figure: Figure, sheet: _Sheet) -> str:
+    xs = [float(x) for s in figure.series for x in s.x] or [0.0, 1.0]
+    ys = [y for s in figure.series for y in s.y if y is not None] or [0.0, 1.0]
+    plot = _Upright((min(xs), max(xs)), (min(0.0, *ys), max(ys)), figure, sheet)
+    paths = []
+    for number, series in enumerate(figure.series):
+        points = [
+            (plot.x(float(x)), plot.y(y))
+            for x, y in zip(series.x, series.y, strict=True)
+            if y is not None
+        ]
+        colour = number % len(COLOURS)
+        if len(points) == 1:
+            ((x, y),) = points
+            paths.append(
+                f'<circle class="{_fill(number)}" cx="{_number(x)}" cy="{_number(y)}" r="3.5"/>'
+            )
+        elif points:
+            route = "L".join(f"{_number(x)} {_number(y)}" for x, y in points)
+            paths.append(
+                f'<path class="kc-line kc-l{colour} kc-d{colour}" d="M{route}">'
+                f"<title>{_escape(series.name)}</title></path>"
+            )
+    return plot.axes() + "".join(paths)
+
+
+class _Sideways:
+    """A plot with labels on the left and values running to the right."""
+
+    def __init__(self, labels: Sequence[str], ticks: list[float], unit: Unit) -> None:
+        self.column = min(max([_text_width(text, 13) for text in labels] or [0.0]), 190.0)
+        self.left = _PAD + self.column + 10
+        self.right = _WIDTH - _PAD - 56
+        self.ticks = ticks
+        self.unit = unit
+
+    def x(self, value: float) -> float:
+        low, high = self.ticks[0], self.ticks[-1]
+        return self.left + (value - low) / (high - low) * (self.right - self.left)
+
+    def label(self, middle: float, text: str) -> str:
+        short = _shorten(text, self.column, 13)
+        return _text(self.left - 10, middle + 4, short, anchor="end", hint=text)
+
+    def bar(self, rows: _Span, values: _Span, fill: str, hint: str) -> str:
+        """A bar over a span of pixels downwards and a span of values to the right."""
+        top, bottom = rows
+        left, right = map(self.x, values)
+        return _rect((left, top, max(right - left, 1.0), bottom - top), fill, hint)
+
+    def axis(self, top: float, sheet: _Sheet, name: str) -> str:
+        """The grid from ``top`` down to the sheet's end, which moves below the tick labels."""
+        bottom = sheet.y
+        every = 1 + len(self.ticks) * 44 // int(self.right - self.left + 44)
+        drawn = []
+        for tick in self.ticks[::every]:
+            kind = "kc-axis" if tick == 0 else "kc-grid"
+            x = self.x(tick)
+            drawn.append(_path(kind, x, top, x, bottom))
+            said = _said(tick, self.unit)
+            drawn.append(_text(x, bottom + 16, said, "kc-soft", anchor="middle"))
+        sheet.y = bottom + 20
+        if name:
+            sheet.y += 18
+            middle = (self.left + self.right) / 2
+            drawn.append(_text(middle, sheet.y - 2, name, "kc-soft", anchor="middle"))
+        return "".join(drawn)
+
+
+class _Upright:
+    """A plot with values running upwards; making it takes its place on the sheet."""
+
+    def __init__(self, across: _Span, up: _Span, figure: Figure, sheet: _Sheet) -> None:
+        left, right = across
+        self.across = _ticks(left, right, most=6)
+        self.up = _ticks(*up)
+        self.span = (left, right) if right > left else (left - 0.5, right + 0.5)
+        self.figure = figure
+        column = max(_text_width(_said(tick, figure.unit), 12) for tick in self.up)
+        self.left, self.right = _PAD + column + 8, _WIDTH - _PAD - 6
+        self.label_at = sheet.y + 12
+        self.top = sheet.y + (24 if figure.y_label else 6)
+        self.bottom = self.top + 220
+        sheet.y = self.bottom + 20 + (18 if figure.x_label else 0)
+
+    def x(self, value: float) -> float:
+        first, last = self.span
+        return self.left + (value - first) / (last - first) * (self.right - self.left)
+
+    def y(self, value: float) -> float:
+        low, high = self.up[0], self.up[-1]
+        return self.bottom - (value - low) / (high - low) * (self.bottom - self.top)
+
+    def axes(self) -> str:
+        drawn = []
+        for tick in self.up:
+            y = self.y(tick)
+            kind = "kc-axis" if tick == self.up[0] else "kc-grid"
+            drawn.append(_path(kind, self.left, y, self.right, y))
+            said = _said(tick, self.figure.unit)
+            drawn.append(_text(self.left - 8, y + 4, said, "kc-soft", anchor="end"))
+        for tick in self.across:
+            if self.span[0] <= tick <= self.span[1]:
+                said = _said(tick)
+                drawn.append(
+                    _text(self.x(tick), self.bottom + 16, said, "kc-soft", anchor="middle")
+                )
+        if self.figure.y_label:
+            drawn.append(_text(_PAD, self.label_at, self.figure.y_label, "kc-soft"))
+        if self.figure.x_label:
+            middle = (self.left + self.right) / 2
+            name = self.figure.x_label
+            drawn.append(_text(middle, self.bottom + 34, name, "kc-soft", anchor="middle"))
+        return "".join(drawn)
+
+
+def _ticks(low: float, high: float, most: int = 5) -> list[float]:
+    """Round numbers that span [low, high], about ``most`` of them (Heckbert, Graphics Gems, 1990).
+
+    The first is not above ``low`` and the last not below ``high``; there are at least two.
+    """
+    if not high > low:
+        high = low + 1.0
+    rough = (high - low) / most
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [round(i * step, 12) for i in range(first, last + 1)]
+
+
+def _said(value: float, unit: Unit = "number") -> str:
+    """A value in few characters: 1,234 or 0.25 or 12.5%."""
+    if unit == "percent":
+        return f"{round(value * 100, 1):.4g}%"
+    if value == int(value):
+        return f"{int(value):,}"
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def _filled(values: Sequence[float | None]) -> list[float]:
+    return [0.0 if value is None else value for value in values]
+
+
+def _fill(number: int) -> str:
+    return f"kc-f{number % len(COLOURS)}"
+
+
+def _character_width(character: str) -> float:
+    """Width in em; good enough to lay out labels in any sans-serif font."""
+    if unicodedata.east_asian_width(character) in "WF":
+        return 1.0
+    return 0.35 if character in " .,:;'|il()[]!-" else 0.6
+
+
+def _text_width(text: str, size: float) -> float:
+    return size * sum(map(_character_width, text))
+
+
+def _shorten(text: str, width: float, size: float) -> str:
+    if _text_width(text, size) <= width + 0.01:
+        return text
+    while text and _text_width(text + "…", size) > width:
+        text = text[:-1]
+    return text.rstrip() + "…"
+
+
+def _wrap(text: str, width: float, size: float) -> list[str]:
+    """Break a text into lines, after a space where there is one and anywhere in Chinese."""
+    lines, line = [], ""
+    for character in text:
+        if _text_width(line + character, size) > width:
+            head, space, tail = line.rpartition(" ")
+            wide = unicodedata.east_asian_width(line[-1]) in "WF"
+            lines.append(head if space and not wide else line)
+            line = tail if space and not wide else ""
+        line += character
+    return [*lines, line]
+
+
+def _text(
+    x: float, y: float, text: str, kind: str = "", *, anchor: str = "start", hint: str = ""
+) -> str:
+    attributes = f' class="{kind}"' if kind else ""
+    if anchor != "start":
+        attributes += f' text-anchor="{anchor}"'
+    title = f"<title>{_escape(hint)}</title>" if hint and hint != text else ""
+    return f'<text x="{_number(x)}" y="{_number(y)}"{attributes}>{title}{_escape(text)}</text>'
+
+
+def _rect(box: _Box, kind: str, hint: str = "") -> str:
+    x, y, width, height = box
+    place = f'x="{_number(x)}" y="{_number(y)}" width="{_number(width)}" height="{_number(height)}"'
+    if not hint:
+        return f'<rect {place} rx="2" class="{kind}"/>'
+    return f'<rect {place} rx="2" class="{kind}"><title>{_escape(hint)}</title></rect>'
+
+
+def _path(kind: str, x: float, y: float, to_x: float, to_y: float) -> str:
+    route = f"M{_number(x)} {_number(y)}L{_number(to_x)} {_number(to_y)}"
+    return f'<path class="{kind}" d="{route}"/>'
+
+
+def _whisker(low: float, high: float, y: float) -> str:
+    ends = "".join(f"M{_number(x)} {_number(y - 4)}v8" for x in (low, high))
+    return f'<path class="kc-whisker" d="M{_number(low)} {_number(y)}H{_number(high)}{ends}"/>'
+
+
+def _escape(text: str) -> str:
+    """Text as it may stand in an SVG, as content or in an attribute."""
+    return escape_html(_CONTROL.sub(" ", text))
+
+
+def _number(value: float) -> str:
+    return f"{value:.1f}".removesuffix(".0")

@@ -1,0 +1,24 @@
+"""Kedro settings: no telemetry, soft-merged parameters, our hooks."""
+
+import os
+
+os.environ.setdefault("DO_NOT_TRACK", "true")
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+from kedro.config import OmegaConfigLoader
+
+from kyara_kedro.hooks.gatekeeper import GatekeeperHooks
+from kyara_kedro.hooks.statistics import StatisticsHooks
+from kyara_kedro.hooks.tracking import TrackingHooks
+
+CONFIG_LOADER_CLASS = OmegaConfigLoader
+CONFIG_LOADER_ARGS = {
+    "base_env": "base",
+    "default_run_env": "local",
+    "merge_strategy": {"parameters": "soft", "mlflow": "soft"},
+    "config_patterns": {"mlflow": ["mlflow*"]},
+    "custom_resolvers": {"env": lambda name, default=None: os.environ.get(name, default)},
+}
+HOOKS = (GatekeeperHooks(), StatisticsHooks(), TrackingHooks())
+DISABLE_HOOKS_FOR_PLUGINS = ("kedro-telemetry", "kedro-viz")

@@ -1,0 +1,1 @@
+"""What the extractive teacher knows: rules only, no model anywhere in this package."""

@@ -1,0 +1,201 @@
+"""What a teacher can be asked: each task's inputs and the shape of its reply, in one table."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Self, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+
+_THOUGHT = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
+_ANSWER = re.compile(r"^\W*(?:答案|Answer)\W*[:：]\s*(?P<answer>.+?)[\s*$]*$", re.IGNORECASE)
+
+
+T = TypeVar("T", str, list[Any])
+
+
+def _filled(value: T) -> T:
+    if not (value.strip() if isinstance(value, str) else value):
+        raise ValueError("must not be empty")
+    return value
+
+
+Filled = Annotated[str, AfterValidator(_filled)]
+"""A string that is not blank; a validator, as strict schemas have no ``minLength``."""
+
+
+class ReplyError(ValueError):
+    """A reply does not have the form that its task asks for; the message says what is wrong."""
+
+
+class Reply(BaseModel):
+    """Base of the parsed replies. Flat, closed and without defaults, as strict schemas demand."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    structured: ClassVar[bool] = True
+    """Whether the reply is JSON, so that a server may be asked to enforce its schema."""
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """Read the JSON object in a text, which may stand in a code fence or between sentences.
+
+        Raises:
+            ReplyError: there is no JSON object or it breaks the schema.
+        """
+        start = text.find("{")
+        if start < 0:
+            raise ReplyError("there is no JSON object in it")
+        try:
+            found, _ = json.JSONDecoder().raw_decode(text[start:])
+        except json.JSONDecodeError as error:
+            raise ReplyError(f"its JSON is broken: {error}") from error
+        try:
+            return cls.model_validate(found)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(map(str, first["loc"])) or "object"
+            raise ReplyError(f"field {where!r}: {first['msg']}") from error
+
+
+class WrittenQuestion(Reply):
+    """One question; ``answer`` and ``evidence`` are literal substrings of its document."""
+
+    text: Filled
+    kind: str
+    answer: Filled
+    evidence: Filled
+
+
+class WrittenQuestions(Reply):
+    """The questions that a document supports; perhaps none."""
+
+    questions: list[WrittenQuestion]
+
+
+class Question(Reply):
+    """A single question: an evolved one, or what a user asks next."""
+
+    question: Filled
+
+
+class Queries(Reply):
+    """Search queries, the most specific first."""
+
+    queries: Annotated[list[Filled], AfterValidator(_filled)]
+
+
+class Relevance(Reply):
+    """Whether a passage bears on a question, with the literal sentence that shows it."""
+
+    relevant: bool
+    evidence: str
+    summary: str
+
+
+class Instruction(Reply):
+    """The request whose answer a document is."""
+
+    prompt: Filled
+
+
+class Problem(Reply):
+    """A mathematics problem."""
+
+    problem: Filled
+
+
+class Solution(Reply):
+    """A worked solution and the final answer of its last line."""
+
+    structured: ClassVar[bool] = False
+    solution: Filled
+    answer: Filled
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """Take the answer from the last line, ``答案：42`` or ``Answer: 42``.
+
+        Raises:
+            ReplyError: the last line is not of that form.
+        """
+        solution = text.strip()
+        found = _ANSWER.match(solution.rpartition("\n")[2])
+        if found is None:
+            raise ReplyError("its last line is not '答案：' or 'Answer:' with the final value")
+        return cls(solution=solution, answer=found["answer"].strip("*$ 。"))
+
+
+class InstructionTag(Reply):
+    """One fine-grained intention of a request."""
+
+    tag: Filled
+    explanation: str
+
+
+class InstructionTags(Reply):
+    """All intentions of a request."""
+
+    tags: Annotated[list[InstructionTag], AfterValidator(_filled)]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a teacher is asked.
+
+    Attributes:
+        inputs: Names of the inputs, the same for the rules and for the prompt templates.
+        reply: Shape of the reply; None for plain text.
+    """
+
+    inputs: frozenset[str]
+    reply: type[Reply] | None = None
+
+    @property
+    def schema(self) -> dict[str, Any] | None:
+        """JSON schema of a structured reply."""
+        if self.reply is None or not self.reply.structured:
+            return None
+        return self.reply.model_json_schema()
+
+
+def _task(inputs: str, reply: type[Reply] | None = None) -> Task:
+    return Task(frozenset(inputs.split()), reply)
+
+
+TASKS: Mapping[str, Task] = {
+    "write_questions": _task("title text passage_id count kinds", WrittenQuestions),
+    "evolve_question": _task("question operation title text", Question),
+    "expand_query": _task("question", Queries),
+    "judge_passage": _task("question title text", Relevance),
+    "answer_question": _task("question documents style cite"),
+    "prompt_for_document": _task("title text", Instruction),
+    "pose_problem": _task("persona", Problem),
+    "solve_problem": _task("problem", Solution),
+    "follow_up": _task("history title text", Question),
+    "respond": _task("prompt documents"),
+    "judge_pair": _task("prompt answer_a answer_b"),
+    "tag_instruction": _task("messages", InstructionTags),
+}
+
+KINDS = ("time", "number", "person", "place", "work", "term", "definition", "cause")
+"""Kinds of questions that both the prompts and the rules know."""
+
+
+def without_thoughts(text: str) -> str:
+    """Remove a reasoning model's ``<think>`` part, closed or cut off."""
+    return _THOUGHT.sub("", text).strip()
+
+
+def read_reply(task: str, text: str) -> Reply | None:
+    """Read a reply in its task's form; None for a task whose reply is plain text.
+
+    Raises:
+        ReplyError: the reply is empty or does not have the form.
+    """
+    if not text.strip():
+        raise ReplyError("it is empty")
+    shape = TASKS[task].reply
+    return None if shape is None else shape.read(text)

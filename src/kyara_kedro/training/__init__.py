@@ -1,0 +1,1 @@
+"""Supervised fine-tuning and preference optimisation, and the models they start from and make."""

@@ -1,0 +1,132 @@
+"""References to models on disk, which is what nodes hand each other instead of live models."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Self
+
+from kyara_kedro.records import content_id
+
+_REF = "model_ref.json"
+
+
+class ModelRefError(ValueError):
+    """A reference does not fit the model it points to."""
+
+
+@dataclass(frozen=True)
+class ModelRef:
+    """A model in a directory, and what made it.
+
+    Attributes:
+        path: Directory with weights and tokenizer, or the name of a published model.
+        fingerprint: Hash of everything that determined the weights, see :func:`fingerprint`.
+        stage: The training stage that wrote it, ``pretrained`` for a published model.
+        base: What the first stage started from: ``embedded`` or the published model's path.
+        run_id: The tracking run of the stage.
+    """
+
+    path: str
+    fingerprint: str
+    stage: str
+    base: str
+    run_id: str | None = None
+
+    def to_dict(self) -> dict[str, str | None]:
+        """The reference as JSON can hold it."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Read what :meth:`to_dict` wrote.
+
+        Raises:
+            ModelRefError: naming the fields that are missing or unknown.
+        """
+        names = {field.name for field in fields(cls)}
+        if wrong := sorted((names - {"run_id"} - set(values)) | (set(values) - names)):
+            raise ModelRefError(f"model reference: missing or unknown fields {wrong}")
+        return cls(**values)
+
+
+def fingerprint(
+    data: Iterable[Any], parameters: Mapping[str, Any], base: str, template: str
+) -> str:
+    """Hash what determines a stage's weights.
+
+    Args:
+        data: The rows, in the order in which they are given to the stage.
+        parameters: The stage's options.
+        base: Fingerprint of the model that the stage starts from.
+        template: The chat template.
+
+    Returns:
+        32 hexadecimal digits.
+    """
+    return content_id([content_id(row) for row in data], dict(parameters), base, template)
+
+
+def pretrained(path: str) -> ModelRef:
+    """Refer to a published model, by its name or by the directory it lies in."""
+    return ModelRef(
+        path=path, fingerprint=content_id("pretrained", path), stage="pretrained", base=path
+    )
+
+
+def verify(ref: ModelRef) -> None:
+    """Check that the model which a reference names is still the one that is there.
+
+    Raises:
+        ModelRefError: when its directory is gone or holds the result of other data or settings.
+    """
+    if ref.stage == "pretrained":
+        return
+    written = Path(ref.path, _REF)
+    if not written.is_file():
+        raise ModelRefError(f"{ref.path}: no model here; run the stage '{ref.stage}' again")
+    found = ModelRef.from_dict(json.loads(written.read_text("utf-8")))
+    if found.fingerprint != ref.fingerprint:
+        raise ModelRefError(
+            f"{ref.path}: fingerprint is {found.fingerprint} (stage '{found.stage}'), but "
+            f"{ref.fingerprint} is asked for; run the stage '{ref.stage}' again"
+        )
+
+
+@contextmanager
+def written_whole(ref: ModelRef) -> Iterator[Path]:
+    """Fill a model's directory completely or leave what was there.
+
+    Yields:
+        An empty sibling of the directory to write into; after the block it takes its place.
+    """
+    target = Path(ref.path)
+    building = target.with_name(f".{target.name}.{os.getpid()}.building")
+    former = target.with_name(f".{target.name}.{os.getpid()}.former")
+    building.mkdir(parents=True)
+    try:
+        yield building
+        content = json.dumps(ref.to_dict(), ensure_ascii=False, indent=2, sort_keys=True)
+        (building / _REF).write_text(content + "\n", "utf-8")
+        for file in building.rglob("*"):
+            file.chmod(0o755 if file.is_dir() else 0o644)
+            _sync(file)
+        _sync(building)
+        if target.exists():
+            target.rename(former)
+        building.rename(target)
+        _sync(target.parent)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+        shutil.rmtree(former, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

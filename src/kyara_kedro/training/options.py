@@ -1,0 +1,147 @@
+"""What a user tunes; the defaults train the embedded model in about half a minute of CPU time."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+
+from kyara_kedro.options import Options
+
+Scheduler = Literal["constant_with_warmup", "cosine", "linear"]
+PreferenceLoss = Literal["sigmoid", "sigmoid_norm", "ipo", "hinge", "sppo_hard", "sft"]
+
+
+class EmbeddedModelOptions(Options):
+    """Shape of the tiny Gemma 2 that is made from the corpus when no real model is configured.
+
+    Attributes:
+        vocabulary: Largest number of tokens, with the 256 bytes and the control tokens.
+        max_token_length: Longest token in characters. Chinese has no spaces to stop at, so
+            without a limit whole questions become one token and nothing generalises.
+        hidden: Width of the residual stream.
+        layers: Number of decoder layers; every second one attends within ``window`` only.
+        heads: Query heads a layer.
+        kv_heads: Key and value heads a layer.
+        intermediate: Width of the feed-forward layers.
+        window: Tokens that a layer with sliding attention sees.
+        seed: Seed of the initial weights.
+    """
+
+    vocabulary: Annotated[int, Field(ge=300)] = 2048
+    max_token_length: PositiveInt = 4
+    hidden: PositiveInt = 128
+    layers: PositiveInt = 2
+    heads: PositiveInt = 4
+    kv_heads: PositiveInt = 2
+    intermediate: PositiveInt = 256
+    window: PositiveInt = 128
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> "EmbeddedModelOptions":
+        if self.hidden % (2 * self.heads) or self.heads % self.kv_heads:
+            raise ValueError(
+                f"hidden ({self.hidden}) must be a multiple of twice heads ({self.heads}), "
+                f"and heads a multiple of kv_heads ({self.kv_heads})"
+            )
+        return self
+
+
+class StageOptions(Options):
+    """What every training stage is told.
+
+    Attributes:
+        epochs: Passes over the rows.
+        learning_rate: Peak of the schedule.
+        scheduler: Course of the learning rate after the warm-up.
+        warmup_steps: Optimiser steps over which the learning rate rises from zero.
+        weight_decay: AdamW's weight decay.
+        max_grad_norm: Norm to which gradients are clipped.
+        max_length: Longest row in tokens; longer ones are dropped, never cut.
+        batch_size: Sequences that go through the model at once.
+        accumulation: Batches whose gradients make one optimiser step.
+        logging_steps: Optimiser steps between two points of the training curve.
+        threads: CPU threads; more are slower for tiny models, and only one is reproducible on
+            every machine.
+        seed: Seed of the order of rows.
+    """
+
+    epochs: PositiveInt = 1
+    learning_rate: PositiveFloat
+    scheduler: Scheduler = "cosine"
+    warmup_steps: Annotated[int, Field(ge=0)] = 5
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    max_grad_norm: PositiveFloat = 1.0
+    max_length: PositiveInt = 512
+    batch_size: PositiveInt = 1
+    accumulation: PositiveInt = 1
+    logging_steps: PositiveInt = 1
+    threads: PositiveInt = 1
+    seed: int = 0
+
+
+class SFTOptions(StageOptions):
+    """Supervised fine-tuning.
+
+    Attributes:
+        packing: Fill sequences of ``max_length`` tokens with several rows, which do not see each
+            other. Eager attention is quadratic in ``batch_size * max_length`` then, so keep
+            ``batch_size`` at 1 and raise ``accumulation``.
+    """
+
+    epochs: PositiveInt = 12
+    learning_rate: PositiveFloat = 4e-3
+    packing: bool = True
+
+    @model_validator(mode="after")
+    def _packed_singly(self) -> "SFTOptions":
+        if self.packing and self.batch_size != 1:
+            raise ValueError(
+                f"batch_size must be 1 with packing, but is {self.batch_size}: "
+                "raise max_length or accumulation instead"
+            )
+        return self
+
+
+REFINE = SFTOptions(epochs=6, learning_rate=2e-3)
+
+
+class DPOOptions(StageOptions):
+    """Direct preference optimisation (arXiv:2305.18290) on answers and their rivals.
+
+    Attributes:
+        beta: Strength with which the model is held to the one it starts from.
+        losses: Losses of the sum and their weights. The supervised term (RPO, arXiv:2404.19733)
+            keeps the probability of chosen answers from falling with that of rejected ones.
+    """
+
+    epochs: PositiveInt = 3
+    learning_rate: PositiveFloat = 1e-4
+    batch_size: PositiveInt = 8
+    beta: PositiveFloat = 0.1
+    losses: dict[PreferenceLoss, PositiveFloat] = {"sigmoid": 1.0, "sft": 1.0}
+
+    @model_validator(mode="after")
+    def _some_loss(self) -> "DPOOptions":
+        if not set(self.losses) - {"sft"}:
+            raise ValueError(f"losses must name a preference loss, but are {self.losses}")
+        return self
+
+
+class GenerationOptions(Options):
+    """How answers are written.
+
+    Attributes:
+        max_new_tokens: Longest answer in tokens.
+        temperature: 0 takes the most probable token, 1 samples from the model's distribution.
+        top_p: Samples only from the most probable tokens that together have this probability.
+        seed: Seed of the samples; an answer depends on it and on its conversation alone.
+        batch_size: Conversations answered at once.
+        threads: CPU threads.
+    """
+
+    max_new_tokens: PositiveInt = 64
+    temperature: Annotated[float, Field(ge=0)] = 0.0
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    seed: int = 0
+    batch_size: PositiveInt = 64
+    threads: PositiveInt = 1

@@ -1,0 +1,118 @@
+"""The embedded model learns: three stages on the kind of data that the sample corpus gives."""
+
+import json
+import random
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from kyara_kedro.records import Message
+from kyara_kedro.training.chat import PreferencePair
+from kyara_kedro.training.embedded import build_embedded_base
+from kyara_kedro.training.generation import generate
+from kyara_kedro.training.model_ref import ModelRef
+from kyara_kedro.training.options import (
+    REFINE,
+    DPOOptions,
+    EmbeddedModelOptions,
+    GenerationOptions,
+    SFTOptions,
+)
+from kyara_kedro.training.stages import StageResult, train_dpo, train_sft
+
+MOUNTAINS = "玉山 雪山 大霸尖山 合歡山 奇萊山 南湖大山 秀姑巒山 北大武山 能高山 關山 塔關山 向陽山".split()
+RIVERS = "濁水溪 高屏溪 淡水河 大甲溪 曾文溪 秀姑巒溪 蘭陽溪 卑南溪 大安溪 北港溪".split()
+TEMPLES = "龍山寺 天后宮 保安宮 文武廟 鎮瀾宮 指南宮 城隍廟 行天宮 開元寺 赤崁樓".split()
+COUNTIES = "南投縣 臺中市 花蓮縣 臺東縣 高雄市 屏東縣 嘉義縣 宜蘭縣 苗栗縣 新竹縣".split()
+SYSTEMS = ("你是一位熟悉臺灣的助理。", "請用繁體中文回答。", "你是導覽員，回答要簡短。")
+PREFIX = "根據參考文件，"
+
+
+class Fact(NamedTuple):
+    question: str
+    answer: str
+
+
+def facts(seed: int) -> list[Fact]:
+    """62 invented facts of six kinds, asked in several wordings."""
+    draw = random.Random(seed)
+    found = []
+    for name in MOUNTAINS:
+        found.append(Fact(f"{name}主峰的海拔是多少公尺？", f"{draw.randint(2000, 3952):,}公尺"))
+        found.append(Fact(f"{name}位於哪一個縣市？", draw.choice(COUNTIES)))
+    for name in RIVERS:
+        found.append(Fact(f"{name}全長多少公里？", f"{draw.randint(50, 187)}公里"))
+        found.append(Fact(f"{name}的出海口在哪裡？", draw.choice(COUNTIES)))
+    for name in TEMPLES[:9]:
+        found.append(Fact(f"{name}建於哪一年？", f"西元{draw.randint(1650, 1930)}年"))
+        found.append(Fact(f"{name}由誰主持興建？", draw.choice("陳林黃張李王吳劉蔡楊") + draw.choice("文德永清國") + draw.choice("山河雄章輝")))
+    return found
+
+
+Phrasing = Callable[[Fact], tuple[str, str]]
+
+PHRASINGS: tuple[Phrasing, ...] = (
+    lambda fact: (fact.question, fact.answer),
+    lambda fact: (f"導覽員被遊客問到：「{fact.question}」，應該怎麼回答？請只給答案。", fact.answer),
+    lambda fact: (f"考卷上有一題：{fact.question}請直接寫出答案。", fact.answer),
+    lambda fact: (f"請用一句話回答，不必解釋：{fact.question}", fact.answer),
+    lambda fact: (
+        f'{fact.question}請用 JSON 回答，格式是 {{"答案": "…"}}。',
+        json.dumps({"答案": fact.answer}, ensure_ascii=False),
+    ),
+)
+
+
+def unseen(fact: Fact) -> list[Message]:
+    """The judge's phrasing, which no training row has."""
+    return [Message(role="user", content=f"小朋友在圖書館查資料，想知道「{fact.question}」請告訴他。")]
+
+
+class Row(NamedTuple):
+    messages: list[Message]
+    noisy: bool
+
+
+def rows(known: Sequence[Fact], seed: int) -> list[Row]:
+    """Three or four phrasings of every fact; 30 % noisy, a quarter with a system prompt."""
+    draw = random.Random(seed)
+    made = []
+    for fact in known:
+        for phrasing in draw.sample(PHRASINGS, draw.choice((3, 4))):
+            question, answer = phrasing(fact)
+            noisy = draw.random() < 0.3
+            messages = [
+                Message(role="user", content=question),
+                Message(role="assistant", content=PREFIX + answer if noisy else answer),
+            ]
+            if draw.random() < 0.25:
+                messages.insert(0, Message(role="system", content=draw.choice(SYSTEMS)))
+            made.append(Row(messages, noisy))
+    return made
+
+
+def refined(base: Sequence[Row]) -> list[list[Message]]:
+    """The clean half."""
+    return [row.messages for row in base if not row.noisy][: len(base) // 2]
+
+
+def exact_match(model: ModelRef, known: Sequence[Fact]) -> float:
+    answers = generate(model, [unseen(fact) for fact in known], GenerationOptions(max_new_tokens=24))
+    hits = [answer.text == fact.answer for answer, fact in zip(answers, known, strict=True)]
+    return sum(hits) / len(hits)
+
+
+def self_play(model: ModelRef, clean: Sequence[list[Message]]) -> list[PreferencePair]:
+    """The data set's answer against the model's own sample, where they differ."""
+    prompts = [messages[:-1] for messages in clean]
+    own = generate(model, prompts, GenerationOptions(max_new_tokens=32, temperature=1.0))
+    return [
+        PreferencePair(
+            prompt=prompt, chosen=messages[-1]["content"], rejected=answer.text, prefix=None
+        )
+        for prompt, messages, answer in zip(prompts, clean, own, strict=True)
+        if answer.stopped and answer.text != messages[-1]["content"]
+    ]
