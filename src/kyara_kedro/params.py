@@ -104,8 +104,8 @@ class TrainParams(Options):
     sft_base: SFTOptions = SFTOptions()
     sft_refine: SFTOptions = REFINE
     dpo: DPOOptions = DPOOptions()
-    base_mix: dict[str, Share] = {}
-    refine_mix: dict[str, Share] = {}
+    base_mix: dict[str, Share] = Field(default_factory=dict)
+    refine_mix: dict[str, Share] = Field(default_factory=dict)
     pair_sources: tuple[str, ...] = ()
     max_rows: PositiveInt | None = None
 

@@ -66,9 +66,11 @@ PHRASINGS: tuple[Phrasing, ...] = (
 )
 
 
-def unseen(fact: Fact) -> list[Message]:
-    """The judge's phrasing, which no training row has."""
-    return [Message(role="user", content=f"小朋友在圖書館查資料，想知道「{fact.question}」請告訴他。")]
+UNSEEN: tuple[Callable[[str], str], ...] = (
+    lambda question: f"小朋友在圖書館查資料，想知道「{question}」請告訴他。",
+    lambda question: f"請問{question}",
+    lambda question: f"回答下面的問題。\n問題：{question}",
+)
 
 
 class Row(NamedTuple):
@@ -100,8 +102,11 @@ def refined(base: Sequence[Row]) -> list[list[Message]]:
 
 
 def exact_match(model: ModelRef, known: Sequence[Fact]) -> float:
-    answers = generate(model, [unseen(fact) for fact in known], GenerationOptions(max_new_tokens=24))
-    hits = [answer.text == fact.answer for answer, fact in zip(answers, known, strict=True)]
+    """Share of right answers to the questions in phrasings that no training row has."""
+    asked = [(phrasing(fact.question), fact.answer) for phrasing in UNSEEN for fact in known]
+    conversations = [[Message(role="user", content=question)] for question, _ in asked]
+    answers = generate(model, conversations, GenerationOptions(max_new_tokens=24))
+    hits = [given.text == answer for given, (_, answer) in zip(answers, asked, strict=True)]
     return sum(hits) / len(hits)
 
 

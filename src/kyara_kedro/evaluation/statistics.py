@@ -117,7 +117,7 @@ def mcnemar(only_first: int, only_second: int) -> float:
     disagreements = only_first + only_second
     fewer = min(only_first, only_second)
     tail = sum(math.comb(disagreements, k) for k in range(fewer + 1))
-    return min(1.0, tail / 2.0 ** (disagreements - 1))
+    return min(1.0, 2 * tail / (1 << disagreements))
 
 
 def paired_binary(

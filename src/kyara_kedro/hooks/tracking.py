@@ -2,6 +2,7 @@
 
 import atexit
 import logging
+import re
 import signal
 import threading
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from kyara_kedro.records import content_id
 
 logger = logging.getLogger("kyara_kedro")
 _VALUE = 500
+_FORBIDDEN = re.compile(r"[^\w\-. /]", re.ASCII)
 
 
 class TrackingHooks:
@@ -142,10 +144,8 @@ def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
         return {prefix: values}
     flat: dict[str, Any] = {}
     for key, value in values.items():
-        name = "".join(
-            c if c.isascii() and (c.isalnum() or c in "_-. /") else "_" for c in str(key)
-        )
-        name = name if name.strip("_") else f"key_{content_id(str(key))[:8]}"
+        allowed = _FORBIDDEN.sub("_", str(key))
+        name = allowed if allowed.strip("_") else f"key_{content_id(str(key))[:8]}"
         flat |= _flat(value, f"{prefix}.{name}" if prefix else name)
     return flat
 

@@ -57,7 +57,8 @@ class SparseEncoder:
         weights = frequency * (self.k1 + 1) / (frequency + self.k1 * (1 - self.b + self.b * length))
         return SparseVector(indices, weights.astype(np.float32))
 
-    def query(self, text: str) -> SparseVector:
+    @staticmethod
+    def query(text: str) -> SparseVector:
         """Vector of a query: how often each term occurs."""
         indices, counts = np.unique(terms(text), return_counts=True)
         return SparseVector(indices, counts.astype(np.float32))
@@ -107,7 +108,9 @@ def _length(text: str) -> int:
     """Number of terms of a text."""
     ideographs, words = _kinds(fold(text))
     pairs = ideographs[:-1] & ideographs[1:]
-    return int(ideographs.sum() + pairs.sum() + np.diff(words, prepend=False, append=False).sum() // 2)
+    return int(
+        ideographs.sum() + pairs.sum() + np.diff(words, prepend=False, append=False).sum() // 2
+    )
 
 
 def _runs(text: str, mask: NDArray[np.bool_]) -> list[str]:

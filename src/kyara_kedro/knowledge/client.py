@@ -36,7 +36,12 @@ class ClientIndex:
             more = offset is not None
         return found
 
-    def update(self, batches: Iterable[list[Point]], removed: Sequence[str], name: str) -> None:
+    def count(self) -> int:
+        """Number of points."""
+        exists = self._client.collection_exists(self._collection)
+        return self._client.count(self._collection, exact=True).count if exists else 0
+
+    def update(self, batches: Iterable[list[Point]], removed: Sequence[str]) -> None:
         """Add points, then remove those that are gone."""
         from qdrant_client import models
 

@@ -42,11 +42,17 @@ class EdgeIndex:
             more = offset is not None
         return found
 
-    def update(self, batches: Iterable[list[Point]], removed: Sequence[str], name: str) -> None:
+    def count(self) -> int:
+        """Number of points."""
+        import qdrant_edge as edge
+
+        return 0 if self._shard is None else int(self._shard.count(edge.CountRequest(exact=True)))
+
+    def update(self, batches: Iterable[list[Point]], removed: Sequence[str]) -> None:
         """Build the new state beside the old one and put it in its place."""
         import qdrant_edge as edge
 
-        building = self._path / f".building-{os.getpid()}"
+        building = self._path / f"building.{os.getpid()}"
         shutil.rmtree(building, ignore_errors=True)
         shard = self._start(building)
         if removed:
@@ -58,7 +64,7 @@ class EdgeIndex:
         shard.flush()
         shard.close()
         self.close()
-        self._publish(building, name)
+        self._publish(building)
         self._shard = self._load()
 
     def search(self, queries: Sequence[SparseVector], limit: int) -> list[list[Hit]]:
@@ -111,20 +117,22 @@ class EdgeIndex:
         )
         return edge.EdgeShard.create(str(building), config)
 
-    def _publish(self, building: Path, name: str) -> None:
+    def _publish(self, building: Path) -> None:
         """Make the built shard the current one; what else lies there is removed."""
-        target = self._path / name
+        current = self._current()
+        number = 0 if current is None else int(current.suffix[1:]) + 1
+        target = self._path / f"shard.{number}"
         shutil.rmtree(target, ignore_errors=True)
         building.rename(target)
         pointer = self._path / f"{_POINTER}.new"
         with pointer.open("w", encoding="utf-8") as file:
-            file.write(name)
+            file.write(target.name)
             file.flush()
             os.fsync(file.fileno())
         pointer.replace(self._path / _POINTER)
-        for other in self._path.iterdir():
-            if other.is_dir() and other != target:
-                # A reader may hold it open where files in use cannot go; the next build tries again.
+        for other in [*self._path.glob("shard.*"), *self._path.glob("building.*")]:
+            if other != target:
+                # Where files in use cannot go, a reader may hold them: the next build tries again.
                 shutil.rmtree(other, ignore_errors=True)
 
 

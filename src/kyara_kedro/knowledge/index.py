@@ -30,8 +30,11 @@ class Index(Protocol):
     def ids(self) -> set[str]:
         """Ids of all points; empty when nothing was built yet."""
 
-    def update(self, batches: Iterable[list[Point]], removed: Sequence[str], name: str) -> None:
-        """Add the points, remove the ids; `name` identifies the resulting set of points."""
+    def count(self) -> int:
+        """Number of points."""
+
+    def update(self, batches: Iterable[list[Point]], removed: Sequence[str]) -> None:
+        """Add the points and remove the ids."""
 
     def search(self, queries: Sequence[SparseVector], limit: int) -> list[list[Hit]]:
         """Best hits of each query, in no particular order among equals."""

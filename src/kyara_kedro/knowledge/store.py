@@ -20,6 +20,7 @@ from kyara_kedro.records import content_id
 
 _NAMESPACE = UUID("6b797261-6b65-5064-a06f-6b6e6f776c65")
 _BATCH = 256
+_DIGITS = 3  # of a score; what follows depends on the order in which an index adds
 _COLUMNS = (*PAYLOAD, "text")
 _RESULT = pl.Schema(
     {"query": pl.Int64, "rank": pl.Int32, "passage_id": pl.String, "score": pl.Float64}
@@ -40,7 +41,7 @@ class KnowledgeOptions(Options):
     """
 
     kind: Literal["edge", "local", "server"] = "edge"
-    path: Path | None = None
+    path: Path = Path("data/03_primary/knowledge_base")
     url: str | None = None
     collection: str = Field(default="kyara", min_length=1)
     timeout: int = Field(default=60, gt=0)
@@ -48,10 +49,11 @@ class KnowledgeOptions(Options):
     b: float = Field(default=0.75, ge=0, le=1)
 
     @model_validator(mode="after")
-    def _has_a_place(self) -> Self:
-        needed = "url" if self.kind == "server" else "path"
-        if getattr(self, needed) is None:
-            raise ValueError(f"a knowledge base of kind '{self.kind}' needs '{needed}'")
+    def _server_has_an_address(self) -> Self:
+        if (self.kind == "server") != (self.url is not None):
+            raise ValueError(
+                f"'url' goes with kind 'server': kind is '{self.kind}', url {self.url}"
+            )
         return self
 
 
@@ -86,8 +88,7 @@ class KnowledgeStore:
             passages: Columns passage_id, document_id, title, text and language, see
                 `kyara_kedro.records.PASSAGE`.
         """
-        columns = [passages[name].to_list() for name in _COLUMNS]
-        rows = [dict(zip(_COLUMNS, row, strict=True)) for row in zip(*columns, strict=True)]
+        rows = passages.select(_COLUMNS).to_dicts()
         encoder = SparseEncoder(
             average_length(map(_searchable, rows)), self._options.k1, self._options.b
         )
@@ -96,8 +97,7 @@ class KnowledgeStore:
         added = [key for key in wanted if key not in present]
         removed = sorted(present - wanted.keys())
         if added or removed:
-            name = content_id(sorted(wanted))
-            self._index.update(_batches(added, wanted, encoder), removed, name)
+            self._index.update(_batches(added, wanted, encoder), removed)
         return Build(len(added), len(removed), len(wanted) - len(added))
 
     def search(self, queries: Sequence[str], limit: int = 10) -> pl.DataFrame:
@@ -108,18 +108,17 @@ class KnowledgeStore:
             query and rank; equal scores by passage_id. Passages that share no term with a query
             are not returned.
         """
-        encoder = SparseEncoder(1.0)
         rows: list[tuple[int, int, str, float]] = []
         for start in range(0, len(queries), _BATCH):
-            vectors = [encoder.query(query) for query in queries[start : start + _BATCH]]
+            vectors = [SparseEncoder.query(query) for query in queries[start : start + _BATCH]]
             for number, hits in enumerate(self._index.search(vectors, limit), start):
-                found = sorted(hits, key=lambda hit: (-hit.score, hit.passage_id))
-                rows += [(number, rank, *hit) for rank, hit in enumerate(found) if hit.score > 0]
+                found = sorted((-round(score, _DIGITS), name) for name, score in hits if score > 0)
+                rows += [(number, rank, name, -low) for rank, (low, name) in enumerate(found)]
         return pl.DataFrame(rows, schema=_RESULT, orient="row")
 
     def count(self) -> int:
         """Number of passages."""
-        return len(self._index.ids())
+        return self._index.count()
 
     def close(self) -> None:
         """Release files and connections."""
@@ -138,7 +137,7 @@ class KnowledgeStore:
 
 
 def _open(options: KnowledgeOptions, api_key: str | None) -> Index:
-    if options.kind == "edge" and options.path is not None:
+    if options.kind == "edge":
         from kyara_kedro.knowledge.edge import EdgeIndex
 
         return EdgeIndex(options.path)

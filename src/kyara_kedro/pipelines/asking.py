@@ -1,4 +1,4 @@
-"""How nodes ask teachers: all requests of a node at once, answers by row, faults as drop reasons."""
+"""How nodes ask teachers: all requests at once, answers by row, faults as reasons of drops."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any

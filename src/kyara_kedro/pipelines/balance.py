@@ -38,7 +38,7 @@ class Flow:
         """
         if self.entered != self.left + self.drops.height:
             raise BalanceError(
-                f"{self.name}: {self.entered} in, but {self.left} out and {self.drops.height} dropped"
+                f"{self.name}: {self.entered} in, {self.left} out and {self.drops.height} dropped"
             )
         reasons = Counter(self.drops["reason"].to_list())
         return {

@@ -18,7 +18,6 @@ _DIGITS = {digit: value for value, digit in enumerate("零一二三四五六七�
 _UNITS = {"十": 1, "拾": 1, "百": 2, "佰": 2, "千": 3, "仟": 3, "万": 4, "亿": 8}
 _UNITS = {fold(unit): power for unit, power in _UNITS.items()}
 _DIGITS = {fold(digit): value for digit, value in _DIGITS.items()}
-_LONGEST = 40  # characters of a numeral; beyond it the run is decoration and compared as text
 
 _ENGLISH = {
     word: value
@@ -46,26 +45,35 @@ _ROMAN = {
     if len(word) > 1
 }
 
+_LONGEST = 40  # characters of a numeral; beyond it the run is decoration and compared as text
+
+_NUMBER_WORDS = frozenset([*_ENGLISH, *_SCALES, *_ROMAN])
+
 _DIGIT, _UNIT = "".join(_DIGITS), "".join(_UNITS)
 _WORDS = "|".join(sorted([*_ENGLISH, *_SCALES], key=len, reverse=True))
-_NUMBER = re.compile(
-    rf"(?P<sign>(?<![\w)\]])[-−](?=\d))?"
-    rf"(?:(?P<arabic>\d{{1,3}}(?:,\d{{3}})+(?!\d)|\d+)(?P<fraction>\.\d+)?(?P<scale>[{_UNIT}]*)"
+_RUN = re.compile(rf"[\d{_DIGIT}{_UNIT}][\d{_DIGIT}{_UNIT}.,点分]*")
+_NUMERAL = re.compile(
+    rf"(?P<arabic>\d{{1,3}}(?:,\d{{3}})+(?!\d)|\d+)(?P<fraction>\.\d+)?(?P<scale>[{_UNIT}]*)"
     rf"|(?P<chinese>[{_DIGIT}{_UNIT}]+)(?:点(?P<decimals>[{_DIGIT}]+)(?![{_UNIT}分]))?"
-    rf"|(?<![a-z])(?:(?P<english>(?:{_WORDS})(?:(?:\s+and\s+|[\s-]+)(?:{_WORDS}))*)"
-    rf"|(?P<roman>{'|'.join(sorted(_ROMAN, key=len, reverse=True))}))(?![a-z]))"
 )
+_SPELT = re.compile(
+    rf"(?<![a-z])(?:(?P<english>(?:{_WORDS})(?:(?:\s+and\s+|[\s-]+)(?:{_WORDS}))*)"
+    rf"|(?P<roman>{'|'.join(sorted(_ROMAN, key=len, reverse=True))}))(?![a-z])"
+)
+_SIGN = re.compile(r"(?:^|[^\w)\]])[-−]$")
 _PERCENT = re.compile(rf"百分之([\d.{_DIGIT}{_UNIT}]+)")
+_OPERATORS = re.compile(r"[+=<>×÷±≠≤≥^!*/\-−%#]")
 _OPERATOR = re.compile(
     r"(?<=[\w)\]])\s*(\+\+|[!=<>]=|[+=<>×÷±≠≤≥^])"
     r"|(?<=\d)\s*([*/\-−])\s*(?=\d)"
     r"|(%)"
     r"|(?<=[a-z])(#)"
 )
+_LATIN = re.compile(r"[a-z]+")
 _NEGATION = re.compile(
-    r"[不没无未勿]|非(?![常洲])|(?<![特分区类级性个差识辨派])别(?![人墅])"
-    r"|\b(?:not|no|never|cannot|nor|none|nobody|nothing|without)\b|n['’]t\b"
+    r"[不没无未勿]|[非](?![常洲])|[别](?<![特分区类级性个差识辨派]别)(?![人墅])|[n]['’]t(?![a-z])"
 )
+_NEGATING = frozenset("not no never cannot nor none nobody nothing without".split())
 
 
 class Claims(NamedTuple):
@@ -85,27 +93,38 @@ class Claims(NamedTuple):
 def claims(text: str) -> Claims:
     """Read the numbers, operators and negations of a text."""
     folded = _PERCENT.sub(r"\1%", fold(text))
+    words = _LATIN.findall(folded)
+    numbers = [
+        (match.start(), _numeral(match, folded))
+        for run in _RUN.finditer(folded)
+        for match in _NUMERAL.finditer(folded, run.start(), run.end())
+    ]
+    if not _NUMBER_WORDS.isdisjoint(words):
+        numbers.extend((match.start(), _spelt(match)) for match in _SPELT.finditer(folded))
+    operators = _OPERATOR.finditer(folded) if _OPERATORS.search(folded) else ()
     return Claims(
-        tuple(_value(match) for match in _NUMBER.finditer(folded)),
-        tuple("".join(filter(None, match.groups())) for match in _OPERATOR.finditer(folded)),
-        sum(1 for _ in _NEGATION.finditer(folded)),
+        tuple(number for _, number in sorted(numbers)),
+        tuple("".join(filter(None, match.groups())) for match in operators),
+        len(_NEGATION.findall(folded)) + sum(word in _NEGATING for word in words),
     )
 
 
-def _value(match: re.Match[str]) -> str:
-    sign = "-" if match["sign"] else ""
+def _numeral(match: re.Match[str], text: str) -> str:
     if match["arabic"]:
+        start = match.start()
+        sign = "-" if _SIGN.search(text[max(start - 2, 0) : start]) else ""
         fraction = (match["fraction"] or ".")[1:]
         power = sum(_UNITS[unit] for unit in match["scale"])
         return sign + _canonical(match["arabic"].replace(",", "") + fraction, power - len(fraction))
-    if match["chinese"]:
-        if len(match["chinese"]) > _LONGEST:
-            return match["chinese"]
-        decimals = "".join(str(_DIGITS[digit]) for digit in match["decimals"] or "")
-        return _canonical(_chinese(match["chinese"]) + decimals, -len(decimals))
-    if match["english"]:
-        return _canonical(str(_english(match["english"])), 0)
-    return _canonical(str(_ROMAN[match["roman"]]), 0)
+    if len(match["chinese"]) > _LONGEST:
+        return match["chinese"]
+    decimals = "".join(str(_DIGITS[digit]) for digit in match["decimals"] or "")
+    return _canonical(_chinese(match["chinese"]) + decimals, -len(decimals))
+
+
+def _spelt(match: re.Match[str]) -> str:
+    value = _ROMAN[match["roman"]] if match["roman"] else _english(match["english"])
+    return _canonical(str(value), 0)
 
 
 def _canonical(digits: str, power: int) -> str:

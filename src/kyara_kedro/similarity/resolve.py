@@ -36,6 +36,10 @@ class Removals:
     kept: Rows
     similarity: NDArray[np.float64]
 
+    def take(self, rows: Rows) -> Removals:
+        """The removals at the given positions."""
+        return Removals(self.removed[rows], self.kept[rows], self.similarity[rows])
+
 
 def remove_followers(
     buckets: Rows, members: Rows, similarity: Callable[[Rows, Rows], NDArray[np.float64]]
@@ -55,12 +59,11 @@ def remove_followers(
     buckets, members = buckets[order], members[order]
     records = int(members.max()) + 1 if len(members) else 0
     active = np.ones(records, np.bool_)
-    found: list[pl.DataFrame] = []
+    found: list[Removals] = []
     while True:
         left = active[members]
         buckets, members = buckets[left], members[left]
-        starts = np.flatnonzero(np.diff(buckets, prepend=-1))
-        sizes = np.diff(starts, append=len(buckets))
+        sizes = np.diff(np.flatnonzero(np.diff(buckets, prepend=-1)), append=len(buckets))
         crowded = np.repeat(sizes > 1, sizes)
         buckets, members = buckets[crowded], members[crowded]
         if not len(members):
@@ -70,24 +73,31 @@ def remove_followers(
         leads = np.bincount(heads, minlength=records) == np.bincount(members, minlength=records)
         head = np.repeat(heads, sizes)
         compared = leads[head] & (head != members)
-        pairs = np.unique(np.stack([members[compared], head[compared]], axis=1), axis=0)
-        scored = pl.DataFrame(
-            {
-                "removed": pairs[:, 0],
-                "kept": pairs[:, 1],
-                "similarity": similarity(pairs[:, 1], pairs[:, 0]),
-            }
-        ).filter(pl.col("similarity") > 0)
-        nearest = scored.sort("removed", -pl.col("similarity"), "kept").unique(
-            "removed", keep="first", maintain_order=True
-        )
+        removed, kept = np.divmod(np.unique(members[compared] * records + head[compared]), records)
+        nearest = _nearest(Removals(removed, kept, similarity(kept, removed)))
         found.append(nearest)
         active[heads[leads[heads]]] = False
-        active[nearest["removed"].to_numpy()] = False
-    removals = pl.concat(found).sort("removed") if found else pl.DataFrame()
-    if removals.is_empty():
+        active[nearest.removed] = False
+    return _join(found)
+
+
+def _nearest(pairs: Removals) -> Removals:
+    """Of each record's duplicates keep the most similar, the better ranked of equals."""
+    order = np.lexsort((pairs.kept, -pairs.similarity, pairs.removed))
+    order = order[pairs.similarity[order] > 0]
+    first = np.diff(pairs.removed[order], prepend=-1) > 0
+    return pairs.take(order[first])
+
+
+def _join(parts: list[Removals]) -> Removals:
+    if not parts:
         return Removals(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
-    return Removals(*(removals[name].to_numpy() for name in ("removed", "kept", "similarity")))
+    whole = Removals(
+        np.concatenate([part.removed for part in parts]),
+        np.concatenate([part.kept for part in parts]),
+        np.concatenate([part.similarity for part in parts]),
+    )
+    return whole.take(np.argsort(whole.removed))
 
 
 def rank(texts: pl.DataFrame) -> pl.DataFrame:

@@ -84,6 +84,31 @@ def tokenise(texts: Sequence[str]) -> TokenTable:
     return _split(points, lengths)
 
 
+def token_spans(text: str) -> list[tuple[str, int, int]]:
+    """Tokens of a text with the start and end of the characters that each was folded from."""
+    spans: list[tuple[str, int, int]] = []
+    joins = False
+    for start, end in _clusters(text):
+        for character in fold(text[start:end]):
+            is_word = character.isalnum() and not is_cjk(character)
+            if is_word and joins:
+                token, begin, _ = spans.pop()
+                spans.append((token + character, begin, end))
+            elif is_word or is_cjk(character):
+                spans.append((character, start, end))
+            joins = is_word
+    return spans
+
+
+def _clusters(text: str) -> Iterator[tuple[int, int]]:
+    """Characters with the marks that normalisation may join to them, as (start, end)."""
+    start = 0
+    for end in range(1, len(text) + 1):
+        if end == len(text) or not _composes(text[end]):
+            yield start, end
+            start = end
+
+
 def chunks(texts: Sequence[str], characters: int = CHUNK_CHARACTERS) -> Iterator[slice]:
     """Cut texts into slices of about the given number of characters, at least one text each."""
     start, held = 0, 0

@@ -110,7 +110,7 @@ def _patterns(letters: str) -> dict[str, re.Pattern[str]]:
     """The rules for choices with these letters. All repetitions are bounded."""
     letter = f"([{letters}{letters.lower()}])"
     # "The answer is a matter of ..." and "I" are words, unless a reason follows.
-    word = rf"(?:(?<=[AI])(?! +(?!(?:because|since|as|and|for)\b)[a-z])|(?<![AI]))"
+    word = r"(?:(?<=[AI])(?! +(?!(?:because|since|as|and|for)\b)[a-z])|(?<![AI]))"
     capital = f"([{letters}])"
     return {
         "stated": re.compile(

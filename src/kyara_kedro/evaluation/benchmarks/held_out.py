@@ -7,8 +7,6 @@ it stood fails here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import polars as pl
 
 from kyara_kedro.evaluation.benchmarks.base import (

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from kyara_kedro.records import ROLES, Message
+from kyara_kedro.text.normalise import visible
 
+_LARGEST_SCORE = 1e9
 _SHAREGPT_ROLES = {
     "human": "user",
     "user": "user",
@@ -59,14 +61,15 @@ def conversation(row: Mapping[str, Any]) -> list[Message]:
     elif "messages" in row:
         turns = [_turn(turn) for turn in _sequence(row, "messages")]
     elif "instruction" in row and "output" in row:
-        extra = row.get("input") or ""
-        asked = "\n\n".join(part for part in (_text(row, "instruction"), extra) if part)
+        asked = _text(row, "instruction")
+        if row.get("input"):
+            asked += "\n\n" + _text(row, "input")
         turns = [
             Message(role="user", content=asked),
             Message(role="assistant", content=_text(row, "output")),
         ]
     else:
-        raise Malformed("unknown_format", f"no known conversation form has keys {sorted(row)}")
+        raise Malformed("unknown_format", f"no known conversation form has keys {_keys(row)}")
     return _alternating(turns, last="assistant")
 
 
@@ -83,7 +86,7 @@ def preference(row: Mapping[str, Any]) -> Pair:
         pair = Pair(
             kind="continuation",
             prompt=[Message(role="user", content=_text(row, "prompt"))],
-            prefix=_text(row, "initial_reason_steps"),
+            prefix=_text(row, "initial_reason_steps") + "\n",
             chosen=_text(row, "chosen"),
             rejected=_text(row, "rejected"),
             score_chosen=None,
@@ -104,7 +107,7 @@ def preference(row: Mapping[str, Any]) -> Pair:
     elif "chosen" in row and "rejected" in row:
         pair = _h4(row)
     else:
-        raise Malformed("unknown_format", f"no known preference form has keys {sorted(row)}")
+        raise Malformed("unknown_format", f"no known preference form has keys {_keys(row)}")
     if pair.chosen == pair.rejected:
         raise Malformed("equal_sides", "chosen and rejected are the same")
     if None not in (pair.score_chosen, pair.score_rejected) and _margin(pair) <= 0:
@@ -161,18 +164,24 @@ def _text(row: Mapping[str, Any], key: str) -> str:
     value = row.get(key)
     if not isinstance(value, str):
         raise Malformed("not_text", f"'{key}' must be text, not {type(value).__name__}")
-    if not value.strip():
+    seen = visible(value).strip()
+    if not seen:
         raise Malformed("blank_text", f"'{key}' is blank")
-    return value
+    return seen
 
 
 def _number(row: Mapping[str, Any], key: str) -> float | None:
     value = row.get(key)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise Malformed("not_a_number", f"'{key}' must be a number, not {value!r}")
+    known = isinstance(value, int | float) and not isinstance(value, bool)
+    if not known or not abs(value) <= _LARGEST_SCORE:
+        raise Malformed("not_a_number", f"'{key}' must be a finite number, not {value!r:.40}")
     return float(value)
+
+
+def _keys(row: Mapping[str, Any]) -> list[str]:
+    return sorted(map(str, row))
 
 
 def _alternating(turns: list[Message], last: str) -> list[Message]:

@@ -1,6 +1,7 @@
 """From raw files to clean records, passages and the knowledge base."""
 
 from collections.abc import Callable, Mapping
+from pathlib import PurePosixPath
 from typing import Any
 
 import polars as pl
@@ -19,7 +20,6 @@ from kyara_kedro.records import (
     PERSONA,
     PREFERENCE,
     PROMPT,
-    Message,
     Record,
     content_id,
     drops,
@@ -118,7 +118,7 @@ def read_conversations(raw_conversations: list[SourceFile], params: IngestParams
 
 
 def _conversation(row: RawRow, params: IngestParams) -> dict[str, Any]:
-    turns = [_clean(turn) for turn in conversation(row.values)]
+    turns = conversation(row.values)
     source = _data_set(row.origin)
     return {
         "id": content_id("conversation", source, turns),
@@ -145,14 +145,13 @@ def read_preferences(raw_preferences: list[SourceFile], params: IngestParams) ->
 
 def _preference(row: RawRow, params: IngestParams) -> dict[str, Any]:
     pair = preference(row.values)
-    prompt = [_clean(turn) for turn in pair.prompt]
     scored = pair.score_chosen is not None and pair.score_rejected is not None
     return {
         "id": content_id(
-            "preference", pair.source, prompt, pair.prefix, pair.chosen, pair.rejected
+            "preference", pair.source, pair.prompt, pair.prefix, pair.chosen, pair.rejected
         ),
         "kind": pair.kind,
-        "prompt": prompt,
+        "prompt": pair.prompt,
         "prefix": pair.prefix,
         "chosen": pair.chosen,
         "rejected": pair.rejected,
@@ -294,11 +293,7 @@ def _table(record: Record, files: list[SourceFile], parse: Parsed) -> Table:
 
 def _data_set(origin: str) -> str:
     """Name a data set by its file, without folders, line and endings."""
-    return origin.split("#", maxsplit=1)[0].rsplit("/", 1)[-1].split(".", maxsplit=1)[0]
-
-
-def _clean(turn: Message) -> Message:
-    return Message(role=turn["role"], content=turn["content"].replace("\r\n", "\n").strip())
+    return PurePosixPath(origin.partition("#")[0]).name.partition(".")[0]
 
 
 def _string(values: Mapping[str, Any], *names: str, default: str | None = None) -> str:

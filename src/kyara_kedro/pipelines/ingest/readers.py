@@ -3,8 +3,10 @@
 import csv
 import gzip
 import json
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any
 
 from kyara_kedro.datasets.sources import SourceFile
@@ -46,7 +48,7 @@ def read_rows(files: list[SourceFile]) -> Iterator[RawRow]:
             continue
         try:
             text = _text(file)
-        except (UnicodeDecodeError, OSError, EOFError) as error:
+        except (UnicodeDecodeError, OSError, EOFError, zlib.error) as error:
             yield RawRow(file.name, {}, ("unreadable_file", str(error)))
             continue
         yield from _READERS[_suffix(file)](file.name, text)
@@ -68,7 +70,7 @@ def _prose(name: str, text: str) -> Iterator[RawRow]:
     first, _, rest = text.strip().partition("\n")
     title = first.lstrip("# ").strip()
     if not rest.strip() or len(title) > _TITLE_CHARS:
-        title, rest = name.rsplit("/", 1)[-1].split(".", maxsplit=1)[0], text
+        title, rest = PurePosixPath(name).name.partition(".")[0], text
     yield RawRow(name, {"title": title, "text": rest.strip()})
 
 
@@ -81,7 +83,7 @@ def _jsonl(name: str, text: str) -> Iterator[RawRow]:
 def _object(origin: str, line: str) -> RawRow:
     try:
         values = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         return RawRow(origin, {}, ("malformed_json", str(error)))
     return _checked(origin, values)
 
@@ -96,7 +98,7 @@ def _checked(origin: str, values: Any) -> RawRow:
 def _json(name: str, text: str) -> Iterator[RawRow]:
     try:
         document = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         yield RawRow(name, {}, ("malformed_json", str(error)))
         return
     rows = document if isinstance(document, list) else [document]
@@ -105,7 +107,9 @@ def _json(name: str, text: str) -> Iterator[RawRow]:
 
 
 def _csv(name: str, text: str) -> Iterator[RawRow]:
-    for number, values in enumerate(csv.DictReader(text.splitlines(keepends=True)), start=1):
+    csv.field_size_limit(max(len(text), csv.field_size_limit()))
+    rows = csv.DictReader(text.splitlines(keepends=True), restkey="(more cells than the header)")
+    for number, values in enumerate(rows, start=1):
         yield RawRow(f"{name}#{number}", dict(values))
 
 

@@ -145,7 +145,7 @@ def _loss_chart(curves: pl.DataFrame) -> Figure:
         str(stage): list(points.select("step", "value").iter_rows())
         for (stage,), points in losses.group_by("stage", maintain_order=True)
     }
-    return line_chart("訓練損失 Training loss", series, x="step", y="loss")
+    return line_chart("訓練損失 Training loss", series, x_label="step", y_label="loss")
 
 
 def _trained(result: StageResult) -> Trained:

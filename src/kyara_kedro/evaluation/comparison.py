@@ -1,0 +1,92 @@
+"""Which differences between models are more than chance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+
+from kyara_kedro.evaluation.benchmarks.base import cluster
+from kyara_kedro.evaluation.scores import DEFAULTS, StatisticsOptions, is_binary, seed_of
+from kyara_kedro.evaluation.statistics import Difference, holm, paired_binary, paired_bootstrap
+from kyara_kedro.records import COMPARISON, content_id
+
+
+def compare(
+    items: pl.DataFrame,
+    baselines: Sequence[str] | None = None,
+    options: StatisticsOptions = DEFAULTS,
+) -> pl.DataFrame:
+    """Compare every model with each baseline, item by item.
+
+    Models are paired on the items that both have. Values of 0 and 1, one a question, are compared
+    by McNemar's exact test, all others by a paired bootstrap over questions. The p-values of one
+    pair of models are adjusted after Holm for the number of benchmarks and metrics, so give only
+    items whose metrics you would draw conclusions from.
+
+    Args:
+        items: Rows of ``records.BENCHMARK_ITEM``.
+        baselines: Names of models; without them, all. Names without items are passed over.
+        options: Confidence and resamples.
+
+    Returns:
+        Rows of ``records.COMPARISON``, sorted by baseline, model, benchmark and metric;
+        ``difference`` is model minus baseline, and ``items`` the number of pairs.
+    """
+    models = items["model"].unique().sort().to_list()
+    chosen = models if baselines is None else sorted(set(baselines) & set(models))
+    return COMPARISON.frame(
+        row
+        for baseline in chosen
+        for model in models
+        if model != baseline
+        for row in _pair(items, model, baseline, options)
+    )
+
+
+def _pair(
+    items: pl.DataFrame, model: str, baseline: str, options: StatisticsOptions
+) -> list[dict[str, Any]]:
+    keys = ["benchmark", "metric", "item_id"]
+    ours = items.filter(pl.col("model") == model).select(*keys, ours="value")
+    theirs = items.filter(pl.col("model") == baseline).select(*keys, theirs="value")
+    pairs = ours.join(theirs, on=keys).sort(keys)
+    groups = pairs.partition_by(keys[:2], as_dict=True, maintain_order=True)
+    found = {
+        (str(benchmark), str(metric)): (
+            _difference(rows, options, str(benchmark), str(metric), model, baseline),
+            rows.height,
+        )
+        for (benchmark, metric), rows in groups.items()
+    }
+    adjusted = holm([difference.p_value for difference, _ in found.values()])
+    return [
+        {
+            "id": content_id("comparison", benchmark, metric, model, baseline),
+            "benchmark": benchmark,
+            "metric": metric,
+            "model": model,
+            "baseline": baseline,
+            **difference._replace(p_value=p_value)._asdict(),
+            "items": number,
+        }
+        for ((benchmark, metric), (difference, number)), p_value in zip(
+            found.items(), adjusted, strict=True
+        )
+    ]
+
+
+def _difference(rows: pl.DataFrame, options: StatisticsOptions, *key: str) -> Difference:
+    clusters = [cluster(item) for item in rows["item_id"]]
+    binary = is_binary(rows["ours"]) and is_binary(rows["theirs"])
+    if binary and len(set(clusters)) == len(clusters):
+        return paired_binary(rows["ours"], rows["theirs"], options.confidence)
+    return paired_bootstrap(
+        rows["ours"],
+        rows["theirs"],
+        clusters,
+        seed=seed_of(options.seed, *key),
+        resamples=options.resamples,
+        confidence=options.confidence,
+    )

@@ -1,0 +1,257 @@
+"""Extractive answers: the sentence that answers a question, its span, and the form asked for."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from kyara_kedro.records import content_id
+from kyara_kedro.teachers.rules import cloze_en, cloze_zh
+from kyara_kedro.teachers.rules.cloze import Cloze
+from kyara_kedro.teachers.rules.evidence import (
+    coverage,
+    question_terms,
+    rank_sentences,
+    terms,
+)
+from kyara_kedro.teachers.rules.evolution import Form, unwrap
+from kyara_kedro.text.fold import fold
+
+Documents = Sequence[Mapping[str, str]]
+
+_WH = (
+    ("time", r"哪一?年|哪一天|什麼時候|何時|幾年|which year|what year|when|which date"),
+    ("number", r"多少|幾|how many|how much|what percentage"),
+    ("person", r"誰|哪[一]?位|何人|who|whom|哪一[家所個](?:公司|學校|單位)"),
+    ("place", r"哪裡|何處|何地|哪[個一]?(?:地方|地區|城市|國家|縣|島)|where"),
+    ("work", r"哪[一]?[部項](?:作品|書|著作|電影|小說|條約|法律|專輯)"),
+    ("cause", r"為什麼|為何|原因|why"),
+    ("definition", r"是什麼？?$|什麼是|^what (?:is|are|was|were)"),
+    ("term", r"稱為什麼|稱作什麼|叫什麼|名為什麼|又稱|簡稱|called what|什麼"),
+)
+_ENDINGS = "。！？!?；; \n"
+_SUPPORT = 0.3
+"""Least coverage of a supporting sentence."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What documents say about a question.
+
+    Attributes:
+        span: The literal answer; None when only a sentence could be found.
+        evidence: The literal sentence that answers.
+        document: Index of its document.
+        support: Further (sentence, document) pairs on the question, best first.
+        coverage: Share of the question's weight in the evidence.
+    """
+
+    span: str | None
+    evidence: str
+    document: int
+    support: tuple[tuple[str, int], ...]
+    coverage: float
+
+
+@lru_cache(maxsize=4096)
+def clozes(title: str, text: str, language: str) -> tuple[Cloze, ...]:
+    """Questions of a text without those that ask the same for different answers."""
+    made = (cloze_en if language == "en" else cloze_zh).clozes(title, text)
+    answers: dict[str, set[str]] = {}
+    for one in made:
+        answers.setdefault(one.question, set()).add(one.answer)
+    unique = {one.question: one for one in made if len(answers[one.question]) == 1}
+    return tuple(unique.values())
+
+
+def find(question: str, documents: Documents, language: str, threshold: float) -> Found | None:
+    """The answer to a plain question; None when no sentence covers it enough.
+
+    A question that the cloze rules make from one of the documents gets exactly the span that was
+    removed. Others get their best sentence, and the span in it that fills their wh-word.
+
+    Args:
+        question: The question.
+        documents: Mappings with ``title`` and ``text``.
+        language: ``zh-TW`` or ``en``.
+        threshold: Least share of the question's weight that the best sentence must cover.
+    """
+    ranked = rank_sentences(question, documents)
+    exact = next(
+        (
+            (one, number)
+            for number, document in enumerate(documents)
+            for one in clozes(document["title"], document["text"], language)
+            if one.question == question
+        ),
+        None,
+    )
+    span: str | None
+    if exact is not None:
+        span, evidence, number, share = exact[0].answer, exact[0].evidence, exact[1], 1.0
+    elif ranked and ranked[0].coverage >= threshold:
+        evidence, number, share = ranked[0].text, ranked[0].document, ranked[0].coverage
+        span = _filling(question, documents[number], evidence, language)
+    else:
+        return None
+    support = tuple(
+        (one.text, one.document)
+        for one in ranked
+        if one.text != evidence and one.coverage >= max(_SUPPORT, threshold)
+    )
+    return Found(span, evidence, number, support, share)
+
+
+def _filling(
+    question: str, document: Mapping[str, str], evidence: str, language: str
+) -> str | None:
+    """The span of a sentence that a question asks for, by the kind of its wh-word."""
+    kinds = [kind for kind, words in _WH if re.search(words, question, re.IGNORECASE)]
+    asked = question_terms(question)
+    candidates = [
+        (kinds.index(one.kind), -coverage(asked, one.question), one.answer)
+        for one in clozes(document["title"], document["text"], language)
+        if one.evidence == evidence and one.kind in kinds and fold(one.answer) not in fold(question)
+    ]
+    return min(candidates)[2] if candidates else None
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How an answer is to be written.
+
+    Attributes:
+        language: ``zh-TW`` or ``en``.
+        brief: Whether a plain question gets the bare span.
+        cite: Whether sources are named as 【id】.
+        sentences: Most sentences of a plain answer.
+        seed: Chooses among equal wordings.
+    """
+
+    language: str
+    brief: bool
+    cite: bool
+    sentences: int
+    seed: str
+
+
+def answer(question: str, documents: Documents, manner: Manner, threshold: float) -> str | None:
+    """Answer a question, plain or evolved; None when the documents do not bear on it.
+
+    Args:
+        question: The question, perhaps in one of the templates of ``evolution``.
+        documents: Mappings with ``passage_id``, ``title`` and ``text``.
+        manner: How to write the answer.
+        threshold: As in :func:`find`.
+    """
+    asked = unwrap(question)
+    found = [find(one, documents, manner.language, threshold) for one in asked.questions]
+    parts = [
+        _write(
+            one, documents, manner, "span" if manner.brief and asked.form == "plain" else asked.form
+        )
+        for one in found
+        if one is not None
+    ]
+    if len(parts) < len(found):
+        return None
+    if len(parts) == 1:
+        return parts[0]
+    return "\n".join(f"{number}. {part}" for number, part in enumerate(parts, 1))
+
+
+def _write(found: Found, documents: Documents, manner: Manner, form: Form) -> str:
+    def source(number: int) -> str:
+        return f"【{documents[number]['passage_id']}】" if manner.cite else ""
+
+    def stated(text: str, number: int) -> str:
+        stop = "." if manner.language == "en" else "。"
+        return f"{text.rstrip(_ENDINGS + '.')}{source(number)}{stop}"
+
+    zh = manner.language != "en"
+    cited = source(found.document)
+    sentence = stated(found.evidence, found.document)
+    span = found.span or found.evidence.rstrip(_ENDINGS)
+    quoted = f"「{found.evidence}」" if zh else f'"{found.evidence}"'
+    if form == "span":
+        return f"{span}{cited}"
+    if form == "sentence":
+        return sentence
+    if form == "quote":
+        return f"{span}{cited}。依據：{quoted}" if zh else f"{span}{cited}. Source: {quoted}"
+    if form == "json":
+        key = "答案" if zh else "answer"
+        return json.dumps({key: f"{span}{cited}"}, ensure_ascii=False)
+    if form == "table":
+        head = "| 答案 | 依據 |" if zh else "| answer | evidence |"
+        cells = (cell.replace("|", "／") for cell in (span, f"{found.evidence}{cited}"))
+        return f"{head}\n| --- | --- |\n| {' | '.join(cells)} |"
+    if form == "steps":
+        if zh:
+            return (
+                f"步驟一：資料中與問題相關的是這一句：{quoted}{cited}\n步驟二：由這句話得"
+                f"出答案：{span}。"
+            )
+        return (
+            f"Step 1: the sentence that bears on the question is {quoted}{cited}\nStep 2: "
+            f"the answer is {span}."
+        )
+    most = max(2, manner.sentences) if form == "background" else manner.sentences
+    parts = [sentence, *(stated(*one) for one in found.support[: most - 1])]
+    opening = _opening(found, manner)
+    return opening + ("" if zh else " ").join(parts)
+
+
+def _opening(found: Found, manner: Manner) -> str:
+    """What leads to the sentence: the answer itself, or where it comes from."""
+    zh = manner.language != "en"
+    if manner.cite:
+        choices = (
+            ["根據參考文件，", "參考文件指出，", ""] if zh else ["According to the documents, ", ""]
+        )
+    elif found.span is not None and len(found.span) <= 24:
+        choices = (
+            [f"答案是{found.span}。", f"{found.span}。", ""] if zh else [f"{found.span}. ", ""]
+        )
+    else:
+        choices = [""]
+    return choices[int(content_id(manner.seed, "opening")[:8], 16) % len(choices)]
+
+
+def keywords(title: str, text: str, language: str, count: int) -> list[str]:
+    """Names, places, dates and terms that a text is about, in its order."""
+    wanted = [
+        one.answer
+        for one in clozes(title, text, language)
+        if one.kind in ("person", "place", "work", "term", "time") and len(one.answer) <= 24
+    ]
+    if language != "en":
+        wanted += re.findall(r"[「《]([^「」《》，。]{2,12})[」》]", text)
+    else:
+        wanted += re.findall(r"(?<=[a-z] )[A-Z][\w'-]+(?: [A-Z][\w'-]+)+", text)
+    unique = dict.fromkeys(word for word in wanted if fold(word) not in fold(title))
+    return sorted(list(unique)[:count], key=text.find)
+
+
+def search_queries(question: str, language: str) -> list[str]:
+    """Queries for a question: itself, its scope and key terms, its key terms alone."""
+    plain = " ".join(unwrap(question).questions)
+    scope = re.match(r"關於「(.+?)」，|Regarding \"(.+?)\", ", plain)
+    subject = next((group for group in scope.groups() if group), "") if scope else ""
+    body = plain[scope.end() :] if scope else plain
+    if language == "en":
+        core = " ".join(dict.fromkeys(word for word in terms(body) if word in question_terms(body)))
+    else:
+        core = re.sub(
+            r"請問|為什麼|哪一[年天位部項家所個][\u4e00-\u9fff]{0,2}?(?=[\u4e00-\u9fff])|哪裡"
+            r"|什麼時候|什麼|多少|誰|？",
+            " ",
+            body,
+        )
+        core = " ".join(core.split())
+    return list(
+        dict.fromkeys(query for query in (plain, f"{subject} {core}".strip(), core) if query)
+    )

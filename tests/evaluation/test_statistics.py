@@ -1,0 +1,112 @@
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kyara_kedro.evaluation.statistics import (
+    bootstrap_interval,
+    bootstrap_means,
+    holm,
+    mcnemar,
+    paired_binary,
+    paired_bootstrap,
+    wilson,
+)
+
+
+@pytest.mark.parametrize(
+    ("successes", "trials", "low", "high"),
+    # Newcombe, Statistics in Medicine 17 (1998), table I, method 3.
+    [
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ],
+)
+def test_wilson_gives_newcombes_published_intervals(
+    successes: int, trials: int, low: float, high: float
+) -> None:
+    assert wilson(successes, trials) == pytest.approx((low, high), abs=6e-5)
+
+
+@given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_wilson_holds_the_proportion_within_zero_and_one(counts: tuple[int, int]) -> None:
+    low, high = wilson(*counts)
+    assert 0 <= low <= counts[0] / counts[1] <= high <= 1
+
+
+def test_wilson_refuses_an_empty_sample() -> None:
+    with pytest.raises(ValueError, match="0 of 0"):
+        wilson(0, 0)
+
+
+def test_bootstrap_finds_the_standard_error_of_a_mean() -> None:
+    values = np.random.default_rng(3).normal(size=400)
+    means = bootstrap_means(values, range(400), seed=1)
+    assert means.std() == pytest.approx(values.std() / 20, rel=0.03)
+    assert np.array_equal(means, bootstrap_means(values, range(400), seed=1))
+    assert not np.array_equal(means, bootstrap_means(values, range(400), seed=2))
+
+
+def test_repeating_every_answer_does_not_make_a_score_surer() -> None:
+    values = np.random.default_rng(4).random(60)
+    once = bootstrap_interval(values, range(60), seed=0)
+    four = bootstrap_interval(np.repeat(values, 4), np.repeat(np.arange(60), 4).tolist(), seed=0)
+    assert four == pytest.approx(once)
+    naive = bootstrap_interval(np.repeat(values, 4), range(240), seed=0)
+    assert naive.high - naive.low < 0.6 * (once.high - once.low)
+
+
+def test_ten_thousand_resamples_of_a_thousand_items_take_under_a_second() -> None:
+    values = np.random.default_rng(5).random(1_000)
+    start = time.process_time()
+    bootstrap_interval(values, range(1_000), seed=0)
+    assert time.process_time() - start < 1
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "p_value"),
+    [(0, 0, 1.0), (5, 5, 1.0), (0, 6, 2 / 64), (1, 9, 22 / 1024), (9, 1, 22 / 1024)],
+)
+def test_mcnemar_counts_the_tails_exactly(first: int, second: int, p_value: float) -> None:
+    assert mcnemar(first, second) == pytest.approx(p_value)
+
+
+def test_mcnemar_takes_thousands_of_disagreements() -> None:
+    assert 0 < mcnemar(2_000, 2_400) < 1e-8
+
+
+def test_paired_binary_is_antisymmetric_and_wide_when_nothing_differs() -> None:
+    ours, theirs = [1, 1, 1, 0, 1, 0] * 8, [1, 0, 0, 0, 1, 1] * 8
+    forth, back = paired_binary(ours, theirs), paired_binary(theirs, ours)
+    assert forth.difference == pytest.approx(1 / 6)
+    assert (forth.low, forth.high) == pytest.approx((-back.high, -back.low))
+    assert forth.p_value == back.p_value
+    same = paired_binary([1, 0, 1], [1, 0, 1])
+    assert same.low < -0.3 and same.high > 0.3 and same.p_value == 1
+
+
+def test_paired_bootstrap_sees_a_shift_and_no_shift() -> None:
+    random = np.random.default_rng(6)
+    theirs = random.normal(5, 2, size=300)
+    shifted = paired_bootstrap(theirs + random.normal(0.3, 1, 300), theirs, range(300), seed=0)
+    assert shifted.low > 0 and shifted.p_value < 0.01
+    level = paired_bootstrap(theirs + random.normal(0, 1, 300), theirs, range(300), seed=0)
+    assert level.low < 0 < level.high and level.p_value > 0.05
+    assert paired_bootstrap(theirs, theirs, range(300), seed=0) == (0, 0, 0, 1)
+
+
+def test_holm_gives_the_textbook_values_in_the_order_given() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([]) == []
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
+def test_holm_never_lowers_and_keeps_the_order(p_values: list[float]) -> None:
+    adjusted = holm(p_values)
+    assert all(0 <= p <= a <= 1 for p, a in zip(p_values, adjusted, strict=True))
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    assert [adjusted[i] for i in order] == sorted(adjusted)
