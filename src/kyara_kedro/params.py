@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
+from kyara_kedro.evaluation.gate import GateOptions
+from kyara_kedro.evaluation.scores import StatisticsOptions
 from kyara_kedro.options import Options
 from kyara_kedro.similarity.contamination import ContaminationOptions
 from kyara_kedro.similarity.lexical import LexicalOptions
@@ -92,9 +94,9 @@ class TrainParams(Options):
         sft_base: First stage, on the base corpus.
         sft_refine: Second stage, on the curated corpus.
         dpo: Third stage, on preference pairs.
-        base_mix: Sources of the first stage and their shares; empty takes every source whole.
+        base_mix: Sources of the first stage and their shares; null takes every source whole.
         refine_mix: Likewise of the second stage.
-        pair_sources: Sources of preference pairs; empty takes all.
+        pair_sources: Sources of preference pairs; null takes all.
         max_rows: Most rows a stage trains on, whole families of rephrasings at a time; null for
             all. The embedded model is too small to learn more in its half minute.
     """
@@ -104,9 +106,9 @@ class TrainParams(Options):
     sft_base: SFTOptions = SFTOptions()
     sft_refine: SFTOptions = REFINE
     dpo: DPOOptions = DPOOptions()
-    base_mix: dict[str, Share] = Field(default_factory=dict)
-    refine_mix: dict[str, Share] = Field(default_factory=dict)
-    pair_sources: tuple[str, ...] = ()
+    base_mix: dict[str, Share] | None = None
+    refine_mix: dict[str, Share] | None = None
+    pair_sources: tuple[str, ...] | None = None
     max_rows: PositiveInt | None = None
 
 
@@ -126,3 +128,21 @@ class PreferenceParams(Options):
     margin: Share = 0.3
     self_play_sources: tuple[str, ...] = ("knowledge_brief",)
     self_play_rows: PositiveInt | None = None
+
+
+class EvaluateParams(Options):
+    """How models are measured and promoted.
+
+    Attributes:
+        held_out: Most known questions that are asked again in unseen phrasings.
+        judged_items: Most outputs that the judge compares.
+        generation: How the models answer.
+        statistics: Confidence and resamples.
+        gate: What a model must show to become the champion.
+    """
+
+    held_out: PositiveInt = 80
+    judged_items: NonNegativeInt = 24
+    generation: GenerationOptions = GenerationOptions()
+    statistics: StatisticsOptions = StatisticsOptions()
+    gate: GateOptions = GateOptions()

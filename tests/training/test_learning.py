@@ -52,6 +52,17 @@ def facts(seed: int) -> list[Fact]:
     return found
 
 
+PROSE = """臺灣的山高，河短，雨多。清晨的圖書館裡，小朋友翻開地圖，想知道每一座山有多高、每一條河有多長。
+老師告訴他們：讀一篇文章以前，先看題目，再看下面的段落，把不懂的字圈起來，查資料，問問題，最後把答案寫下來。
+廟口的老先生說，這裡以前是一片田，後來人們從海邊搬來，建了廟，開了市場，孩子們就在樹下聽故事、做功課。
+旅客上山看日出，下山喝茶；他們請導覽員介紹這裡的歷史，也請廚師說一說地方菜是怎麼來的。"""
+
+
+def corpus(known: Sequence[Fact]) -> list[str]:
+    """Articles that tell the facts, and some prose; the tokenizer learns from them."""
+    return [PROSE, *(fact.question.rstrip("？") + "：" + fact.answer + "。" for fact in known)]
+
+
 Phrasing = Callable[[Fact], tuple[str, str]]
 
 PHRASINGS: tuple[Phrasing, ...] = (

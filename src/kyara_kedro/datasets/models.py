@@ -9,7 +9,8 @@ from kedro.io import AbstractDataset, DatasetError
 from kedro_datasets._typing import JSONPreview
 
 from kyara_kedro.datasets.atomic import AtomicDataset
-from kyara_kedro.evaluation.registry import ModelRegistry, local_tracking_uri
+from kyara_kedro.datasets.tracking import tracking_uri as resolve_uri
+from kyara_kedro.evaluation.registry import ModelRegistry
 from kyara_kedro.training.model_ref import ModelRef
 
 
@@ -84,14 +85,16 @@ class ModelRegistryDataset(AbstractDataset[None, ModelRegistry]):
         model: str,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        self._uri = tracking_uri or local_tracking_uri(Path(filepath))
+        self._folder = Path(filepath)
+        self._server = tracking_uri
         self._experiment = experiment
         self._model = model
         self.metadata = metadata
 
     def load(self) -> ModelRegistry:
         """Connect to the registry."""
-        return ModelRegistry(self._uri, self._model, self._experiment)
+        uri = resolve_uri(self._server, self._folder)
+        return ModelRegistry(uri, self._model, self._experiment)
 
     def save(self, data: None) -> None:
         """Refuse: versions are registered through the registry itself."""
@@ -101,4 +104,4 @@ class ModelRegistryDataset(AbstractDataset[None, ModelRegistry]):
         return True
 
     def _describe(self) -> dict[str, Any]:
-        return {"tracking_uri": self._uri, "model": self._model}
+        return {"tracking_uri": self._server, "folder": self._folder, "model": self._model}

@@ -145,7 +145,8 @@ class ModelRegistry:
             source=f"models:/{model.model_id}" if served else path.as_uri(),
             run_id=run_id,
             tags={**tags, "model_id": model.model_id},
-            model_id=model.model_id,
+            # A database store would look the id up in the store of the working directory.
+            model_id=model.model_id if served else None,
         )
         return int(version.version)
 

@@ -6,6 +6,7 @@ import re
 import signal
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -16,6 +17,7 @@ from kedro.io.core import AbstractVersionedDataset
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
+from kyara_kedro.datasets.tracking import tracking_uri
 from kyara_kedro.records import content_id
 
 logger = logging.getLogger("kyara_kedro")
@@ -32,6 +34,7 @@ class TrackingHooks:
 
     def __init__(self) -> None:
         self._config: dict[str, Any] = {}
+        self._folder = Path()
         self._open: dict[str, str] = {}
         self._client: Any = None
 
@@ -39,6 +42,7 @@ class TrackingHooks:
     def after_context_created(self, context: KedroContext) -> None:
         """Read conf/<env>/mlflow.yml."""
         self._config = dict(context.config_loader["mlflow"])
+        self._folder = Path(context.project_path) / self._config["folder"]
 
     @hook_impl
     def before_pipeline_run(
@@ -72,6 +76,7 @@ class TrackingHooks:
 
         from kyara_kedro.evaluation.registry import experiment_id
 
+        self._config["tracking_uri"] = tracking_uri(self._config["tracking_uri"], self._folder)
         if self._client is None:
             self._client = MlflowClient(tracking_uri=self._config["tracking_uri"])
             atexit.register(self._end_all)

@@ -32,35 +32,63 @@ _APOLOGY_CHARACTERS, _APOLOGY_HEAD = 120, 20
 _CLOSED = re.compile(r"[。！？!?.…~」』”’\"')）\]】》>}|`*:：;；]\s*$")
 _BARE_ANSWER = 40
 _APOLOGY = re.compile(
-    fold(r"抱歉|對不起|不好意思|無法|不能提供|做不到|sorry|apologi[sz]e|i can(?:no|')t|unable to|as an ai")
+    fold(
+        r"^(?:我|很|非常|真的)*(?:抱歉|對不起|不好意思|無法|沒辦法|不能)|(?:抱歉|對不起)[，,]|我(?:們)?無法"
+        r"|sorry|apologi[sz]e|i can(?:not|['’]t)|i am unable|i[’']m unable|as an ai"
+    )
 )
-_TERMS_STOP = frozenset(
+_FUNCTION_WORDS = frozenset(
     "the a an of to in is are was were be and or for on with as at by it this that what which who "
     "how why when where do does did can could should would please you your i my me give make write "
     "請 您 你 我 的 了 是 嗎 呢 吧 在 有 和 與 或 為 以 及 這 那 哪 什 麼 何 如 怎 誰 幾 一 個".split()
 )
 _BRIEF = re.compile(
-    fold(r"只(?:需)?(?:回答|輸出|寫出|給)|一(?:句|個詞|個字)|簡短|簡答|是否|選出|哪一(?:個|項)|分類|翻譯|"
-         r"only (?:answer|output|the)|in one (?:word|sentence)|brief|classify|translate|yes or no")
+    fold(
+        r"只(?:需)?(?:回答|輸出|寫出|給)|[一兩二三]個?(?:句|詞|字)|簡短|簡答|是否|選[出擇]|哪一?(?:個|項)|分類"
+        r"|翻譯|計算|多少|找[出到]|辨識|判斷|抽取|only (?:answer|output|the)|in (?:one|two|three|\d+) "
+        r"(?:words?|sentences?)|words? (?:to|that)|brief|classify|translate|yes or no|how many|how much"
+        r"|identify|calculate|determine|find|name (?:one|two|three|the)|rate|output|equation|query"
+    )
 )
 _DETAILED = re.compile(
-    fold(r"詳細|完整|說明|解釋|分析|比較|論述|介紹|文章|作文|故事|報告|為什麼|如何|"
-         r"detail|explain|describe|analy[sz]e|compare|essay|story|report|why|how (?:to|do)")
+    fold(
+        r"詳細|完整|說明|解釋|分析|比較|論述|介紹|文章|作文|故事|報告|為什麼|如何"
+        r"|detail|explain|describe|analy[sz]e|compare|essay|story|report|why|how (?:to|do)"
+    )
 )
 _ASKS = {
-    "json": re.compile(fold(r"json")),
-    "code": re.compile(
-        fold(r"(?:寫|實作|撰寫|編寫|完成).{0,12}(?:程式|函式|函數|腳本|代碼|查詢)|"
-             r"(?:write|implement|code).{0,24}(?:function|program|script|query|class)")
+    "json": re.compile(
+        fold(
+            r"(?:以|用|成|輸出|回覆|回傳|產生)[^。\n]{0,10}json|json ?(?:格式|物件|陣列)|(?:in|as|valid) json"
+        )
     ),
-    "table": re.compile(fold(r"表格|markdown table|as a table|in a table")),
+    "code": re.compile(
+        fold(
+            r"(?:寫|實作|撰寫|編寫|完成)[^。\n]{0,12}(?:程式|函式|函數|腳本|代碼|查詢)"
+            r"|(?:write|implement|code)[^.\n]{0,24}(?:function|program|script|query|class)\b"
+        )
+    ),
+    "table": re.compile(
+        fold(
+            r"(?:以|用|成|製作|建立|畫|做)[^。\n]{0,6}表格|markdown table|(?:as|in|create|make) a table"
+        )
+    ),
     "list": re.compile(
-        fold(r"條列|列點|列表|清單|列出(?:[二三四五六七八九十\d]|.{0,4}點)|bullet|numbered list|as a list")
+        fold(
+            r"條列|列點|列出[二三四五六七八九十\d]|(?:以|用|成|製作|建立|給我)[^。\n]{0,6}(?:列表|清單)"
+            r"|bullet|numbered list|as a list|(?:create|make|give me) a list"
+        )
     ),
 }
-_CODE = re.compile(r"```|^\s*(?:def|class|import|from|function|select|#include|public|const|let|var)\b"
-                   r"|[{};]\s*$|\w+\([^)]*\)", re.MULTILINE | re.IGNORECASE)
-_ITEM = re.compile(r"^\s*(?:[-*•‧·●]|\d+[.)、．]|[（(]?[一二三四五六七八九十\d]+[)）、.])\s*\S", re.MULTILINE)
+_CODE = re.compile(
+    r"```|^\s*(?:def|class|import|from|function|select|#include|public|const|let|var)\b"
+    r"|[{};]\s*$|\w+\([^)]*\)",
+    re.MULTILINE | re.IGNORECASE,
+)
+_ITEM = re.compile(
+    r"^\s*(?:[-*•‧·●]|\d+[.)、．]|[（(]?[一二三四五六七八九十\d]+[)）、.])\s*\S", re.MULTILINE
+)
+_ENUMERATED = re.compile(r"[、,，;；]|\n+")
 _TABLE_ROW = re.compile(r"^\s*\|.*\|\s*$", re.MULTILINE)
 _FENCE = re.compile(r"```[\w-]*\n(.*?)```", re.DOTALL)
 
@@ -264,7 +292,7 @@ def _terms(words: Sequence[str]) -> set[str]:
     return pairs | {word for word in kept if len(word) > 1}
 
 
-_STOP = frozenset(map(fold, _TERMS_STOP))
+_STOP = frozenset(map(fold, _FUNCTION_WORDS))
 _REFUSALS = frozenset(map(match_key, REFUSAL.values()))
 
 
@@ -291,4 +319,4 @@ def _holds_table(answer: str) -> bool:
 
 
 def _holds_list(answer: str) -> bool:
-    return len(_ITEM.findall(answer)) > 1
+    return len(_ITEM.findall(answer)) > 1 or len(_ENUMERATED.findall(answer.strip())) > 1

@@ -81,9 +81,7 @@ def find_contamination(
         .group_by("record", "question", "counted", "needed")
         .agg(held=pl.len())
         .with_columns(coverage=pl.col("held") / pl.col("counted"))
-        .filter(
-            (pl.col("coverage") >= options.coverage) & (pl.col("held") >= pl.col("needed"))
-        )
+        .filter((pl.col("coverage") >= options.coverage) & (pl.col("held") >= pl.col("needed")))
         .sort("record", "question")
     )
     names = questions.select("benchmark", "item_id", "question").rows()

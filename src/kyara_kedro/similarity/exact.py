@@ -51,6 +51,8 @@ def group_copies(texts: Sequence[str], keys: Sequence[bytes | None]) -> NDArray[
         .sort("row")
         .select(pl.struct("key", "claims").rank("dense").cast(pl.Int64).alias("group"), "key")
     )
-    return groups.select(
-        pl.when(pl.col("key").is_null()).then(-1).otherwise(pl.col("group"))
-    ).to_series().to_numpy()
+    return (
+        groups.select(pl.when(pl.col("key").is_null()).then(-1).otherwise(pl.col("group")))
+        .to_series()
+        .to_numpy()
+    )

@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 
 from kyara_kedro.errors import UserError
 from kyara_kedro.prompts import PromptLibrary
+from kyara_kedro.prompts.library import template_language
 from kyara_kedro.records import Message
 from kyara_kedro.teachers.tasks import TASKS, Reply
 
@@ -145,7 +146,7 @@ def ask(
         inputs=inputs,
         messages=prompt.messages,
         prompt_version=prompt.version,
-        language=language,
+        language=template_language(language),
         sample=sample,
         temperature=temperature,
         top_p=top_p,

@@ -12,6 +12,7 @@ from kyara_kedro.training.model_ref import ModelRef, fingerprint, written_whole
 from kyara_kedro.training.options import EmbeddedModelOptions
 
 _BYTES = tuple(f"<0x{byte:02X}>" for byte in range(256))
+_ALPHABET = frozenset("\n▁" + "".join(map(chr, range(0x21, 0x7F))))
 _POSITIONS = 8192
 _STD = 0.05
 
@@ -99,7 +100,8 @@ def _learn(
     from tokenizers import trainers
 
     counts = Counter(character for text in corpus for character in text.replace(" ", "▁"))
-    alphabet = sorted(counts, key=lambda character: (-counts[character], character))[:room]
+    common = sorted(counts.keys() - _ALPHABET, key=lambda letter: (-counts[letter], letter))
+    alphabet = [*sorted(_ALPHABET), *common][:room]
     trainer = trainers.BpeTrainer(
         vocab_size=room,
         min_frequency=2,

@@ -117,11 +117,11 @@ def _patterns(letters: str) -> dict[str, re.Pattern[str]]:
             rf"(?:{_SAYS}{_OPEN}|\\boxed{{(?:\\text{{)?){letter}{word}{_CLOSE}", re.IGNORECASE
         ),
         "first": re.compile(
-            rf"\A[(\[【「*_\s]{{0,6}}{letter}(?:\Z|[)\]】」*_.:、。]|\s*\n|, ?[^A-Z])"
+            rf"\A[(\[【「*_\s]{{0,6}}{letter}(?:\Z|[)\]】」*_.:、。]|\s*\n|,(?! ?{capital}\b))"
         ),
         "last": re.compile(rf"(?:\A|\n)[(\[【「*_ ]{{0,6}}{letter}[)\]】」*_.。 ]{{0,6}}\Z"),
         "bracketed": re.compile(rf"[(\[【「]\s?{capital}\s?[)\]】」]"),
-        "free": re.compile(rf"(?<![A-Za-z0-9]){capital}(?![A-Za-z0-9']|\s[a-z])"),
+        "free": re.compile(rf"(?<![A-Za-z0-9]){capital}{word}(?![A-Za-z0-9'])"),
     }
 
 

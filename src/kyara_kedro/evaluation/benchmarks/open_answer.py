@@ -33,7 +33,8 @@ _SMALL = {"十": 10, "百": 100, "千": 1_000}
 _LARGE = {"万": 10**4, "亿": 10**8}
 _CJK = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002fa1f"
 _PART = re.compile(
-    r"(?P<number>(?:(?<![^\W_])[-\u2212])?\d{1,30}(?:,\d{3}){0,9}(?:\.\d{1,30})?)(?P<scale>[万亿])?"
+    r"(?P<number>(?:(?<![^\W_])[-\u2212])?\d{1,30}(?:,\d{3}){0,9}(?:\.\d{1,30})?)"
+    r"(?: ?(?P<scale>[万亿]))?"
     rf"|(?P<hanzi>[零〇一二三四五六七八九十百千万亿两]{{1,30}})"
     rf"|(?P<sign>[%‰°])|(?P<cjk>[{_CJK}])|(?P<word>(?:(?![{_CJK}])[^\W\d_])+)"
 )
@@ -115,6 +116,8 @@ def _numeral(text: str) -> int:
             section += (digit or 1) * _SMALL[character]
             digit = 0
         else:
-            total = (total + section + digit or 1) * _LARGE[character]
+            scale = _LARGE[character]
+            below = total % scale
+            total += (below + section + digit or 1) * scale - below
             section = digit = 0
     return total + section + digit

@@ -51,12 +51,12 @@ def _select(
     conversations: pl.DataFrame,
     model: ModelRef,
     options: SFTOptions,
-    mix: dict[str, float],
+    mix: dict[str, float] | None,
     params: TrainParams,
     stage: str,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     selection = select_rows(
-        conversations, model, options.max_length, mix=mix or None, max_rows=params.max_rows
+        conversations, model, options.max_length, mix=mix, max_rows=params.max_rows
     )
     return CONVERSATION.frame(selection.rows.to_dicts()), _staged(stage, selection.drops)
 

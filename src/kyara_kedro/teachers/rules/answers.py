@@ -12,12 +12,12 @@ from kyara_kedro.records import content_id
 from kyara_kedro.teachers.rules import cloze_en, cloze_zh
 from kyara_kedro.teachers.rules.cloze import Cloze
 from kyara_kedro.teachers.rules.evidence import (
-    coverage,
     question_terms,
     rank_sentences,
     terms,
 )
 from kyara_kedro.teachers.rules.evolution import Form, unwrap
+from kyara_kedro.text.chunk import sentences
 from kyara_kedro.text.fold import fold
 
 Documents = Sequence[Mapping[str, str]]
@@ -32,6 +32,21 @@ _WH = (
     ("definition", r"是什麼？?$|什麼是|^what (?:is|are|was|were)"),
     ("term", r"稱為什麼|稱作什麼|叫什麼|名為什麼|又稱|簡稱|called what|什麼"),
 )
+_UNIT = re.compile(r"(?:多少|幾|how many )([\u4e00-\u9fff]|[a-z]+)")
+_WORDS = {
+    "zh-TW": {
+        "quote": "{span}。依據：{quoted}",
+        "steps": "步驟一：資料中與問題相關的是這一句：{quoted}\n步驟二：由這句話得出答案：{span}。",
+        "table": "| 答案 | 依據 |",
+        "json": "答案",
+    },
+    "en": {
+        "quote": "{span}. Source: {quoted}",
+        "steps": "Step 1: the sentence that bears on it is {quoted}\nStep 2: the answer is {span}.",
+        "table": "| answer | evidence |",
+        "json": "answer",
+    },
+}
 _ENDINGS = "。！？!?；; \n"
 _SUPPORT = 0.3
 """Least coverage of a supporting sentence."""
@@ -46,6 +61,7 @@ class Found:
         evidence: The literal sentence that answers.
         document: Index of its document.
         support: Further (sentence, document) pairs on the question, best first.
+        context: The sentence after the evidence, or before it at the end, in the same form.
         coverage: Share of the question's weight in the evidence.
     """
 
@@ -53,6 +69,7 @@ class Found:
     evidence: str
     document: int
     support: tuple[tuple[str, int], ...]
+    context: tuple[tuple[str, int], ...]
     coverage: float
 
 
@@ -102,21 +119,37 @@ def find(question: str, documents: Documents, language: str, threshold: float) -
         for one in ranked
         if one.text != evidence and one.coverage >= max(_SUPPORT, threshold)
     )
-    return Found(span, evidence, number, support, share)
+    return Found(span, evidence, number, support, _context(documents, number, evidence), share)
+
+
+def _context(documents: Documents, number: int, evidence: str) -> tuple[tuple[str, int], ...]:
+    text = documents[number]["text"]
+    lines = [span.of(text) for span in sentences(text)]
+    place = lines.index(evidence)
+    beside = lines[place + 1 : place + 2] or lines[max(0, place - 1) : place]
+    return tuple((line, number) for line in beside)
 
 
 def _filling(
     question: str, document: Mapping[str, str], evidence: str, language: str
 ) -> str | None:
-    """The span of a sentence that a question asks for, by the kind of its wh-word."""
+    """The span of a sentence that a question asks for, by the kind of its wh-word.
+
+    Among several of a kind, one that shares the question's unit (多少公里, how many days) goes first.
+    """
     kinds = [kind for kind, words in _WH if re.search(words, question, re.IGNORECASE)]
-    asked = question_terms(question)
+    if language == "en":
+        made = clozes(document["title"], document["text"], language)
+        spans = [(one.kind, one.answer) for one in made if one.evidence == evidence]
+    else:
+        spans = cloze_zh.spans(evidence, document["title"])
+    unit = _UNIT.search(question)
     candidates = [
-        (kinds.index(one.kind), -coverage(asked, one.question), one.answer)
-        for one in clozes(document["title"], document["text"], language)
-        if one.evidence == evidence and one.kind in kinds and fold(one.answer) not in fold(question)
+        (kinds.index(kind), unit is None or unit[1] not in span, span)
+        for kind, span in spans
+        if kind in kinds and fold(span) not in fold(question)
     ]
-    return min(candidates)[2] if candidates else None
+    return min(candidates, key=lambda one: one[:2])[2] if candidates else None
 
 
 @dataclass(frozen=True)
@@ -164,45 +197,35 @@ def answer(question: str, documents: Documents, manner: Manner, threshold: float
 
 
 def _write(found: Found, documents: Documents, manner: Manner, form: Form) -> str:
+    zh = manner.language != "en"
+
     def source(number: int) -> str:
         return f"【{documents[number]['passage_id']}】" if manner.cite else ""
 
     def stated(text: str, number: int) -> str:
-        stop = "." if manner.language == "en" else "。"
-        return f"{text.rstrip(_ENDINGS + '.')}{source(number)}{stop}"
+        return f"{text.rstrip(_ENDINGS + '.')}{source(number)}{'。' if zh else '.'}"
 
-    zh = manner.language != "en"
+    def told(further: Sequence[tuple[str, int]]) -> str:
+        parts = [sentence, *(stated(*one) for one in further)]
+        return _opening(found, manner) + ("" if zh else " ").join(parts)
+
     cited = source(found.document)
     sentence = stated(found.evidence, found.document)
     span = found.span or found.evidence.rstrip(_ENDINGS)
     quoted = f"「{found.evidence}」" if zh else f'"{found.evidence}"'
-    if form == "span":
-        return f"{span}{cited}"
-    if form == "sentence":
-        return sentence
-    if form == "quote":
-        return f"{span}{cited}。依據：{quoted}" if zh else f"{span}{cited}. Source: {quoted}"
-    if form == "json":
-        key = "答案" if zh else "answer"
-        return json.dumps({key: f"{span}{cited}"}, ensure_ascii=False)
-    if form == "table":
-        head = "| 答案 | 依據 |" if zh else "| answer | evidence |"
-        cells = (cell.replace("|", "／") for cell in (span, f"{found.evidence}{cited}"))
-        return f"{head}\n| --- | --- |\n| {' | '.join(cells)} |"
-    if form == "steps":
-        if zh:
-            return (
-                f"步驟一：資料中與問題相關的是這一句：{quoted}{cited}\n步驟二：由這句話得"
-                f"出答案：{span}。"
-            )
-        return (
-            f"Step 1: the sentence that bears on the question is {quoted}{cited}\nStep 2: "
-            f"the answer is {span}."
-        )
-    most = max(2, manner.sentences) if form == "background" else manner.sentences
-    parts = [sentence, *(stated(*one) for one in found.support[: most - 1])]
-    opening = _opening(found, manner)
-    return opening + ("" if zh else " ").join(parts)
+    row = " | ".join(cell.replace("|", "／") for cell in (span, f"{found.evidence}{cited}"))
+    words = _WORDS["zh-TW" if zh else "en"]
+    forms: dict[Form, str] = {
+        "plain": told(found.support[: manner.sentences - 1]),
+        "background": told((found.support or found.context)[: max(1, manner.sentences - 1)]),
+        "sentence": sentence,
+        "span": f"{span}{cited}",
+        "quote": words["quote"].format(span=f"{span}{cited}", quoted=quoted),
+        "steps": words["steps"].format(span=span, quoted=f"{quoted}{cited}"),
+        "table": f"{words['table']}\n| --- | --- |\n| {row} |",
+        "json": json.dumps({words["json"]: f"{span}{cited}"}, ensure_ascii=False),
+    }
+    return forms[form]
 
 
 def _opening(found: Found, manner: Manner) -> str:
@@ -229,7 +252,7 @@ def keywords(title: str, text: str, language: str, count: int) -> list[str]:
         if one.kind in ("person", "place", "work", "term", "time") and len(one.answer) <= 24
     ]
     if language != "en":
-        wanted += re.findall(r"[「《]([^「」《》，。]{2,12})[」》]", text)
+        wanted += re.findall(r"「([^「」，。]{2,12})」", text)
     else:
         wanted += re.findall(r"(?<=[a-z] )[A-Z][\w'-]+(?: [A-Z][\w'-]+)+", text)
     unique = dict.fromkeys(word for word in wanted if fold(word) not in fold(title))

@@ -25,7 +25,8 @@ _COUNT = (
 )
 _NUMBER = re.compile(
     rf"(?<![\w.,–-])(?P<value>{_COUNT}) (?P<noun>(?:(?:different|main|major|square|cubic|light) )?"
-    rf"(?!years later|times|thirds|hundreds)[a-z]+s\b|people\b|metres tall\b)(?! (?:later|ear"
+    rf"(?!years later|times|thirds|hundreds|(?:is|was|has|does|as|its|this|always|equals)\b)[a-z]+s"
+    rf"\b|people\b|metres tall\b)(?! (?:later|ear"
     rf"lier|ago|before|after))"
 )
 _PERCENT = re.compile(r"(?<![\w.,–-])(?P<value>\d[\d.]* ?(?:per cent|percent|%))")
@@ -51,6 +52,7 @@ _IS = re.compile(
     r"^(?P<subject>(?:The |An? )?[A-Z]?[\w'-]+(?: [\w'-]+){0,4}?) (?P<verb>is|are|was|were) "
     r"(?P<what>(?:an?|the|one of) [^,;.:]{8,110}?)(?=[,;.]|$)"
 )
+_LIST_GOES_ON = re.compile(r", [\w ]+(?:, | and | or )")
 _CALLED = re.compile(
     r"\b(?:called|known as|named) (?P<term>(?:the |an? )?[\w' -]{3,40}?)(?=[,.;]|$)"
 )
@@ -64,7 +66,15 @@ _LEANS = re.compile(
     r"|\b(?:this|these|those|such|he|she|they|it|here|former|latter)\b"
 )
 _CONNECTIVE = re.compile(r"^(?:However|Moreover|Today|Later|In addition|For example|Therefore), ")
-_ARTICLE = re.compile(r"^(?:The|An?|Early|Modern|Most|All)\b")
+_FINITE = re.compile(r"\b(?:is|are|was|were|has|had|came|took|[a-z]{2,}ed)\b")
+_NOT_COUNTED = re.compile(
+    r"\b(?:[Ii]n|[Oo]f|[Bb]etween|from|and|or|to|[Tt]he|an?|every|each|all|these|its|number) $"
+)
+_SECOND_VERB = re.compile(
+    r"\b(?:until|since|from|by|and|or|between|who [\w ]+)\s*$"
+    r"| and (?:was|were|is|are|became|[a-z]+ed|[a-z]+s) [^,]*$"
+)
+_ARTICLE = re.compile(r"^(?:The|An?|Early|Modern|Most|All|In|On|At|By|For|During|Only|About)\b")
 LONGEST_STEM = 190
 """Characters of the longest question."""
 
@@ -111,9 +121,13 @@ def _dates(sentence: str) -> Iterator[tuple[str, str]]:
     for match in _DATE.finditer(sentence):
         if (bounds := _clause(sentence, match.start(), match.end())) is None:
             continue
-        before = sentence[bounds[0] : match.start()]
-        rest = f"{before}{sentence[match.end() : bounds[1]]}".strip(" .,")
-        if re.search(r"\b(?:until|since|from|by|and|or|between)\s*$", before) or len(rest) < 20:
+        before, after = sentence[bounds[0] : match.start()], sentence[match.end() : bounds[1]]
+        if before and match[0].endswith(", "):
+            if not _FINITE.search(before):
+                continue
+            after = ""
+        rest = f"{before}{after}".strip(" .,")
+        if _SECOND_VERB.search(before) or len(rest) < 20:
             continue
         wh = "On which date" if match["day"] else "When" if match["month"] else "In which year"
         yield f"{wh} was it that {_lower(rest)}", match["date"]
@@ -123,9 +137,9 @@ def _numbers(sentence: str) -> Iterator[tuple[str, str]]:
     for pattern, wh in ((_NUMBER, "how many {noun}"), (_PERCENT, "what percentage")):
         for match in pattern.finditer(sentence):
             bounds = _clause(sentence, match.start(), match.end())
-            if bounds is None or re.search(
-                r"(?:[Ii]n|[Bb]etween|from|and|or|to) $", sentence[: match.start()]
-            ):
+            if bounds is None or _NOT_COUNTED.search(sentence[: match.start()]):
+                continue
+            if re.fullmatch(r"1[5-9]\d\d|20\d\d", match["value"]):
                 continue
             asked = wh.format(**match.groupdict())
             rest = sentence[match.end() : bounds[1]]
@@ -139,26 +153,25 @@ def _persons(sentence: str) -> Iterator[tuple[str, str]]:
             before, after = sentence[bounds[0] : match.start()], sentence[match.end() : bounds[1]]
             yield f"{before}which {match['role']}{after}", match["name"]
     for match in _BY.finditer(sentence):
-        if (bounds := _clause(sentence, match.start(), match.end())) is not None:
+        bounds = _clause(sentence, match.start(), match.end())
+        if bounds is not None and not sentence[match.end("name") :].startswith(" and "):
             before = sentence[bounds[0] : match.start("name")]
             yield f"{before}whom{sentence[match.end('name') : bounds[1]]}", match["name"]
 
 
 def _definitions(sentence: str) -> Iterator[tuple[str, str]]:
     match = _IS.match(sentence)
-    if (
-        match
-        and not _LEANS.search(match[0])
-        and not re.search(r" (?:of|in|to|the)$", match["what"])
-    ):
-        subject = match["subject"]
-        if len(subject.split()) <= 4 and not re.search(r"\b(?:what|who|which|and|that)\b", subject):
-            yield f"What {match['verb']} {_lower(subject)}", match["what"]
+    if match is None or _LEANS.search(match[0]) or _LIST_GOES_ON.match(sentence, match.end()):
+        return
+    subject = match["subject"]
+    if len(subject.split()) <= 4 and not re.search(r"\b(?:what|who|which|and|that)\b", subject):
+        yield f"What {match['verb']} {_lower(subject)}", match["what"]
 
 
 def _terms(sentence: str) -> Iterator[tuple[str, str]]:
     for match in _CALLED.finditer(sentence):
-        if (bounds := _clause(sentence, match.start(), match.end())) is not None:
+        bounds = _clause(sentence, match.start(), match.end())
+        if bounds is not None and re.search(r"\b[a-z]+(?:s|ed|re)\b", sentence[: match.start()]):
             yield f"{sentence[bounds[0] : match.start('term')]}what", match["term"]
 
 

@@ -26,10 +26,10 @@ _DATE = re.compile(
     rf"(?P<year>\d{{1,4}}|[{_NUMERAL}元]{{1,4}})年(?P<month>\d{{1,2}}月|[{_NUMERAL}]{{1,3}}月)?+"
     rf"(?P<day>\d{{1,2}}日|[{_NUMERAL}]{{1,3}}日)?+{_JOINED_AFTER}(?![代度級底初末中春夏秋冬"
     rf"齡份間來])"
-    rf"(?!以[前後來])(?!前後)"
+    rf"(?!以[前後來])(?!前後)(?![{_NUMERAL}\d])"
 )
 _UNITS = (
-    "平方公里|平方公尺|立方公尺|立方公分|公里|公尺|公分|公釐|毫米|厘米|奈米|微米|海里|英里|英"
+    "平方公里|千米|千克|平方公尺|立方公尺|立方公分|公里|公尺|公分|公釐|毫米|厘米|奈米|微米|海里|英里|英"
     "尺|英寸|光年"
     "|公頃|公噸|公斤|公克|毫克|噸|公升|毫升|克拉|千瓦|瓩|赫茲|攝氏度|度|個百分點|個月|個星期|"
     "個小時|小時|分鐘"
@@ -38,7 +38,8 @@ _UNITS = (
     "|件|場|屆|戶|縣|州|省|國|個|倍|美元|日圓|日元|歐元|英鎊|新臺幣|元|字|頁|集|級|克|米|年"
 )
 _NUMBER = re.compile(
-    rf"{_JOINED_BEFORE}(?<![{_NUMERAL}分數前元幾A-Za-z])(?P<value>\d[\d,]*(?:\.\d+)?(?:多|餘)?[百千萬"
+    rf"{_JOINED_BEFORE}(?<![{_NUMERAL}分數前元幾A-Za-z])(?P<value>\d[\d,]*(?:\.\d+)?(?:多|餘)"
+    rf"?[百千萬"
     rf"億兆]*(?:多|餘)?"
     rf"|[{_NUMERAL}]{{1,8}}(?:多|餘)?)(?P<unit>{_UNITS}){_JOINED_AFTER}(?![{_NUMERAL}\d])"
     rf"(?!性|體|類|民|口|型|級|以上的|之一|世紀|家|王|際|國|代|度)"
@@ -49,7 +50,8 @@ _PERCENT = re.compile(
     rf"{_JOINED_AFTER}"
 )
 _ORDINAL = re.compile(
-    rf"第(?P<value>[{_NUMERAL}]{{1,3}}|\d{{1,2}})(?P<unit>大|高(?!等|中|級)|長|多|位|任|屆|座)(?=[{_HAN}])"
+    rf"第(?P<value>[{_NUMERAL}]{{1,3}}|\d{{1,2}})(?P<unit>大|高(?!等|中|級)|長|多|位|任|屆|座"
+    rf")(?=[{_HAN}])"
 )
 
 _ROLE = (
@@ -128,6 +130,7 @@ _WRITES = re.compile(
     r"(?:著有|撰寫|寫成|寫下|編寫|編纂|完成|出版|發表|創作|拍攝|著作|所著|寫了|出版了|完成了|"
     r"繪製)的?$"
 )
+_BEFORE_NOUN = re.compile(r"(?:^|[的了以為於在將把演寫作版表行著，])$")
 _WORK_KINDS = (
     (re.compile(r"條約$|協定$|公約$"), "哪一項條約"),
     (re.compile(r"法$|條例$|憲法$"), "哪一部法律"),
@@ -156,7 +159,7 @@ _BECAUSE = re.compile(
     r"，。；]{6,34})(?=[，。；]|$)"
 )
 _BECAUSE_INSIDE = re.compile(
-    r"(?<!是)(?:因為|由於|因)(?P<cause>[^，。；「」而]{2,16})(?:而|，因此|，所以)(?!且|是|言|後)"
+    r"(?<!是)(?:因為|由於|因(?!應|素|數|果|子|緣|地))(?P<cause>[^，。；「」而]{2,16})(?:而|，因此|，所以)(?!且|是|言|後)"
 )
 _BECAUSE_AFTER = re.compile(
     r"(?:，|的(?:主要)?原因)?(?:主要)?是因為(?P<cause>[^，。；]{4,30})(?=[。；]|$)"
@@ -174,15 +177,21 @@ _LEANS = re.compile(
     r"|如|尤其|包括|另)"
     r"|(?:他|她|它|牠)(?:們)?|該[^校隊地]|這[個些種座項次裡是]|那[個些種裡時]|此[一事時種書處"
     r"地前]|當時|同年|同[月日]|翌年|隔年|次年|前者|後者"
-    r"|(?:^|[，；])(?:農曆)?[\d一二三四五六七八九十]{1,3}[月日]|^[的之等了們]|的召開$|(?<![原規準法守細否])則[於在"
+    r"|(?:^|[，；])(?:農曆)?[\d一二三四五六七八九十]{1,3}[月日]|^(?:[的之等了們]|指的是|即)|(?:^|，)(?:因|"
+    r"若|當|雖)[^，]*(?:哪裡|什麼)$|的召開$|(?<![原"
+    r"規準法守細否])則[於在"
     r"是為有由]|上述|前述|如下|如上|以下|下列|其中|另[一外]|其他|其餘|(?<![稱叫名])[亦也]|本["
     r"書文片劇集章節]|我們|您|你|(?:^|[，；]|什麼)(?:境內|當地|區內|城內|島上|校內)"
 )
 _UNFINISHED = re.compile(
     r"(?:^|，)(?:[^，]{0,24}(?:年|月|日|時|後|前|起|間|中|下|內|來|期|初|末|底|世紀|年代|時代)"
-    r"|(?:根據|依據|依照|按照|隨著|伴隨著|除了|除|經過|為了|由於|因為|當|雖然|儘管|如果|若|即"
+    r"|[^，]*(?:大會|會議|典禮|儀式|途|過程)上|(?:根據|依據|依照|按照|隨著|伴隨著|除了|除|經"
+    r"過|為了|由於|因為|當|雖然|儘管|如果|若|即"
     r"使)[^，]*"
     r"|[^，]*(?:證明|發現|認為|指出|主張|提出|表示|規定|宣布|顯示|相信|決定|記載|說|是))$"
+)
+_SUBJECTLESS = re.compile(
+    r"^(?:哪一年|哪一天|什麼時候)?(?:由|被|改由|正式|開始|成立|設立|建成|完工|通車)"
 )
 _PAIRS = (
     ("「", "」"),
@@ -196,9 +205,12 @@ _PAIRS = (
 _ASIDE = re.compile(r"（[^（）]*）|\([^()]*\)")
 
 _VERB = re.compile(
-    r"[是為在於有被將把給讓使成開建立設發出進入獲得達完宣過改定任行始返加攻破占佔擊敗離住死亡逝生產作做製造辦提創取收"
-    r"購投訂簽結併遷搬升降增減交換推執拍演播選贏奪授頒修擴拆毀殺捕釋派率撤退登抵飛航啟用營停關閉延繼續轉變裂散組編寫"
-    r"著譯印錄唱畫讀學研測觀證認指示說稱叫列納屬約長高寬深重超突近居擁含共計僅通舉來到獻征滅降叛訪會接受支持統治]"
+    r"[是為在於有被將把給讓使成開建立設發出進入獲得達完宣過改定任行始返加攻破占佔擊敗離住死亡"
+    r"逝生產作做製造辦提創取收"
+    r"購投訂簽結併遷搬升降增減交換推執拍演播選贏奪授頒修擴拆毀殺捕釋派率撤退登抵飛航啟用營停"
+    r"關閉延繼續轉變裂散組編寫"
+    r"著譯印錄唱畫讀學研測觀證認指示說稱叫列納屬約長高寬深重超突近居擁含共計僅通舉來到獻征滅"
+    r"降叛訪會接受支持統治]"
 )
 _SHORT = 34
 LONGEST_STEM = 62
@@ -224,6 +236,12 @@ def clozes(title: str, text: str) -> list[Cloze]:
                 if question is not None:
                     found.append(Cloze(question, blank.kind, blank.answer, evidence))
     return found
+
+
+def spans(sentence: str, title: str) -> list[tuple[str, str]]:
+    """All (kind, span) of a sentence that a question could ask for, whether or not it leans."""
+    subject = plain_title(title)
+    return [(blank.kind, blank.answer) for rule in _RULES for blank in rule(sentence, subject)]
 
 
 def plain_title(title: str) -> str:
@@ -257,7 +275,7 @@ def _question(sentence: str, blank: Blank, title: str) -> str | None:
         return None
     if blank.answer in stem or "\n" in stem:
         return None
-    if not _names(stem, title):
+    if not _names(stem, title) or _SUBJECTLESS.match(stem):
         if title in blank.answer or blank.answer in title:
             return None
         stem = f"關於「{title}」，{stem}"
@@ -270,10 +288,19 @@ def _stem(sentence: str, blank: Blank) -> tuple[int, int]:
     ends = [cut for cut in cuts if cut >= blank.end and _balanced(sentence[:cut])]
     if len(sentence) <= _SHORT and blank.kind in ("time", "number"):
         return 0, len(sentence)
-    for end in ends:
-        if not _UNFINISHED.search(sentence[:end]) or sentence[end : end + 1] in ("。", "！", ""):
+    for start, end in zip([0, *ends], ends, strict=False):
+        final = sentence[end : end + 1] in ("。", "！", "")
+        clause = sentence[max(start, blank.end if blank.kind == "time" else 0) : end]
+        if final or not (_UNFINISHED.search(sentence[:end]) or _is_fragment(clause)):
             return 0, end
     return 0, len(sentence)
+
+
+def _is_fragment(clause: str) -> bool:
+    """Whether a clause seems to be a noun phrase or adverbial that waits for its verb."""
+    if re.search(r"[是為有將被把使讓令成了]", clause):
+        return False
+    return not _VERB.search(re.sub(r"^[^，]*的|在|於", "", clause))
 
 
 def _names(stem: str, title: str) -> bool:
@@ -344,7 +371,7 @@ def _numbers(sentence: str, title: str) -> Iterator[Blank]:
 def _persons(sentence: str, title: str) -> Iterator[Blank]:
     for match in _ROLE_NAME.finditer(sentence):
         if not re.search(
-            r"[的和與及等們之是有在於為以對也仍都還又則曾不]", match["name"]
+            r"[的和與及等們之是有在於為以對也仍都還又則曾不經由透通過藉]", match["name"]
         ) and not _NOT_ROLE.search(match["role"]):
             yield Blank(
                 match.start(), match.end(), f"哪一位{match['role']}", "person", match["name"]
@@ -377,7 +404,7 @@ def _works(sentence: str, title: str) -> Iterator[Blank]:
         return
     for match in _WORK.finditer(sentence):
         wh = next((wh for kind, wh in _WORK_KINDS if kind.search(match["work"])), None)
-        if wh is None and match["noun"]:
+        if wh is None and match["noun"] and _BEFORE_NOUN.search(sentence[: match.start()]):
             wh = f"哪一部{match['noun']}"
         if wh is None and (match["after"] or _WRITES.search(sentence[: match.start()])):
             wh = "哪一部作品"

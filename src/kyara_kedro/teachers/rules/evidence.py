@@ -24,10 +24,10 @@ _FUNCTION = frozenset(
 )
 _STOP = frozenset(
     """
-    a about an and answer are as at be been but by can could date did do does following for from had
-    has have he her his how i in into is it its many may me might much not of on or please question she
-    so tell than that the their them then there these they this those to was we were what when where
-    which who whom whose why will with would year you
+    a about an and answer are as at be been but by can could date did do does following for from
+    had has have he her his how i in into is it its many may me might much not of on or please
+    question she so tell than that the their them then there these they this those to was we were
+    what when where which who whom whose why will with would year you
     """.split()  # noqa: SIM905
 )
 _ASKING = re.compile(

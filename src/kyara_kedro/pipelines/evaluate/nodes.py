@@ -1,0 +1,263 @@
+"""Every stage's model on the same questions, what is significant, and promotion on evidence."""
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from kyara_kedro.evaluation.benchmarks import (
+    HeldOut,
+    Task,
+    build_tasks,
+    expected_items,
+    output_metrics,
+    questions_of,
+    recall_questions,
+)
+from kyara_kedro.evaluation.comparison import compare
+from kyara_kedro.evaluation.gate import Decision, decide
+from kyara_kedro.evaluation.registry import CANDIDATE, CHAMPION, ModelRegistry
+from kyara_kedro.evaluation.report import ReportContext, evaluation_report
+from kyara_kedro.evaluation.scores import benchmark_scores
+from kyara_kedro.judging.verdicts import parse_verdict
+from kyara_kedro.params import EvaluateParams
+from kyara_kedro.pipelines.asking import answers
+from kyara_kedro.pipelines.balance import Flow, close
+from kyara_kedro.prompts.library import PromptLibrary
+from kyara_kedro.records import DROP, MODEL_OUTPUT, VERDICT, content_id
+from kyara_kedro.teachers.base import Teacher, ask
+from kyara_kedro.training.generation import generate
+from kyara_kedro.training.model_ref import ModelRef, pretrained
+
+HELD_OUT = "held_out"
+MODELS = ("base", "sft_base", "sft_refine", "dpo", "champion")
+CANDIDATE_MODEL = "dpo"
+
+
+def compose_questions(
+    benchmark_questions: pl.DataFrame,
+    sft_base_rows: pl.DataFrame,
+    questions: pl.DataFrame,
+    params: EvaluateParams,
+) -> pl.DataFrame:
+    """Put the benchmarks and the held-out phrasings of known questions into one table.
+
+    Known are the root questions with a brief answer that the first stage was trained on; they are
+    asked again in phrasings that occur in no training row.
+    """
+    roots = questions.filter(pl.col("operation") == "none")["text"].to_list()
+    asked = pl.col("messages").list.first().struct.field("content")
+    known = sft_base_rows.filter(asked.is_in(roots))
+    return pl.concat([benchmark_questions, recall_questions(known, params.held_out, HELD_OUT)])
+
+
+def find_champion(model_registry: ModelRegistry) -> dict[str, Any]:
+    """Look up the present champion; an empty mapping when there is none yet."""
+    champion = model_registry.resolve(CHAMPION)
+    return {"version": champion.version, "path": str(champion.path)} if champion else {}
+
+
+def generate_outputs(
+    evaluation_questions: pl.DataFrame,
+    base_model: ModelRef,
+    sft_base_model: ModelRef,
+    sft_refine_model: ModelRef,
+    dpo_model: ModelRef,
+    champion: dict[str, Any],
+    params: EvaluateParams,
+) -> pl.DataFrame:
+    """Let every stage's model and the champion answer every question."""
+    models = dict(
+        zip(MODELS, (base_model, sft_base_model, sft_refine_model, dpo_model), strict=False)
+    )
+    if champion:
+        models["champion"] = pretrained(champion["path"])
+    requests = [request for task in _tasks(evaluation_questions) for request in task.requests()]
+    rows = []
+    for name, model in models.items():
+        prompts = [list(request.messages) for request in requests]
+        outputs = generate(model, prompts, params.generation)
+        rows += [
+            {
+                "id": content_id("output", request.benchmark, request.item_id, name),
+                "benchmark": request.benchmark,
+                "item_id": request.item_id,
+                "model": name,
+                "messages": list(request.messages),
+                "output": output.text,
+                "stopped": output.stopped,
+                "tokens": output.tokens,
+            }
+            for request, output in zip(requests, outputs, strict=True)
+        ]
+    return MODEL_OUTPUT.frame(rows)
+
+
+def judge_outputs(
+    model_outputs: pl.DataFrame, judge: Teacher, prompts: PromptLibrary, params: EvaluateParams
+) -> pl.DataFrame:
+    """Compare the candidate's answers with the first stage's, each pair in both orders."""
+    wanted = model_outputs.filter(
+        pl.col("benchmark") != HELD_OUT, pl.col("output").str.strip_chars() != ""
+    ).sort("item_id")
+    mine = wanted.filter(pl.col("model") == CANDIDATE_MODEL).head(params.judged_items)
+    pairs = mine.join(
+        wanted.filter(pl.col("model") == "sft_base"), on=["benchmark", "item_id"], suffix="_other"
+    )
+    requests, orders = [], {}
+    for row in pairs.iter_rows(named=True):
+        sides = [(row["id"], row["output"]), (row["id_other"], row["output_other"])]
+        for first, second in (sides, sides[::-1]):
+            name = content_id("judgement", first[0], second[0])
+            orders[name] = (row["item_id"], first[0], second[0])
+            requests.append(
+                ask(
+                    prompts,
+                    name,
+                    "judge_pair",
+                    "zh-TW",
+                    prompt=row["messages"][-1]["content"],
+                    answer_a=first[1],
+                    answer_b=second[1],
+                )
+            )
+    return VERDICT.frame(
+        {
+            "id": name,
+            "prompt_id": orders[name][0],
+            "first_id": orders[name][1],
+            "second_id": orders[name][2],
+            "verdict": verdict,
+            "judge": completion.teacher,
+            "reason": completion.text,
+        }
+        for name, completion in answers(judge, requests, "judgements").items()
+        if (verdict := parse_verdict(completion.text))
+    )
+
+
+def score_outputs(evaluation_questions: pl.DataFrame, model_outputs: pl.DataFrame) -> pl.DataFrame:
+    """Score every output by its benchmark's rule, and for script, repetition and its end."""
+    tasks = _tasks(evaluation_questions)
+    return pl.concat([*(task.score(model_outputs) for task in tasks), output_metrics(model_outputs)])
+
+
+def summarise_scores(
+    benchmark_items: pl.DataFrame, params: EvaluateParams
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Average with confidence intervals, and compare every model with every other, paired."""
+    return (
+        benchmark_scores(benchmark_items, params.statistics),
+        compare(benchmark_items, None, params.statistics),
+    )
+
+
+def decide_promotion(
+    evaluation_questions: pl.DataFrame,
+    scores: pl.DataFrame,
+    comparisons: pl.DataFrame,
+    champion: dict[str, Any],
+    sft_base_rows: pl.DataFrame,
+    params: EvaluateParams,
+) -> dict[str, Any]:
+    """Apply the gate to the candidate."""
+    return decide(
+        CANDIDATE_MODEL,
+        scores,
+        comparisons,
+        params.gate,
+        has_champion=bool(champion),
+        rules_corpus=_by_rules(sft_base_rows),
+        expected=expected_items(_tasks(evaluation_questions)),
+    ).to_dict()
+
+
+def promote(
+    dpo_model: ModelRef,
+    decision: dict[str, Any],
+    scores: pl.DataFrame,
+    model_registry: ModelRegistry,
+) -> dict[str, Any]:
+    """Register the model as candidate, and make it the champion when the gate says so."""
+    mine = scores.filter(pl.col("model") == CANDIDATE_MODEL)
+    tags = {
+        f"{benchmark}.{metric}": f"{score:.4f}"
+        for benchmark, metric, score in mine.select("benchmark", "metric", "score").iter_rows()
+    }
+    tags |= {"verdict": decision["verdict"], "training_fingerprint": dpo_model.fingerprint}
+    version = model_registry.register(Path(dpo_model.path), dpo_model.run_id, tags)
+    model_registry.set_alias(CANDIDATE, version)
+    if decision["verdict"] == "promote":
+        model_registry.promote(version)
+    champion = model_registry.resolve(CHAMPION)
+    return {
+        "model": model_registry.name,
+        "candidate": version,
+        "champion": champion.version if champion else None,
+        "verdict": decision["verdict"],
+        "reasons": decision["reasons"],
+    }
+
+
+def write_report(
+    evaluation_questions: pl.DataFrame,
+    model_outputs: pl.DataFrame,
+    benchmark_items: pl.DataFrame,
+    scores: pl.DataFrame,
+    comparisons: pl.DataFrame,
+    training_curves: pl.DataFrame,
+    decision: dict[str, Any],
+    promotion: dict[str, Any],
+    sft_base_rows: pl.DataFrame,
+    judgements: pl.DataFrame,
+    base_model: ModelRef,
+    params: EvaluateParams,
+) -> str:
+    """Write the report: verdict, scores, curves and examples on one self-contained page."""
+    tasks = _tasks(evaluation_questions)
+    context = ReportContext(
+        model=CANDIDATE_MODEL,
+        models=MODELS,
+        items=benchmark_items,
+        requests=tuple(request for task in tasks for request in task.requests()),
+        expected=expected_items(tasks),
+        held_out=HELD_OUT,
+        rules_corpus=_by_rules(sft_base_rows),
+        demonstration=base_model.base == "embedded",
+        settings={
+            "base model": base_model.base,
+            "registry": f"{promotion['model']} candidate v{promotion['candidate']}, "
+            f"champion v{promotion['champion']}",
+            "decoding": params.generation.model_dump(),
+            "statistics": params.statistics.model_dump(),
+            "rule-based judge, dpo against sft_base": _wins(judgements),
+        },
+    )
+    return evaluation_report(
+        scores, comparisons, training_curves, model_outputs, Decision(**decision), context
+    )
+
+
+def close_evaluate(
+    evaluation_questions: pl.DataFrame, model_outputs: pl.DataFrame
+) -> tuple[pl.DataFrame, dict[str, Any]]:
+    """Check that every model answered every question."""
+    models = model_outputs["model"].n_unique()
+    asked = evaluation_questions.height * models
+    return close([Flow("outputs", asked, model_outputs.height, DROP.frame())])
+
+
+def _tasks(evaluation_questions: pl.DataFrame) -> list[Task]:
+    held_out = pl.col("benchmark") == HELD_OUT
+    tasks = build_tasks(evaluation_questions.filter(~held_out))
+    known = questions_of(evaluation_questions.filter(held_out))
+    return [*tasks, *([HeldOut(HELD_OUT, known)] if known else [])]
+
+
+def _by_rules(rows: pl.DataFrame) -> bool:
+    return bool(rows["teacher"].fill_null("").str.contains("rules").any())
+
+
+def _wins(judgements: pl.DataFrame) -> dict[str, int]:
+    counts = dict(judgements.group_by("verdict").len().sort("verdict").iter_rows())
+    return {f"verdict {name}": counts.get(name, 0) for name in "ABC"}

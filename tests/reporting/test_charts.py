@@ -1,0 +1,150 @@
+import json
+import xml.etree.ElementTree as ET
+
+import plotly.graph_objects as go
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kyara_kedro.reporting.charts import (
+    Figure,
+    Series,
+    _ticks,
+    bar_chart,
+    histogram,
+    line_chart,
+    waterfall,
+)
+
+SVG = "{http://www.w3.org/2000/svg}"
+STEPS = [("匯入", 100, 90), ("合成", 120, 120), ("挑選", 120, 30)]
+FIGURES = {
+    "bar": bar_chart(
+        "分數 <Scores> & more",
+        ["基礎", "精修"],
+        {"a": [0.25, 0.5], "b": [0.1, None]},
+        {"a": [(0.2, 0.3), (0.4, 0.6)]},
+        unit="percent",
+    ),
+    "line": line_chart("損失", {"sft": [(2, 1.0), (1, 3.0)], "dpo": [(1, 0.5)]}, x_label="步"),
+    "histogram": histogram("品質", [0.1, 0.2, 0.2, 0.9], bins=4, span=(0, 1)),
+    "waterfall": waterfall("流程", STEPS, start="讀入", end="入選", added="加入 {}"),
+}
+
+
+def _texts(figure: Figure) -> list[str]:
+    return [element.text or "" for element in ET.fromstring(figure.svg()).iter(f"{SVG}text")]
+
+
+def _rects(figure: Figure, css: str) -> list[ET.Element]:
+    rects = ET.fromstring(figure.svg()).iter(f"{SVG}rect")
+    return [rect for rect in rects if rect.get("class") == css]
+
+
+@pytest.mark.parametrize("kind", FIGURES)
+def test_pictures_are_accessible_self_contained_and_repeatable(kind: str) -> None:
+    figure = FIGURES[kind]
+    picture = figure.svg()
+    root = ET.fromstring(picture)
+    title = root.find(f"{SVG}title")
+    assert title is not None and title.text == figure.title
+    assert root.get("role") == "img" and root.get("aria-labelledby") == title.get("id")
+    assert "href" not in picture and "url(" not in picture and "<script" not in picture
+    assert picture == figure.svg()
+
+
+@pytest.mark.parametrize("kind", FIGURES)
+def test_everything_drawn_lies_within_the_picture(kind: str) -> None:
+    root = ET.fromstring(FIGURES[kind].svg())
+    _, _, width, height = map(float, (root.get("viewBox") or "").split())
+    for rect in root.iter(f"{SVG}rect"):
+        if rect.get("x"):
+            x, y, w, h = (float(rect.get(name) or 0) for name in ("x", "y", "width", "height"))
+            assert 0 <= x and x + w <= width and 0 <= y and y + h <= height and w > 0 <= h
+
+
+@pytest.mark.parametrize("kind", FIGURES)
+def test_plotly_accepts_its_documents(kind: str) -> None:
+    document = json.loads(json.dumps(FIGURES[kind].plotly()))
+    assert set(document) == {"data", "layout"}
+    figure = go.Figure(document)
+    assert figure.layout.title.text == FIGURES[kind].title
+
+
+def test_bars_are_as_long_as_their_values() -> None:
+    figure = bar_chart("長", ["甲", "乙"], {"n": [100, 25]})
+    long, short = (float(rect.get("width") or 0) for rect in _rects(figure, "kc-f0"))
+    assert long == pytest.approx(4 * short, abs=0.5)
+    assert {"甲", "乙", "100", "25"} <= set(_texts(figure))
+
+
+def test_missing_values_have_no_bar_and_intervals_have_whiskers() -> None:
+    figure = FIGURES["bar"]
+    assert len(_rects(figure, "kc-f0")) == 3 and len(_rects(figure, "kc-f1")) == 2
+    whiskers = [p for p in ET.fromstring(figure.svg()).iter() if p.get("class") == "kc-whisker"]
+    assert len(whiskers) == 2
+    (error,) = [t["error_x"] for t in figure.plotly()["data"] if "error_x" in t]
+    assert error["array"] == pytest.approx([0.05, 0.1])
+    assert error["arrayminus"] == pytest.approx([0.05, 0.1])
+
+
+def test_negative_bars_start_at_zero() -> None:
+    figure = bar_chart("差", ["甲", "乙"], {"d": [-0.5, 0.5]})
+    left, right = _rects(figure, "kc-f0")
+    end = float(left.get("x") or 0) + float(left.get("width") or 0)
+    assert end == pytest.approx(float(right.get("x") or 0), abs=0.2)
+
+
+def test_lines_run_in_the_order_of_x_and_skip_what_is_not_finite() -> None:
+    figure = line_chart("損失", {"sft": [(3, 1.0), (1, 3.0), (2, float("nan")), (4, float("inf"))]})
+    assert figure.series[0].x == (1, 3) and figure.series[0].y == (3.0, 1.0)
+    assert "nan" not in figure.svg()
+
+
+def test_histogram_counts_within_the_span() -> None:
+    assert FIGURES["histogram"].series[0].y == (3.0, 0.0, 0.0, 1.0)
+    assert FIGURES["histogram"].series[0].x == (0.0, 0.25, 0.5, 0.75, 1.0)
+    assert histogram("空", [], span=(0, 1)).svg()
+
+
+def test_waterfall_falls_rises_and_ends_where_the_last_step_does() -> None:
+    (series,) = FIGURES["waterfall"].series
+    assert series.x == ("讀入", "匯入", "加入 合成", "合成", "挑選", "入選")
+    assert series.y == (100, -10, 30, 0, -90, 30)
+    texts = _texts(FIGURES["waterfall"])
+    assert {"100", "-10", "+30", "±0", "-90"} <= set(texts)
+    (trace,) = FIGURES["waterfall"].plotly()["data"]
+    assert trace["measure"] == ["absolute", *["relative"] * 4, "absolute"]
+
+
+def test_a_waterfall_needs_a_step() -> None:
+    with pytest.raises(ValueError, match="at least one step"):
+        waterfall("無", [], start="", end="", added="")
+
+
+def test_long_labels_are_shortened_and_kept_as_hints() -> None:
+    name = "很長的名字" * 10
+    picture = bar_chart("長", [name], {"n": [1]}).svg()
+    assert "…</text>" in picture and f"<title>{name}</title>" in picture
+
+
+def test_values_and_positions_must_fit_together() -> None:
+    with pytest.raises(ValueError, match="'s': 2 positions, 0 values"):
+        Series("s", ("a", "b"), ())
+
+
+@given(st.text(max_size=60), st.lists(st.text(max_size=40), max_size=4), st.floats(-1e6, 1e6))
+def test_any_label_and_value_gives_well_formed_xml(
+    title: str, labels: list[str], value: float
+) -> None:
+    ET.fromstring(
+        bar_chart(title, labels, {title: [value] * len(labels), "b": [0] * len(labels)}).svg()
+    )
+
+
+@given(st.floats(-1e9, 1e9), st.floats(1e-6, 1e9))
+def test_ticks_span_the_values(low: float, width: float) -> None:
+    ticks = _ticks(low, low + width)
+    slack = 1e-6 * max(abs(low), width, 1)
+    assert 2 <= len(ticks) <= 9
+    assert ticks[0] <= low + slack and ticks[-1] >= low + width - slack
