@@ -7,6 +7,8 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from kyara_kedro.evaluation.gate import GateOptions
 from kyara_kedro.evaluation.scores import StatisticsOptions
 from kyara_kedro.options import Options
+from kyara_kedro.quality.selection import SelectionOptions
+from kyara_kedro.quality.tag_normalisation import NormalisationOptions
 from kyara_kedro.similarity.contamination import ContaminationOptions
 from kyara_kedro.similarity.lexical import LexicalOptions
 from kyara_kedro.training.options import (
@@ -83,6 +85,20 @@ class DedupParams(Options):
 
     lexical: LexicalOptions = LexicalOptions()
     contamination: ContaminationOptions = ContaminationOptions()
+
+
+class CurateParams(Options):
+    """What is kept for the second stage.
+
+    Attributes:
+        languages: Languages that the refined corpus holds.
+        tags: How raw tags become final ones.
+        selection: Budget, bounds and the lowest score.
+    """
+
+    languages: tuple[str, ...] = ("zh-Hant-TW", "zh", "en")
+    tags: NormalisationOptions = NormalisationOptions()
+    selection: SelectionOptions = SelectionOptions()
 
 
 class TrainParams(Options):

@@ -23,9 +23,17 @@ def _items(no_answer: int = 0, **right: str) -> pl.DataFrame:
     for model, runs in right.items():
         values = [float(run[-1] == "+") for run in runs.split() for _ in range(int(run[:-1]))]
         for i, value in enumerate(values):
-            rest = {"value": value, "no_answer": model == "new" and i < no_answer}
-            rest |= {"stratum": "all", "scorer_version": "s-1"}
-            rows.append(item_row("b", f"q{i}", model, "accuracy", **rest))
+            row = item_row(
+                "b",
+                f"q{i}",
+                model,
+                "accuracy",
+                value=value,
+                no_answer=model == "new" and i < no_answer,
+                stratum="all",
+                scorer_version="s-1",
+            )
+            rows.append(row)
     return BENCHMARK_ITEM.frame(rows)
 
 

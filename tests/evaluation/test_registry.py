@@ -60,15 +60,16 @@ def test_versions_and_aliases_on_sqlite(database: str, tmp_path: Path) -> None:
     _walk(database, tmp_path)
 
 
-def test_mlflow_itself_finds_the_champions_folder(database: str, tmp_path: Path) -> None:
+def test_mlflow_itself_finds_the_champions_folder(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import mlflow
 
-    registry = ModelRegistry(database, "found-by-mlflow", "kyara-evaluate")
-    folder = _model(tmp_path / "model", "c")
+    registry = ModelRegistry(database, "gemma-2.0", "kyara-evaluate")
+    folder = _model(tmp_path / "2026-11-22T19.21.18.085Z", "c")
     registry.promote(registry.register(folder, None, {}))
-    found = mlflow.artifacts.download_artifacts(
-        "models:/found-by-mlflow@champion", tracking_uri=database
-    )
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", database)
+    found = mlflow.artifacts.download_artifacts("models:/gemma-2.0@champion")
     assert Path(found).resolve() == folder.resolve()
 
 

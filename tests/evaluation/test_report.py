@@ -149,11 +149,13 @@ def test_missing_outputs_are_shown_as_n_of_n(page: Callable[..., str]) -> None:
 
 
 def test_verdict_reasons_stages_and_notes_are_there(page: Callable[..., str]) -> None:
-    html = page(rules_corpus=True, demonstration=True, settings={"seed": 7, "解碼": "<greedy>"})
+    html = page(
+        rules_corpus=True, demonstration=True, settings={"seed": 7, "解碼": {"way": "<greedy>"}}
+    )
     parsed = _Page(html)
     assert html.index("升為冠軍") < html.index("held_out/exact_match &lt; 1 &amp; good")
     assert html.index("held_out/exact_match &lt;") < html.index("成績")
-    for said in ("規則式程式", "tiny demonstration", "<greedy>", "sft_base", "Training loss"):
+    for said in ("規則式程式", "tiny demonstration", "way: <greedy>", "sft_base", "Training loss"):
         assert said in parsed.text
     assert "規則式程式" not in page()
 

@@ -127,6 +127,8 @@ def test_the_card_says_that_rules_are_no_language_model(summary: dict[str, Any])
     card = dataset_card(summary)
     assert "本語料的教師不是大型語言模型" in card and "not a large language model" in card
     assert "`extractive-rules-v1`" in card
+    mixed = dataset_card(summary | {"teachers": {"extractive-rules-v1": 3, "gpt": 1}})
+    assert "本語料的教師不是大型語言模型" not in mixed and "a part of this corpus" in mixed
     plain = summary | {"teachers": {"gpt": 4}, "rule_based_teachers": []}
     assert "不是大型語言模型" not in dataset_card(plain)
 

@@ -122,13 +122,15 @@ def exact_match(model: ModelRef, known: Sequence[Fact]) -> float:
 
 
 def self_play(model: ModelRef, clean: Sequence[list[Message]]) -> list[PreferencePair]:
-    """The data set's answer against the model's own sample, where they differ."""
-    prompts = [messages[:-1] for messages in clean]
-    own = generate(model, prompts, GenerationOptions(max_new_tokens=32, temperature=1.0))
-    return [
-        PreferencePair(
-            prompt=prompt, chosen=messages[-1]["content"], rejected=answer.text, prefix=None
-        )
-        for prompt, messages, answer in zip(prompts, clean, own, strict=True)
-        if answer.stopped and answer.text != messages[-1]["content"]
-    ]
+    """The data set's answers against four samples of the model, where they differ."""
+    pairs: dict[tuple[str, str], PreferencePair] = {}
+    sampling = GenerationOptions(max_new_tokens=32, temperature=1.0)
+    asked = [(messages[:-1], messages[-1]["content"]) for messages in clean for _ in range(4)]
+    own = generate(model, [prompt for prompt, _ in asked], sampling)
+    for (prompt, chosen), answer in zip(asked, own, strict=True):
+        if answer.stopped and answer.text not in ("", chosen):
+            key = (prompt[-1]["content"], answer.text)
+            pairs[key] = PreferencePair(
+                prompt=prompt, chosen=chosen, rejected=answer.text, prefix=None
+            )
+    return list(pairs.values())

@@ -9,6 +9,7 @@ external model (an MLflow logged model without artifacts of its own). In both ca
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 CHAMPION, CANDIDATE, FORMER = "champion", "candidate", "former-champion"
 _CHUNK = 1 << 20
+_UNNAMED = re.compile(r"[/:.%\"']")
+"""Characters that MLflow allows in the names of registered models but not of logged ones."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +139,11 @@ class ModelRegistry:
             self._client, {"experiment": self.experiment, "tracking_uri": self._uri}
         )
         model = self._client.create_logged_model(
-            experiment, name=path.name, source_run_id=run_id, tags=tags, model_type="causal-lm"
+            experiment,
+            name=_UNNAMED.sub("-", self.name),
+            source_run_id=run_id,
+            tags=tags,
+            model_type="causal-lm",
         )
         self._client.finalize_logged_model(model.model_id, "READY")
         served = _database(self._uri) is None

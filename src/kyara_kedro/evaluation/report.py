@@ -102,7 +102,7 @@ def evaluation_report(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"text": _text, "percent": _percent}
+    environment.filters |= {"text": _text, "percent": _percent, "setting": _setting}
     return environment.get_template("report.html.jinja").render(
         decision=decision,
         context=context,
@@ -297,6 +297,12 @@ def _text(value: str) -> str:
     """What a model wrote, without signs that would disturb the page, and not endless."""
     shown = _INVISIBLE.sub("�", value[: _LONGEST_TEXT + 1].strip())
     return shown[:_LONGEST_TEXT] + "…" if len(shown) > _LONGEST_TEXT else shown
+
+
+def _setting(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}: {_setting(inner)}" for name, inner in value.items())
+    return str(value)
 
 
 def _percent(value: float) -> str:

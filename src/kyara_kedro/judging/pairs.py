@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -30,6 +30,9 @@ class PairOptions(Options):
     margin: float = Field(0.25, ge=0, le=1)
 
 
+_DEFAULT = PairOptions()
+
+
 class Pairs(NamedTuple):
     """Preference pairs and the records that gave none.
 
@@ -51,7 +54,7 @@ class _Duel(NamedTuple):
 
 
 def preference_pairs(
-    candidates: pl.DataFrame, verdicts: pl.DataFrame, options: PairOptions = PairOptions()
+    candidates: pl.DataFrame, verdicts: pl.DataFrame, options: PairOptions = _DEFAULT
 ) -> Pairs:
     """Choose the best and the worst of each prompt's answers.
 
@@ -261,7 +264,7 @@ def _judged_pair(
 
 
 def _pair(**values: Any) -> dict[str, Any]:
-    row = {name: None for name in PREFERENCE.columns} | {"kind": "conversation"} | values
+    row: dict[str, Any] = dict.fromkeys(PREFERENCE.columns) | {"kind": "conversation"} | values
     row["id"] = content_id("preference", row["prompt"], row["chosen"], row["rejected"])
     return row
 

@@ -12,6 +12,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 
 import polars as pl
 from pydantic import Field, PositiveFloat
@@ -33,21 +34,24 @@ _CLOSED = re.compile(r"[。！？!?.…~」』”’\"')）\]】》>}|`*:：;；
 _BARE_ANSWER = 40
 _APOLOGY = re.compile(
     fold(
-        r"^(?:我|很|非常|真的)*(?:抱歉|對不起|不好意思|無法|沒辦法|不能)|(?:抱歉|對不起)[，,]|我(?:們)?無法"
-        r"|sorry|apologi[sz]e|i can(?:not|['’]t)|i am unable|i[’']m unable|as an ai"
+        r"^(?:我|很|非常|真的)*(?:抱歉|對不起|不好意思|無法|沒辦法|不能)|(?:抱歉|對不起)[，,]"
+        r"|我(?:們)?無法|sorry|apologi[sz]e|i can(?:not|['’]t)|i am unable|i[’']m unable|as an ai"
     )
 )
-_FUNCTION_WORDS = frozenset(
+_FUNCTION_WORDS = (
     "the a an of to in is are was were be and or for on with as at by it this that what which who "
     "how why when where do does did can could should would please you your i my me give make write "
-    "請 您 你 我 的 了 是 嗎 呢 吧 在 有 和 與 或 為 以 及 這 那 哪 什 麼 何 如 怎 誰 幾 一 個".split()
+    "請 您 你 我 的 了 是 嗎 呢 吧 在 有 和 與 或 為 以 及 這 那 哪 什 麼 何 如 怎 誰 幾 一 個"
 )
+_STOP = frozenset(fold(_FUNCTION_WORDS).split())
+_REFUSALS = frozenset(map(match_key, REFUSAL.values()))
 _BRIEF = re.compile(
     fold(
-        r"只(?:需)?(?:回答|輸出|寫出|給)|[一兩二三]個?(?:句|詞|字)|簡短|簡答|是否|選[出擇]|哪一?(?:個|項)|分類"
-        r"|翻譯|計算|多少|找[出到]|辨識|判斷|抽取|only (?:answer|output|the)|in (?:one|two|three|\d+) "
-        r"(?:words?|sentences?)|words? (?:to|that)|brief|classify|translate|yes or no|how many|how much"
-        r"|identify|calculate|determine|find|name (?:one|two|three|the)|rate|output|equation|query"
+        r"只(?:需)?(?:回答|輸出|寫出|給)|[一兩二三]個?(?:句|詞|字)|簡短|簡答|是否|選[出擇]"
+        r"|哪一?(?:個|項)|分類|翻譯|計算|多少|找[出到]|辨識|判斷|抽取"
+        r"|only (?:answer|output|the)|in (?:one|two|three|\d+) (?:words?|sentences?)"
+        r"|words? (?:to|that)|brief|classify|translate|yes or no|how many|how much|identify"
+        r"|calculate|determine|find|name (?:one|two|three|the)|rate|output|equation|query"
     )
 )
 _DETAILED = re.compile(
@@ -57,29 +61,24 @@ _DETAILED = re.compile(
     )
 )
 _ASKS = {
-    "json": re.compile(
-        fold(
-            r"(?:以|用|成|輸出|回覆|回傳|產生)[^。\n]{0,10}json|json ?(?:格式|物件|陣列)|(?:in|as|valid) json"
-        )
+    "json": (
+        r"(?:以|用|成|輸出|回覆|回傳|產生)[^。\n]{0,10}json|json ?(?:格式|物件|陣列)"
+        r"|(?:in|as|valid) json"
     ),
-    "code": re.compile(
-        fold(
-            r"(?:寫|實作|撰寫|編寫|完成)[^。\n]{0,12}(?:程式|函式|函數|腳本|代碼|查詢)"
-            r"|(?:write|implement|code)[^.\n]{0,24}(?:function|program|script|query|class)\b"
-        )
+    "code": (
+        r"(?:寫|實作|撰寫|編寫|完成)[^。\n]{0,12}(?:程式|函式|函數|腳本|代碼|查詢)"
+        r"|(?:write|implement|code)[^.\n]{0,24}(?:function|program|script|query|class)\b"
     ),
-    "table": re.compile(
-        fold(
-            r"(?:以|用|成|製作|建立|畫|做)[^。\n]{0,6}表格|markdown table|(?:as|in|create|make) a table"
-        )
+    "table": (
+        r"(?:以|用|成|製作|建立|畫|做)[^。\n]{0,6}表格"
+        r"|markdown table|(?:as|in|create|make) a table"
     ),
-    "list": re.compile(
-        fold(
-            r"條列|列點|列出[二三四五六七八九十\d]|(?:以|用|成|製作|建立|給我)[^。\n]{0,6}(?:列表|清單)"
-            r"|bullet|numbered list|as a list|(?:create|make|give me) a list"
-        )
+    "list": (
+        r"條列|列點|列出[二三四五六七八九十\d]|(?:以|用|成|製作|建立|給我)[^。\n]{0,6}(?:列表|清單)"
+        r"|bullet|numbered list|as a list|(?:create|make|give me) a list"
     ),
 }
+_ASKED = {name: re.compile(fold(pattern)) for name, pattern in _ASKS.items()}
 _CODE = re.compile(
     r"```|^\s*(?:def|class|import|from|function|select|#include|public|const|let|var)\b"
     r"|[{};]\s*$|\w+\([^)]*\)",
@@ -111,9 +110,10 @@ class HeuristicsOptions(Options):
     )
 
 
-def score(
-    conversations: pl.DataFrame, options: HeuristicsOptions = HeuristicsOptions()
-) -> pl.DataFrame:
+_DEFAULT = HeuristicsOptions()
+
+
+def score(conversations: pl.DataFrame, options: HeuristicsOptions = _DEFAULT) -> pl.DataFrame:
     """Score conversations by rules.
 
     An aspect of a conversation is its mean over the rounds to which it applies; the score is the
@@ -158,7 +158,7 @@ def _row(
 
 
 def _exchanges(messages: Sequence[Message]) -> Iterator[tuple[str, str]]:
-    for before, turn in zip(messages, messages[1:], strict=False):
+    for before, turn in pairwise(messages):
         if turn["role"] == "assistant":
             yield before["content"], turn["content"]
 
@@ -226,7 +226,7 @@ def relevance(question: str, answer: str) -> float | None:
     expected to repeat them: translations, code, choices, or questions without terms.
     """
     asked = fold(question_of(question))
-    if _BRIEF.search(asked) or _ASKS["code"].search(asked) or _ASKS["json"].search(asked):
+    if _BRIEF.search(asked) or _ASKED["code"].search(asked) or _ASKED["json"].search(asked):
         return None
     wanted = _terms(tokens(asked))
     if not wanted or _is_grounded_refusal(answer):
@@ -251,7 +251,7 @@ def format_following(question: str, answer: str) -> float | None:
     """Whether JSON, code, a table or a list was asked for and is there; None if none was."""
     asked = fold(question_of(question))
     checks = {"json": _holds_json, "code": _holds_code, "table": _holds_table, "list": _holds_list}
-    met = [checks[name](answer) for name, pattern in _ASKS.items() if pattern.search(asked)]
+    met = [checks[name](answer) for name, pattern in _ASKED.items() if pattern.search(asked)]
     return sum(met) / len(met) if met else None
 
 
@@ -284,16 +284,8 @@ ASPECTS = {
 def _terms(words: Sequence[str]) -> set[str]:
     """Latin words and pairs of neighbouring Chinese characters, without function words."""
     kept = [word if word not in _STOP else "" for word in words]
-    pairs = {
-        first + second
-        for first, second in zip(kept, kept[1:], strict=False)
-        if len(first) == len(second) == 1
-    }
+    pairs = {first + second for first, second in pairwise(kept) if len(first) == len(second) == 1}
     return pairs | {word for word in kept if len(word) > 1}
-
-
-_STOP = frozenset(map(fold, _FUNCTION_WORDS))
-_REFUSALS = frozenset(map(match_key, REFUSAL.values()))
 
 
 def _is_grounded_refusal(answer: str) -> bool:

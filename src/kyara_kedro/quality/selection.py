@@ -39,6 +39,9 @@ class SelectionOptions(Options):
     language_targets: Mapping[str, float] = Field(default_factory=dict)
 
 
+_DEFAULT = SelectionOptions()
+
+
 class Selection(NamedTuple):
     """What was selected and why the rest was not.
 
@@ -55,7 +58,7 @@ def select(
     conversations: pl.DataFrame,
     tags: pl.DataFrame,
     quality: pl.DataFrame,
-    options: SelectionOptions = SelectionOptions(),
+    options: SelectionOptions = _DEFAULT,
 ) -> Selection:
     """Select conversations by quality within quotas.
 
@@ -221,10 +224,10 @@ class _Picker:
             for tags in list(waiting):
                 if seen.issuperset(tags):
                     continue
-                row = next(waiting[tags], None)
-                if row is None:
+                for row in waiting[tags]:
+                    seen.update(tags)
+                    yield row
+                    break
+                else:
                     del waiting[tags]
-                    continue
-                seen.update(tags)
-                yield row
         yield from untagged

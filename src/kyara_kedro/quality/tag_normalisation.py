@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import ceil
 from typing import Any
 
@@ -50,6 +50,9 @@ class NormalisationOptions(Options):
     confidence: float = Field(0.99, gt=0, le=1)
 
 
+_DEFAULT = NormalisationOptions()
+
+
 def minimum_frequency(queries: int) -> int:
     """The paper's alpha = 20 for 306,044 queries, scaled."""
     return max(2, ceil(_PAPER_FREQUENCY * queries / _PAPER_QUERIES))
@@ -57,7 +60,7 @@ def minimum_frequency(queries: int) -> int:
 
 def build_tag_map(
     raw: pl.DataFrame,
-    options: NormalisationOptions = NormalisationOptions(),
+    options: NormalisationOptions = _DEFAULT,
     edited: pl.DataFrame | None = None,
     encode: Encode | None = None,
 ) -> pl.DataFrame:
@@ -90,9 +93,9 @@ def build_tag_map(
     for step, merge in merges:
         held = _renamed(given, final).group_by("tag").len().sort("tag")
         target = merge(dict(held.iter_rows()))
-        for tag, now in final.items():
-            if target.get(now, now) != now:
-                final[tag], steps[tag] = target[now], step
+        for tag, name in final.items():
+            if target.get(name, name) != name:
+                final[tag], steps[tag] = target[name], step
 
     edits = {} if edited is None else _edits(edited)
     whole: dict[str, str | None] = {tag: final.get(tag) for tag in counts}
@@ -224,7 +227,7 @@ def _last(tag: str, target: Mapping[str, str]) -> str:
     return tag
 
 
-def _to_most_frequent(groups: Any, tags: Mapping[str, int]) -> dict[str, str]:
+def _to_most_frequent(groups: Iterable[list[str]], tags: Mapping[str, int]) -> dict[str, str]:
     return {
         tag: min(group, key=lambda member: (-tags[member], member))
         for group in groups

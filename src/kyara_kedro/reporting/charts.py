@@ -555,13 +555,13 @@ def _ticks(low: float, high: float, most: int = 5) -> list[float]:
 
     The first is not above ``low`` and the last not below ``high``; there are at least two.
     """
-    if not high > low:
+    if high - low < 1e-12 * max(1.0, abs(low), abs(high)):
         high = low + 1.0
     rough = (high - low) / most
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [round(i * step, 12) for i in range(first, last + 1)]
+    return [float(f"{i * step:.12g}") for i in range(first, last + 1)]
 
 
 def _said(value: float, unit: Unit = "number") -> str:

@@ -27,6 +27,14 @@ LANGUAGE_NAMES = {
     "ja": "日文 Japanese",
     "other": "其他 Other",
 }
+_ENGLISH_NAMES = {
+    "zh-Hant-TW": "Traditional Chinese (Taiwan)",
+    "zh-Hans-CN": "Simplified Chinese",
+    "zh": "Chinese, either script",
+    "en": "English",
+    "ja": "Japanese",
+    "other": "other",
+}
 NO_TEACHER = "none"
 """Key of the rows that no teacher wrote: conversations of published data sets."""
 
@@ -172,8 +180,10 @@ def dataset_card(summary: dict[str, Any], language: Literal["zh-TW", "en"] = "zh
     context = {
         "s": summary,
         "language_names": LANGUAGE_NAMES,
+        "english_names": _ENGLISH_NAMES,
         "no_teacher": NO_TEACHER,
         "dropped": sum(sum(reasons.values()) for reasons in summary["drops"].values()),
+        "only_rules": set(summary["teachers"]) <= {NO_TEACHER, *summary["rule_based_teachers"]},
         "written_by_rules": sum(summary["teachers"][t] for t in summary["rule_based_teachers"]),
     }
     parts = [

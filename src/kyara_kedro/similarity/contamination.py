@@ -46,10 +46,13 @@ class ContaminationOptions(Options):
     minimum_ngrams: int = Field(3, ge=1)
 
 
+_DEFAULT = ContaminationOptions()
+
+
 def find_contamination(
     texts: pl.DataFrame,
     questions: pl.DataFrame,
-    options: ContaminationOptions = ContaminationOptions(),
+    options: ContaminationOptions = _DEFAULT,
 ) -> pl.DataFrame:
     """Find records that contain benchmark questions.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -35,7 +36,7 @@ def letter_keys(table: TokenTable) -> list[bytes | None]:
     bounds = (table.letter_offsets * 4).tolist()
     return [
         xxhash.xxh3_128_digest(data[start:end]) if end > start else None
-        for start, end in zip(bounds[:-1], bounds[1:], strict=True)
+        for start, end in pairwise(bounds)
     ]
 
 

@@ -19,35 +19,20 @@ _UNITS = {"十": 1, "拾": 1, "百": 2, "佰": 2, "千": 3, "仟": 3, "万": 4, 
 _UNITS = {fold(unit): power for unit, power in _UNITS.items()}
 _DIGITS = {fold(digit): value for digit, value in _DIGITS.items()}
 
-_ENGLISH = {
-    word: value
-    for value, word in enumerate(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
-        "fifteen sixteen seventeen eighteen nineteen".split()
-    )
-}
-_ENGLISH |= {
-    word: 10 * value
-    for value, word in enumerate(
-        "twenty thirty forty fifty sixty seventy eighty ninety".split(), start=2
-    )
-}
-_ENGLISH |= {
-    word: value
-    for value, word in enumerate(
-        "first second third fourth fifth sixth seventh eighth ninth tenth".split(), start=1
-    )
-}
+_SMALL = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
+    "sixteen seventeen eighteen nineteen"
+)
+_TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
+_ORDINALS = "first second third fourth fifth sixth seventh eighth ninth tenth"
+_ENGLISH = {word: value for value, word in enumerate(_SMALL.split())}
+_ENGLISH |= {word: 10 * value for value, word in enumerate(_TENS.split(), start=2)}
+_ENGLISH |= {word: value for value, word in enumerate(_ORDINALS.split(), start=1)}
 _SCALES = {"hundred": 100, "thousand": 1_000, "million": 10**6, "billion": 10**9}
-_ROMAN = {
-    word: value
-    for value, word in enumerate("ii iii iv v vi vii viii ix x xi xii".split(), start=2)
-    if len(word) > 1
-}
-
-_LONGEST = 40  # characters of a numeral; beyond it the run is decoration and compared as text
-
+_ROMAN = {"ii": 2, "iii": 3, "iv": 4, "vi": 6, "vii": 7, "viii": 8, "ix": 9, "xi": 11, "xii": 12}
 _NUMBER_WORDS = frozenset([*_ENGLISH, *_SCALES, *_ROMAN])
+
+_LONGEST = 40  # characters of a numeral; longer runs are decoration and compared as text
 
 _DIGIT, _UNIT = "".join(_DIGITS), "".join(_UNITS)
 _WORDS = "|".join(sorted([*_ENGLISH, *_SCALES], key=len, reverse=True))
@@ -73,7 +58,9 @@ _LATIN = re.compile(r"[a-z]+")
 _NEGATION = re.compile(
     r"[不没无未勿]|[非](?![常洲])|[别](?<![特分区类级性个差识辨派]别)(?![人墅])|[n]['’]t(?![a-z])"
 )
-_NEGATING = frozenset("not no never cannot nor none nobody nothing without".split())
+_NEGATING = frozenset(
+    {"not", "no", "never", "cannot", "nor", "none", "nobody", "nothing", "without"}
+)
 
 
 class Claims(NamedTuple):

@@ -192,13 +192,13 @@ class LexicalIndex:
         groups small (Chaudhuri, Ganti and Kaushik, ICDE 2006). No pair is missed.
         """
         counts = np.zeros(_COUNTERS, np.int64)
-        for _, grams in self._shingle_sets(n, rows):
-            counts += np.bincount(grams % np.uint64(_COUNTERS), minlength=_COUNTERS)
+        for _, shingles in self._shingle_sets(n, rows):
+            counts += np.bincount(shingles % np.uint64(_COUNTERS), minlength=_COUNTERS)
         keys, members = [np.empty(0, np.uint64)], [np.empty(0, np.int64)]
-        for owner, grams in self._shingle_sets(n, rows):
-            frequency = counts[grams % np.uint64(_COUNTERS)]
-            order = np.lexsort((grams, frequency, owner))
-            owner, grams, frequency = owner[order], grams[order], frequency[order]
+        for texts, shingles in self._shingle_sets(n, rows):
+            frequency = counts[shingles % np.uint64(_COUNTERS)]
+            order = np.lexsort((shingles, frequency, texts))
+            owner, grams, frequency = texts[order], shingles[order], frequency[order]
             starts = np.flatnonzero(np.diff(owner, prepend=-1))
             sizes = np.diff(starts, append=len(owner))
             prefix = sizes - np.ceil(self._options.threshold * sizes - 1e-9).astype(np.int64) + 1

@@ -41,6 +41,9 @@ class Removals:
         return Removals(self.removed[rows], self.kept[rows], self.similarity[rows])
 
 
+_DEFAULT = LexicalOptions()
+
+
 def remove_followers(
     buckets: Rows, members: Rows, similarity: Callable[[Rows, Rows], NDArray[np.float64]]
 ) -> Removals:
@@ -111,9 +114,7 @@ def rank(texts: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def find_duplicates(
-    texts: pl.DataFrame, options: LexicalOptions = LexicalOptions()
-) -> pl.DataFrame:
+def find_duplicates(texts: pl.DataFrame, options: LexicalOptions = _DEFAULT) -> pl.DataFrame:
     """Find exact copies and lexical near-duplicates in one pass of the leader rule.
 
     Args:
@@ -123,6 +124,8 @@ def find_duplicates(
     Returns:
         A table of :data:`kyara_kedro.records.DUPLICATE`, one row for each removed record.
     """
+    if texts.is_empty():
+        return DUPLICATE.frame()
     ranked = rank(texts)
     contents = ranked["text"].to_list()
     index = LexicalIndex(contents, options)
@@ -135,7 +138,7 @@ def find_duplicates(
 
     def similarity(kept: Rows, candidate: Rows) -> NDArray[np.float64]:
         copy = (copies[kept] == copies[candidate]) & (copies[kept] >= 0)
-        scores = copy.astype(np.float64)
+        scores: NDArray[np.float64] = copy.astype(np.float64)
         scores[~copy] = index.similarity(kept[~copy], candidate[~copy])
         return scores
 

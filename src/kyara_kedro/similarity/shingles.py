@@ -104,7 +104,7 @@ def _clusters(text: str) -> Iterator[tuple[int, int]]:
     """Characters with the marks that normalisation may join to them, as (start, end)."""
     start = 0
     for end in range(1, len(text) + 1):
-        if end == len(text) or not _composes(text[end]):
+        if end == len(text) or not any(map(_composes, fold(text[end]))):
             yield start, end
             start = end
 

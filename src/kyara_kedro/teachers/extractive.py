@@ -58,7 +58,7 @@ class ExtractiveOptions(Options):
     """
 
     name: str = "extractive-rules-v1"
-    threshold: float = Field(0.38, gt=0, lt=1)
+    threshold: float = Field(0.34, gt=0, lt=1)
     sentences: int = Field(2, ge=1)
 
     @field_validator("name")

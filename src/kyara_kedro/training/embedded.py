@@ -14,7 +14,6 @@ from kyara_kedro.training.options import EmbeddedModelOptions
 _BYTES = tuple(f"<0x{byte:02X}>" for byte in range(256))
 _ALPHABET = frozenset("\n▁" + "".join(map(chr, range(0x21, 0x7F))))
 _POSITIONS = 8192
-_STD = 0.05
 
 
 def build_embedded_base(
@@ -50,7 +49,7 @@ def build_embedded_base(
 
 
 def _tokenizer(corpus: Sequence[str], settings: EmbeddedModelOptions) -> Any:
-    """Byte-fallback BPE with Gemma's control tokens and its way with spaces and digits.
+    """Byte-fallback BPE with Gemma's control tokens and its way with spaces.
 
     Line breaks and punctuation never join a token, so a question has the same tokens wherever it
     is quoted, and a prompt is a token prefix of the prompt with its answer.
@@ -68,7 +67,6 @@ def _tokenizer(corpus: Sequence[str], settings: EmbeddedModelOptions) -> Any:
             [
                 pre_tokenizers.Split(Regex(r"\n"), "isolated"),
                 pre_tokenizers.Punctuation("isolated"),
-                pre_tokenizers.Digits(individual_digits=True),
             ]
         )
         tokenizer.decoder = decoders.Sequence(
@@ -107,7 +105,7 @@ def _learn(
         min_frequency=2,
         initial_alphabet=alphabet,
         limit_alphabet=len(alphabet),
-        max_token_length=settings.max_token_length,
+        max_token_length=settings.max_token_length + 1,  # the trainer's bound is exclusive
         show_progress=False,
     )
     tokenizer.train_from_iterator(corpus, trainer)
@@ -134,7 +132,7 @@ def _model(tokenizer: Any, settings: EmbeddedModelOptions) -> Any:
         max_position_embeddings=_POSITIONS,
         attn_logit_softcapping=50.0,
         final_logit_softcapping=30.0,
-        initializer_range=_STD,
+        initializer_range=settings.hidden**-0.5,
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=tokenizer.eos_token_id,
         bos_token_id=tokenizer.bos_token_id,

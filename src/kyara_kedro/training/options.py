@@ -27,7 +27,7 @@ class EmbeddedModelOptions(Options):
     """
 
     vocabulary: Annotated[int, Field(ge=300)] = 2048
-    max_token_length: PositiveInt = 4
+    max_token_length: Annotated[int, Field(ge=2)] = 3
     hidden: PositiveInt = 128
     layers: PositiveInt = 2
     heads: PositiveInt = 4
@@ -68,10 +68,10 @@ class StageOptions(Options):
     epochs: PositiveInt = 1
     learning_rate: PositiveFloat
     scheduler: Scheduler = "cosine"
-    warmup_steps: Annotated[int, Field(ge=0)] = 5
+    warmup_steps: Annotated[int, Field(ge=0)] = 20
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     max_grad_norm: PositiveFloat = 1.0
-    max_length: PositiveInt = 512
+    max_length: PositiveInt = 256
     batch_size: PositiveInt = 1
     accumulation: PositiveInt = 1
     logging_steps: PositiveInt = 1
@@ -86,11 +86,15 @@ class SFTOptions(StageOptions):
         packing: Fill sequences of ``max_length`` tokens with several rows, which do not see each
             other. Eager attention is quadratic in ``batch_size * max_length`` then, so keep
             ``batch_size`` at 1 and raise ``accumulation``.
+        attention_dropout: Share of the attention weights left out at random, against learning
+            rows by heart.
     """
 
-    epochs: PositiveInt = 12
+    epochs: PositiveInt = 20
     learning_rate: PositiveFloat = 4e-3
+    accumulation: PositiveInt = 2
     packing: bool = True
+    attention_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
 
     @model_validator(mode="after")
     def _packed_singly(self) -> "SFTOptions":
@@ -116,6 +120,7 @@ class DPOOptions(StageOptions):
 
     epochs: PositiveInt = 3
     learning_rate: PositiveFloat = 1e-4
+    warmup_steps: Annotated[int, Field(ge=0)] = 5
     batch_size: PositiveInt = 8
     beta: PositiveFloat = 0.1
     losses: dict[PreferenceLoss, PositiveFloat] = {"sigmoid": 1.0, "sft": 1.0}

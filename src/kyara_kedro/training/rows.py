@@ -46,7 +46,7 @@ def select_rows(
     families = [content_id(parents[0]) for parents in conversations["parents"].to_list()]
     drops: list[tuple[str, str, str]] = []
     fitting: list[bool] = []
-    columns = (conversations[name] for name in ("id", "source", "messages"))
+    columns = (conversations[name].to_list() for name in ("id", "source", "messages"))
     for family, record_id, source, messages in zip(families, *columns, strict=True):
         share = 1.0 if mix is None else mix.get(source, 0.0)
         if share == 0.0:

@@ -114,7 +114,9 @@ def train_sft(
                 start.path, args=config, train_dataset=dataset, processing_class=tokenizer
             )
 
-        model, curve = _run(build, start, rows, options, directory, stage)
+        model, curve = _run(
+            build, start, rows, options, directory, stage, dropout=options.attention_dropout
+        )
     return StageResult(model, curve, dropped)
 
 
@@ -180,7 +182,7 @@ def train_dpo(
                 processing_class=tokenizer,
             )
 
-        model, curve = _run(build, start, pairs, options, directory, stage)
+        model, curve = _run(build, start, pairs, options, directory, stage, dropout=0.0)
     return StageResult(model, curve, dropped)
 
 
@@ -247,8 +249,13 @@ def _run(
     options: StageOptions,
     directory: Path,
     stage: str,
+    dropout: float,
 ) -> tuple[ModelRef, list[dict[str, Any]]]:
-    """Train and write the model; return it with its curve."""
+    """Train and write the model; return it with its curve.
+
+    Dropout is set on the modules, since TRL's switch does not reach that of the attention, with
+    which policy and reference would never agree; the configuration on disk stays as it was.
+    """
     import torch
     from transformers import PrinterCallback
 
@@ -267,6 +274,9 @@ def _run(
         trainer = build(workspace)
         trainer.remove_callback(PrinterCallback)
         trainer.add_callback(_recorder(stage, curve, bar))
+        for module in trainer.model.modules():
+            if hasattr(module, "attention_dropout"):
+                module.attention_dropout = dropout
         trainer.train()
     with written_whole(ref) as target:
         trainer.model.save_pretrained(target)
@@ -295,10 +305,10 @@ def _recorder(stage: str, curve: list[dict[str, Any]], bar: Any) -> Any:
                     f"{stage}: loss is {logs['loss']} at step {state.global_step}; "
                     f"lower learning_rate (now {args.learning_rate:g})"
                 )
-            margin = logs.get("rewards/margins", 0.0)
-            if not curve and abs(margin) > _REFERENCE_TOLERANCE:
+            reward = logs.get("rewards/chosen", 0.0)
+            if not curve and abs(reward) > _REFERENCE_TOLERANCE:
                 raise TrainingError(
-                    f"{stage}: first reward margin is {margin:.3f}, not 0: "
+                    f"{stage}: first reward of the chosen answers is {reward:.3f}, not 0: "
                     "the reference is not the model that the stage starts from"
                 )
             bar.set_postfix(loss=f"{logs['loss']:.3f}", refresh=False)

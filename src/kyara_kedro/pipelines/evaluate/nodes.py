@@ -139,7 +139,9 @@ def judge_outputs(
 def score_outputs(evaluation_questions: pl.DataFrame, model_outputs: pl.DataFrame) -> pl.DataFrame:
     """Score every output by its benchmark's rule, and for script, repetition and its end."""
     tasks = _tasks(evaluation_questions)
-    return pl.concat([*(task.score(model_outputs) for task in tasks), output_metrics(model_outputs)])
+    return pl.concat(
+        [*(task.score(model_outputs) for task in tasks), output_metrics(model_outputs)]
+    )
 
 
 def summarise_scores(

@@ -48,8 +48,8 @@ _WORDS = {
     },
 }
 _ENDINGS = "。！？!?；; \n"
-_SUPPORT = 0.3
-"""Least coverage of a supporting sentence."""
+_ELSEWHERE = 0.6
+"""Least coverage of a supporting sentence of another document, as a share of the best one's."""
 
 
 @dataclass(frozen=True)
@@ -114,10 +114,12 @@ def find(question: str, documents: Documents, language: str, threshold: float) -
         span = _filling(question, documents[number], evidence, language)
     else:
         return None
+    elsewhere = _ELSEWHERE * ranked[0].coverage
     support = tuple(
         (one.text, one.document)
         for one in ranked
-        if one.text != evidence and one.coverage >= max(_SUPPORT, threshold)
+        if one.text != evidence
+        and one.coverage >= (threshold if one.document == number else max(threshold, elsewhere))
     )
     return Found(span, evidence, number, support, _context(documents, number, evidence), share)
 
@@ -135,7 +137,7 @@ def _filling(
 ) -> str | None:
     """The span of a sentence that a question asks for, by the kind of its wh-word.
 
-    Among several of a kind, one that shares the question's unit (多少公里, how many days) goes first.
+    Among several of a kind, one with the unit asked for (多少公里, how many days) goes first.
     """
     kinds = [kind for kind, words in _WH if re.search(words, question, re.IGNORECASE)]
     if language == "en":

@@ -1,0 +1,108 @@
+"""Tags, quality, selection, and what the data set card says about the result."""
+
+from typing import Any
+
+import polars as pl
+
+from kyara_kedro.params import CurateParams
+from kyara_kedro.pipelines.balance import Flow, close
+from kyara_kedro.quality import heuristics, tag_normalisation, tags
+from kyara_kedro.quality.selection import select
+from kyara_kedro.records import drops
+from kyara_kedro.reporting import dataset_card as card
+from kyara_kedro.reporting.charts import Figure
+
+PIPELINE = "curate"
+
+
+def tag_conversations(
+    base_conversations: pl.DataFrame, params: CurateParams
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Tag what each conversation asks for (InsTag, arXiv:2308.07074) and normalise the tags.
+
+    Returns:
+        The map from raw to final tags, and each conversation's tags.
+    """
+    raw = tags.tag(base_conversations)
+    tag_map = tag_normalisation.build_tag_map(raw, params.tags)
+    return tag_map, tag_normalisation.apply_tag_map(raw, tag_map, tags.TAGGER)
+
+
+def score_quality(base_conversations: pl.DataFrame) -> pl.DataFrame:
+    """Score every conversation by the embedded heuristics."""
+    return heuristics.score(base_conversations)
+
+
+def select_conversations(
+    base_conversations: pl.DataFrame,
+    tag_table: pl.DataFrame,
+    quality: pl.DataFrame,
+    params: CurateParams,
+) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, Any]]:
+    """Select the best of each tag within the budget, in the wanted languages.
+
+    Returns:
+        The refined corpus, the drops and the counts.
+    """
+    wanted = base_conversations.filter(pl.col("language").is_in(list(params.languages)))
+    others = base_conversations.join(wanted, on="id", how="anti")
+    selection = select(
+        wanted,
+        tag_table.join(wanted, on="id", how="semi"),
+        quality.join(wanted, on="id", how="semi"),
+        params.selection,
+    )
+    refined = wanted.filter(pl.col("id").is_in(selection.ids)).sort("id")
+    unwanted = [
+        (row_id, "language_not_wanted", language)
+        for row_id, language in others.select("id", "language").iter_rows()
+    ]
+    dropped = drops(PIPELINE, [*unwanted, *selection.drops.iter_rows()])
+    table, summary = close(
+        [Flow("conversations", base_conversations.height, refined.height, dropped)]
+    )
+    return refined, table, summary
+
+
+def describe_corpus(
+    refined_conversations: pl.DataFrame,
+    tag_table: pl.DataFrame,
+    quality: pl.DataFrame,
+    ingest_drops: pl.DataFrame,
+    synthesize_drops: pl.DataFrame,
+    dedup_drops: pl.DataFrame,
+    curate_drops: pl.DataFrame,
+) -> tuple[dict[str, Any], str, Figure, Figure]:
+    """Summarise the refined corpus as numbers, as a card in both languages, and as pictures."""
+    dropped = pl.concat([ingest_drops, synthesize_drops, dedup_drops, curate_drops])
+    summary = card.dataset_summary(refined_conversations, tag_table, quality, dropped)
+    return (
+        summary,
+        card.dataset_card(summary),
+        card.language_distribution(refined_conversations),
+        card.round_distribution(refined_conversations),
+    )
+
+
+def draw_waterfall(
+    ingest_summary: dict[str, Any],
+    synthesize_summary: dict[str, Any],
+    dedup_summary: dict[str, Any],
+    curate_summary: dict[str, Any],
+) -> Figure:
+    """Draw how many conversations each pipeline takes in and hands on."""
+    written = [synthesize_summary[name] for name in ("knowledge", "rag", "document", "math")]
+    written.append(synthesize_summary["dialogue"])
+    read, kept = ingest_summary["conversations"]["in"], ingest_summary["conversations"]["out"]
+    asked = sum(flow["in"] for flow in written)
+    answered = sum(flow["out"] for flow in written)
+    return card.drop_waterfall(
+        [
+            ("ingest", read, kept),
+            ("synthesize", kept + asked, kept + answered),
+            *(
+                (name, summary["conversations"]["in"], summary["conversations"]["out"])
+                for name, summary in (("dedup", dedup_summary), ("curate", curate_summary))
+            ),
+        ]
+    )

@@ -1,0 +1,53 @@
+"""curate: base corpus -> tags, quality, the refined corpus and its card."""
+
+from kedro.pipeline import Node, Pipeline
+
+from kyara_kedro.pipelines.curate import nodes
+
+
+def create_pipeline(**_: object) -> Pipeline:
+    """Wire the pipeline."""
+    return Pipeline(
+        [
+            Node(
+                nodes.tag_conversations,
+                ["base_conversations", "params:curate"],
+                ["tag_map", "tags"],
+                name="tag_conversations",
+                tags="cpu",
+            ),
+            Node(
+                nodes.score_quality,
+                "base_conversations",
+                "quality",
+                name="score_quality",
+                tags="cpu",
+            ),
+            Node(
+                nodes.select_conversations,
+                ["base_conversations", "tags", "quality", "params:curate"],
+                ["refined_conversations", "curate_drops", "curate_summary"],
+                name="select_conversations",
+                tags="cpu",
+            ),
+            Node(
+                nodes.describe_corpus,
+                [
+                    *("refined_conversations", "tags", "quality"),
+                    *("ingest_drops", "synthesize_drops", "dedup_drops", "curate_drops"),
+                ],
+                ["dataset_summary", "dataset_card", "language_distribution", "round_distribution"],
+                name="describe_corpus",
+                tags="cpu",
+            ),
+            Node(
+                nodes.draw_waterfall,
+                ["ingest_summary", "synthesize_summary", "dedup_summary", "curate_summary"],
+                "drop_waterfall",
+                name="draw_waterfall",
+                tags="cpu",
+            ),
+        ],
+        namespace="curate",
+        prefix_datasets_with_namespace=False,
+    )

@@ -1,0 +1,57 @@
+"""preference: prompts, the refined corpus and its model -> preference pairs."""
+
+from kedro.pipeline import Node, Pipeline
+
+from kyara_kedro.pipelines.preference import nodes
+
+
+def create_pipeline(**_: object) -> Pipeline:
+    """Wire the pipeline."""
+    return Pipeline(
+        [
+            Node(
+                nodes.collect_responses,
+                [
+                    *("prompts", "passages", "knowledge_base", "writer", "prompt_library"),
+                    *("sft_refine_model", "params:preference"),
+                ],
+                "candidate_responses",
+                name="collect_responses",
+                tags="llm",
+            ),
+            Node(
+                nodes.judge_responses,
+                ["candidate_responses", "judge", "prompt_library"],
+                "verdicts",
+                name="judge_responses",
+                tags="llm",
+            ),
+            Node(
+                nodes.pair_responses,
+                ["prompts", "candidate_responses", "verdicts", "params:preference"],
+                ["rlaif_preferences", "rlaif_drops"],
+                name="pair_responses",
+                tags="cpu",
+            ),
+            Node(
+                nodes.play_against_itself,
+                ["refined_conversations", "sft_refine_model", "params:preference"],
+                ["self_play_preferences", "self_play_drops", "self_played"],
+                name="play_against_itself",
+                tags="gpu",
+            ),
+            Node(
+                nodes.merge_preferences,
+                [
+                    *("open_preferences", "prompts", "rlaif_preferences", "rlaif_drops"),
+                    *("self_play_preferences", "self_play_drops", "self_played"),
+                    "benchmark_questions",
+                ],
+                ["preferences", "preference_drops", "preference_summary"],
+                name="merge_preferences",
+                tags="cpu",
+            ),
+        ],
+        namespace="preference",
+        prefix_datasets_with_namespace=False,
+    )

@@ -1,0 +1,273 @@
+import json
+import logging
+import random
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from kyara_kedro.prompts import REFUSAL, PromptLibrary
+from kyara_kedro.records import OPERATIONS
+from kyara_kedro.teachers import KINDS, Completion, ExtractiveOptions, ExtractiveTeacher, ask
+from kyara_kedro.teachers.tasks import Question, WrittenQuestion
+from kyara_kedro.text.citations import citation_fault, cited
+
+Ask = Callable[..., Completion]
+Passages = list[dict[str, str]]
+LIBRARY = PromptLibrary()
+
+TEXT = (
+    "板塊構造學說認為，地球的岩石圈由許多塊會移動的板塊拼合而成。德國氣象學家韋格納在1912年提"
+    "出大陸漂移的想法。"
+    "車籠埔斷層的錯動引發九二一大地震，地表破裂長約100公里。P波是地震發生後最先抵達測站的波。"
+    "由於P波會先抵達測站，中央氣象署能夠發布強震即時警報。"
+)
+
+
+def written(rules: Ask, passages: Passages, language: str = "zh-TW") -> list[Any]:
+    found = []
+    for passage in passages:
+        reply = rules(
+            "write_questions",
+            language,
+            row_id=passage["passage_id"],
+            count=4,
+            kinds=list(KINDS),
+            **passage,
+        ).parsed
+        found += [(passage, question) for question in reply.questions]  # type: ignore[union-attr]
+    return found
+
+
+def test_questions_put_the_wh_word_where_the_answer_stood(rules: Ask) -> None:
+    reply = rules(
+        "write_questions",
+        title="板塊構造",
+        text=TEXT,
+        passage_id="id_1a2b3c4d",
+        count=9,
+        kinds=[],
+    )
+    found = {(q.text, q.answer) for q in reply.parsed.questions}  # type: ignore[union-attr]
+    assert {
+        ("關於「板塊構造」，德國氣象學家韋格納在哪一年提出大陸漂移的想法？", "1912年"),
+        ("關於「板塊構造」，車籠埔斷層的錯動引發九二一大地震，地表破裂長約多少公里？", "100公里"),
+        ("關於「板塊構造」，為什麼中央氣象署能夠發布強震即時警報？", "P波會先抵達測站"),
+    } <= found | {
+        (f"關於「板塊構造」，{text}", answer) for text, answer in found if "關於" not in text
+    }
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "在1822年和1854年之間，阿伊努人的人口大量減少。",
+        "該校在1950年遷到現址。",
+        "他於1950年出生於巴黎。",
+        "1715年2月，與葡萄牙簽訂《西葡戰記》。",
+        "此後，1950年到1960年是發展最快的時期。",
+    ],
+)
+def test_sentences_that_lean_on_others_and_half_ranges_give_no_question(
+    rules: Ask, text: str
+) -> None:
+    reply = rules("write_questions", title="歷史", text=text, passage_id="id_0", count=5, kinds=[])
+    kinds = [q.kind for q in reply.parsed.questions]  # type: ignore[union-attr]
+    assert "work" not in kinds
+    assert all("葡萄牙" in q.text for q in reply.parsed.questions)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(("language", "least"), [("zh-TW", 2.0), ("en", 2.0)])
+def test_own_questions_are_literal_and_their_brief_answers_exact(
+    rules: Ask, passages: Passages, english_passages: Passages, language: str, least: float
+) -> None:
+    corpus = english_passages if language == "en" else passages
+    found = written(rules, corpus, language)
+    assert len(found) / len(corpus) >= least
+    right = 0
+    for passage, question in found:
+        assert question.answer in question.evidence
+        assert question.evidence in passage["text"]
+        assert question.answer not in question.text
+        assert question.kind in KINDS
+        reply = rules(
+            "answer_question",
+            language,
+            question=question.text,
+            documents=[passage],
+            style="brief",
+            cite=False,
+        )
+        right += reply.text == question.answer
+    assert right / len(found) >= 0.95
+
+
+@pytest.mark.parametrize("operation", OPERATIONS[1:])
+def test_an_evolved_question_still_finds_its_answer(
+    rules: Ask, passages: Passages, operation: str
+) -> None:
+    found = written(rules, passages[:30])
+    outcomes: Counter[str] = Counter()
+    for passage, question in found:
+        reply = rules(
+            "evolve_question",
+            row_id=question.text,
+            question=question.text,
+            operation=operation,
+            title=passage["title"],
+            text=passage["text"],
+        )
+        outcomes[reply.status] += 1
+        if reply.status != "ok":
+            continue
+        assert isinstance(reply.parsed, Question)
+        assert reply.parsed.question != question.text
+        answer = rules(
+            "answer_question",
+            question=reply.parsed.question,
+            documents=[*passages[-3:], passage],
+            style="detailed",
+            cite=True,
+        ).text
+        assert citation_fault(answer, {passage["passage_id"]}) is None
+        if operation != "breadth":
+            assert question.answer in answer
+    assert outcomes["ok"] >= 0.9 * len(found)
+
+
+def test_scenarios_vary_with_the_row_and_can_not_be_stacked(rules: Ask) -> None:
+    question = "韋格納在哪一年提出大陸漂移的想法？"
+    inputs = {"operation": "scenario", "title": "板塊構造", "text": TEXT}
+    wrapped = {
+        rules("evolve_question", row_id=f"row{i}", question=question, **inputs).parsed.question  # type: ignore[union-attr]
+        for i in range(60)
+    }
+    assert len(wrapped) >= 6
+    again = rules("evolve_question", question=sorted(wrapped)[0], **inputs)
+    assert (again.status, again.parsed) == ("refused", None)
+
+
+def test_structured_answers_are_what_was_asked_for(rules: Ask) -> None:
+    question = (
+        "德國氣象學家韋格納在哪一年提出大陸漂移的想法？請以 JSON 格式回答，欄位為「答"
+        "案」，值為字串。"
+    )
+    document = {"passage_id": "id_1a2b3c4d", "title": "板塊構造", "text": TEXT}
+    reply = rules(
+        "answer_question", question=question, documents=[document], style="detailed", cite=False
+    )
+    assert json.loads(reply.text) == {"答案": "1912年"}
+
+
+def test_what_no_document_bears_on_is_refused_in_the_exact_words(
+    rules: Ask, passages: Passages
+) -> None:
+    for language in ("zh-TW", "en"):
+        question = (
+            "誰發明了量子風箏的編織針法？" if language == "zh-TW" else "Who wove quantum kites?"
+        )
+        reply = rules(
+            "answer_question",
+            language,
+            question=question,
+            documents=passages[:4],
+            style="detailed",
+            cite=True,
+        )
+        assert reply.text == REFUSAL[language]
+    judged = rules("judge_passage", question="量子風箏是誰編的？", title="板塊", text=TEXT)
+    assert judged.text == '{"relevant": false, "evidence": "", "summary": ""}'
+
+
+def test_relevance_tells_a_questions_passage_from_others(rules: Ask, passages: Passages) -> None:
+    found = written(rules, passages[::4])
+    hits = misses = 0
+    draw = random.Random(0)
+    for passage, question in found:
+        other = draw.choice([p for p in passages if p["title"] != passage["title"]])
+        own = rules(
+            "judge_passage", question=question.text, title=passage["title"], text=passage["text"]
+        ).parsed
+        strange = rules(
+            "judge_passage", question=question.text, title=other["title"], text=other["text"]
+        ).parsed
+        assert own.evidence in passage["text"]  # type: ignore[union-attr]
+        hits += own.relevant  # type: ignore[union-attr]
+        misses += not strange.relevant  # type: ignore[union-attr]
+    assert hits == len(found)
+    assert misses / len(found) >= 0.95
+
+
+def test_detailed_answers_cite_after_each_sentence(rules: Ask, passages: Passages) -> None:
+    for passage, question in written(rules, passages[:10]):
+        answer = rules(
+            "answer_question",
+            question=question.text,
+            documents=[passage],
+            style="detailed",
+            cite=True,
+        ).text
+        assert len(cited(answer)) == answer.count("】。") >= 1
+
+
+def test_follow_ups_ask_for_something_not_said_yet(rules: Ask) -> None:
+    history = [
+        {"role": "user", "content": "韋格納在哪一年提出大陸漂移的想法？"},
+        {"role": "assistant", "content": "1912年，他是德國氣象學家韋格納。"},
+    ]
+    reply = rules("follow_up", history=history, title="板塊構造", text=TEXT)
+    assert isinstance(reply.parsed, Question)
+    assert "大陸漂移" not in reply.parsed.question
+
+
+def test_other_tasks_answer_in_their_form(rules: Ask, passages: Passages) -> None:
+    passage = passages[0]
+    queries = rules("expand_query", question="關於「質數」，誰在2013年證明孿生質數有無限多對？")
+    assert len(queries.parsed.queries) >= 2  # type: ignore[union-attr]
+    prompt = rules("prompt_for_document", title=passage["title"], text=passage["text"])
+    assert passage["title"] in prompt.parsed.prompt  # type: ignore[union-attr]
+    tags = rules(
+        "tag_instruction",
+        messages=[{"role": "user", "content": "茶在哪一年傳入？請以 JSON 格式回答。"}],
+    )
+    assert {"時間查詢", "JSON 格式"} <= {tag.tag for tag in tags.parsed.tags}  # type: ignore[union-attr]
+
+
+def test_samples_of_a_response_differ_and_nothing_given_is_admitted(
+    rules: Ask, passages: Passages
+) -> None:
+    passage, question = written(rules, passages[:1])[0]
+    replies = {
+        rules("respond", prompt=question.text, documents=[passage], sample=sample).text
+        for sample in range(4)
+    }
+    assert len(replies) >= 2
+    assert "無法回答" in rules("respond", prompt=question.text, documents=[]).text
+
+
+def test_the_same_requests_give_the_same_completions(passages: Passages) -> None:
+    def run() -> list[Completion]:
+        requests = [
+            ask(LIBRARY, p["passage_id"], "write_questions", "zh-TW", count=3, kinds=[], **p)
+            for p in passages[:20]
+        ]
+        return list(ExtractiveTeacher().map(requests))
+
+    assert run() == run()
+
+
+def test_nobody_can_take_it_for_a_language_model(caplog: pytest.LogCaptureFixture) -> None:
+    teacher = ExtractiveTeacher()
+    with caplog.at_level(logging.WARNING):
+        request = ask(LIBRARY, "row", "expand_query", "en", question="What is tea?")
+        done = [*teacher.map([request]), *teacher.map([request])]
+    assert {(c.teacher, c.teacher_kind) for c in done} == {("extractive-rules-v1", "rules")}
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    with pytest.raises(ValidationError, match="must contain 'rules'"):
+        ExtractiveOptions(name="gpt")
+
+
+def test_written_questions_keep_their_type() -> None:
+    assert set(WrittenQuestion.model_fields) == {"text", "kind", "answer", "evidence"}

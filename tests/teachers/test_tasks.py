@@ -1,0 +1,85 @@
+import json
+
+import pytest
+from pydantic import BaseModel
+
+from kyara_kedro.prompts import PromptLibrary
+from kyara_kedro.teachers import TASKS, ReplyError, TeacherError, ask, read_reply, request_key
+from kyara_kedro.teachers.tasks import Queries, Solution, without_thoughts
+
+
+def test_a_json_reply_is_found_in_a_fence_and_between_sentences() -> None:
+    text = '好的：\n```json\n{"queries": ["茶", "茶 起源"]}\n```\n以上。'
+    assert read_reply("expand_query", text) == Queries(queries=["茶", "茶 起源"])
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "empty"),
+        ("沒有", "no JSON object"),
+        ('{"queries": ["茶"', "broken"),
+        ('{"queries": []}', "must not be empty"),
+        ('{"queries": [" "]}', "must not be empty"),
+        ('{"queries": ["茶"], "note": 1}', "'note'"),
+        ('{"query": "茶"}', "'queries'"),
+    ],
+)
+def test_a_reply_out_of_form_says_why(text: str, why: str) -> None:
+    with pytest.raises(ReplyError, match=why):
+        read_reply("expand_query", text)
+
+
+@pytest.mark.parametrize(
+    ("last", "answer"),
+    [("答案：42", "42"), ("**答案：** 7/2", "7/2"), ("Answer: 3.5", "3.5"), ("答案: $12$", "12")],
+)
+def test_a_solution_ends_with_its_answer(last: str, answer: str) -> None:
+    found = read_reply("solve_problem", f"先算一步。\n{last}")
+    assert isinstance(found, Solution)
+    assert found.answer == answer
+    with pytest.raises(ReplyError, match="last line"):
+        read_reply("solve_problem", f"{last}\n謝謝")
+
+
+def test_plain_text_tasks_have_no_parsed_reply() -> None:
+    assert read_reply("answer_question", "1912年") is None
+
+
+def test_thoughts_are_removed_even_when_cut_off() -> None:
+    assert without_thoughts("<think>甲\n乙</think>\n丙") == "丙"
+    assert without_thoughts("<think>甲") == ""
+
+
+def test_schemas_are_closed_and_without_unsupported_keywords() -> None:
+    for task in TASKS.values():
+        if task.schema is not None:
+            text = json.dumps(task.schema)
+            assert task.schema["additionalProperties"] is False
+            assert "minLength" not in text
+            assert "default" not in text
+    assert issubclass(TASKS["write_questions"].reply or int, BaseModel)
+
+
+def test_requests_check_their_inputs() -> None:
+    library = PromptLibrary()
+    with pytest.raises(TeacherError, match="'question'"):
+        ask(library, "row", "expand_query", "en", query="tea")
+    with pytest.raises(TeacherError, match="'dance'"):
+        ask(library, "row", "dance", "en")
+
+
+def test_a_key_depends_on_everything_that_determines_the_reply() -> None:
+    message = [{"role": "user", "content": "茶"}]
+    keys = {
+        request_key("a", message, {"temperature": 0.5}),
+        request_key("b", message, {"temperature": 0.5}),
+        request_key("a", message, {"temperature": 0.6}),
+        request_key("a", message, {"temperature": 0.5}, {"type": "object"}),
+        request_key("a", message, {"temperature": 0.5}, sample=1),
+        request_key("a", [{"role": "user", "content": "茶 "}], {"temperature": 0.5}),
+    }
+    assert len(keys) == 6
+    assert request_key("a", message, {"x": 1, "y": 2}) == request_key(
+        "a", message, {"y": 2, "x": 1}
+    )
