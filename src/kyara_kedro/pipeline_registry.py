@@ -7,7 +7,7 @@ PIPELINES = ("ingest", "synthesize", "dedup", "curate", "preference", "train", "
 
 
 def register_pipelines() -> dict[str, Pipeline]:
-    """Find the pipelines by their folders."""
-    pipelines: dict[str, Pipeline] = find_pipelines(raise_errors=True)
-    pipelines["__default__"] = sum((pipelines[name] for name in PIPELINES), Pipeline([]))
-    return pipelines
+    """Find the pipelines by their folders; Kedro asks for some of them or for all."""
+    found: dict[str, Pipeline] = find_pipelines(raise_errors=True)
+    ordered = {name: found[name] for name in PIPELINES if name in found}
+    return ordered | {"__default__": sum(ordered.values(), Pipeline([]))}

@@ -1,6 +1,7 @@
 """Kedro settings: no telemetry, soft-merged parameters, our hooks."""
 
 import os
+import warnings
 
 os.environ.setdefault("DO_NOT_TRACK", "true")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -11,6 +12,9 @@ from kedro.config import OmegaConfigLoader
 from kyara_kedro.hooks.gatekeeper import GatekeeperHooks
 from kyara_kedro.hooks.statistics import StatisticsHooks
 from kyara_kedro.hooks.tracking import TrackingHooks
+
+# Kedro 1.7 registers its resolvers by omegaconf's old name.
+warnings.filterwarnings("ignore", message=r"register_new_resolver\(\)")
 
 CONFIG_LOADER_CLASS = OmegaConfigLoader
 CONFIG_LOADER_ARGS = {

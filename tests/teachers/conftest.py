@@ -1,5 +1,6 @@
 """Real prose and real requests for the teachers' tests."""
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -38,8 +39,6 @@ def passages() -> list[dict[str, str]]:
 @pytest.fixture(scope="session")
 def english_passages() -> list[dict[str, str]]:
     """Documents of the sample corpus, English."""
-    import json
-
     lines = (SAMPLE / "english.jsonl").read_text(encoding="utf-8").splitlines()
     return [
         {
@@ -64,19 +63,20 @@ def rules() -> Ask:
     return one
 
 
+def requests_for_queries(count: int, prefix: str = "茶") -> Iterator[ChatRequest]:
+    """Requests for search queries, one for each number."""
+    for number in range(count):
+        yield ask(
+            LIBRARY,
+            f"row-{number}",
+            "expand_query",
+            "zh-TW",
+            question=f"{prefix}{number}是什麼？",
+            max_tokens=64,
+        )
+
+
 @pytest.fixture
 def make_requests() -> Callable[..., Iterator[ChatRequest]]:
     """Requests for search queries, one for each number."""
-
-    def many(count: int, prefix: str = "茶") -> Iterator[ChatRequest]:
-        for number in range(count):
-            yield ask(
-                LIBRARY,
-                f"row-{number}",
-                "expand_query",
-                "zh-TW",
-                question=f"{prefix}{number}是什麼？",
-                max_tokens=64,
-            )
-
-    return many
+    return requests_for_queries

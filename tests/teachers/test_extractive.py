@@ -1,16 +1,23 @@
+import gzip
 import json
 import logging
+import os
 import random
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from kyara_kedro.prompts import REFUSAL, PromptLibrary
 from kyara_kedro.records import OPERATIONS
 from kyara_kedro.teachers import KINDS, Completion, ExtractiveOptions, ExtractiveTeacher, ask
+from kyara_kedro.teachers.rules.answers import clozes
+from kyara_kedro.teachers.rules.evolution import TEMPLATES, Template, unwrap, wrap
 from kyara_kedro.teachers.tasks import Question, WrittenQuestion
 from kyara_kedro.text.citations import citation_fault, cited
 
@@ -271,3 +278,55 @@ def test_nobody_can_take_it_for_a_language_model(caplog: pytest.LogCaptureFixtur
 
 def test_written_questions_keep_their_type() -> None:
     assert set(WrittenQuestion.model_fields) == {"text", "kind", "answer", "evidence"}
+
+
+TITLES = st.sampled_from(["茶", "板塊構造", "Tea", "X_(戲)"])
+PROSE = st.text(
+    alphabet=(
+        "茶在於由是為的第哪一年月日三1990億公里位於《》「」，。：；（）因而被稱 \n.InThe by was 12%"
+    ),
+    max_size=200,
+)
+
+
+@given(TITLES, PROSE, st.sampled_from(["zh-TW", "en"]))
+@settings(max_examples=200, deadline=None)
+def test_any_text_gives_only_literal_answers(title: str, text: str, language: str) -> None:
+    for one in clozes(title, text, language):
+        assert one.answer in one.evidence
+        assert one.evidence in text
+        assert one.answer not in one.question
+
+
+@given(st.text("茶誰「」『』？\"'x", min_size=1, max_size=20), st.sampled_from(TEMPLATES))
+def test_wrapping_a_question_can_be_undone(question: str, template: Template) -> None:
+    asked = unwrap(wrap(template, question, "另一題？"))
+    assert asked.questions[0] == question
+    assert asked.form == template.form
+
+
+@pytest.mark.conformance
+def test_on_drcd_paragraphs(rules: Ask) -> None:
+    """Own questions on 1,000 encyclopaedic paragraphs: enough of them, and answered exactly."""
+    root = Path(__file__).parents[2]
+    data = root / os.environ.get("KYARA_CONFORMANCE_DATA", "../shared/data")
+    path = data / "corpora" / "drcd_dev_paragraphs.jsonl.gz"
+    if not path.is_file():
+        pytest.skip(f"{path} is absent; set KYARA_CONFORMANCE_DATA")
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        rows = [json.loads(line) for line in lines]
+    corpus = [{"passage_id": "id_0", "title": row["title"], "text": row["text"]} for row in rows]
+    found = written(rules, corpus)
+    exact = sum(
+        rules(
+            "answer_question",
+            question=question.text,
+            documents=[passage],
+            style="brief",
+            cite=False,
+        ).text
+        == question.answer
+        for passage, question in found
+    )
+    assert len(found) / len(corpus) >= 1.5
+    assert exact / len(found) >= 0.95

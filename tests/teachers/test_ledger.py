@@ -1,4 +1,3 @@
-import os
 import sqlite3
 import stat
 import subprocess
@@ -45,7 +44,7 @@ def test_the_file_is_private_durable_and_a_rowid_table(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     with Ledger(path) as ledger:
         ledger.put([REPLY_A])
-        modes = [stat.S_IMODE(os.stat(file).st_mode) for file in tmp_path.iterdir()]
+        modes = [stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()]
     assert set(modes) == {0o600}
     with sqlite3.connect(path) as database:
         assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)

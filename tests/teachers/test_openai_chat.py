@@ -1,6 +1,9 @@
 import json
 import logging
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -302,9 +305,12 @@ def test_secrets_are_neither_in_addresses_nor_in_logs(
     for url in ("http://user:pw@host/v1", "http://host/v1?key=1", "host/v1", "ftp://host"):
         with pytest.raises(ValidationError, match="base_url"):
             OpenAIOptions(model="m", base_url=url)
-    with caplog.at_level(logging.INFO), serving(lambda n, body: failed(401)) as server:
-        with pytest.raises(TeacherError) as raised:
-            list(teacher(server, ledger).map(make_requests(2)))
+    with (
+        caplog.at_level(logging.INFO),
+        serving(lambda n, body: failed(401)) as server,
+        pytest.raises(TeacherError) as raised,
+    ):
+        list(teacher(server, ledger).map(make_requests(2)))
     assert "sk-secret" not in caplog.text + str(raised.value)
     assert server.url not in caplog.text
 
@@ -336,3 +342,44 @@ def test_one_teacher_serves_several_threads(ledger: Ledger, make_requests: Reque
             thread.join(60)
     assert results == [25, 25, 25]
     assert len(server.seen) == shared.budget.requests == 75
+
+
+@pytest.mark.faults
+def test_a_killed_run_pays_again_only_for_what_was_in_flight(
+    tmp_path: Path, make_requests: Requests
+) -> None:
+    script = """
+import sys
+from pathlib import Path
+from kyara_kedro.teachers import Ledger, OpenAIOptions, OpenAITeacher
+from tests.teachers.conftest import requests_for_queries
+options = OpenAIOptions(model="m", base_url=sys.argv[1], concurrency=4)
+done = OpenAITeacher(options, Ledger(Path(sys.argv[2]))).map(requests_for_queries(60))
+for completion in done:
+    print(completion.row_id, flush=True)
+"""
+
+    def slow(number: int, body: dict[str, Any]) -> Answer:
+        time.sleep(0.02)
+        return chat(GOOD)
+
+    path = tmp_path / "killed.db"
+    with serving(slow) as server:
+        process = subprocess.Popen(
+            [sys.executable, "-c", script, server.url, str(path)],
+            stdout=subprocess.PIPE,
+            cwd=Path(__file__).parents[2],
+        )
+        assert process.stdout is not None
+        for _ in range(10):
+            process.stdout.readline()
+        process.kill()
+        process.communicate()
+        with Ledger(path) as ledger:
+            done = by_row(teacher(server, ledger).map(make_requests(60)))
+            paid = len(server.seen)
+            again = by_row(teacher(server, ledger).map(make_requests(60)))
+    assert {c.status for c in done.values()} == {"ok"}
+    assert 60 <= paid <= 60 + 4
+    assert len(server.seen) == paid
+    assert len(again) == 60

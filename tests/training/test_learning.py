@@ -21,12 +21,15 @@ from kyara_kedro.training.options import (
     GenerationOptions,
     SFTOptions,
 )
-from kyara_kedro.training.stages import StageResult, train_dpo, train_sft
+from kyara_kedro.training.stages import train_dpo, train_sft
 
-MOUNTAINS = "玉山 雪山 大霸尖山 合歡山 奇萊山 南湖大山 秀姑巒山 北大武山 能高山 關山 塔關山 向陽山".split()
+MOUNTAINS = (
+    "玉山 雪山 大霸尖山 合歡山 奇萊山 南湖大山 秀姑巒山 北大武山 能高山 關山 塔關山 向陽山"
+).split()
 RIVERS = "濁水溪 高屏溪 淡水河 大甲溪 曾文溪 秀姑巒溪 蘭陽溪 卑南溪 大安溪 北港溪".split()
-TEMPLES = "龍山寺 天后宮 保安宮 文武廟 鎮瀾宮 指南宮 城隍廟 行天宮 開元寺 赤崁樓".split()
+TEMPLES = "龍山寺 天后宮 保安宮 文武廟 鎮瀾宮 指南宮 城隍廟 行天宮 開元寺".split()
 COUNTIES = "南投縣 臺中市 花蓮縣 臺東縣 高雄市 屏東縣 嘉義縣 宜蘭縣 苗栗縣 新竹縣".split()
+SURNAMES, MIDDLES, ENDS = "陳林黃張李王吳劉蔡楊", "文德永清國", "山河雄章輝"
 SYSTEMS = ("你是一位熟悉臺灣的助理。", "請用繁體中文回答。", "你是導覽員，回答要簡短。")
 PREFIX = "根據參考文件，"
 
@@ -46,15 +49,16 @@ def facts(seed: int) -> list[Fact]:
     for name in RIVERS:
         found.append(Fact(f"{name}全長多少公里？", f"{draw.randint(50, 187)}公里"))
         found.append(Fact(f"{name}的出海口在哪裡？", draw.choice(COUNTIES)))
-    for name in TEMPLES[:9]:
+    for name in TEMPLES:
+        builder = draw.choice(SURNAMES) + draw.choice(MIDDLES) + draw.choice(ENDS)
         found.append(Fact(f"{name}建於哪一年？", f"西元{draw.randint(1650, 1930)}年"))
-        found.append(Fact(f"{name}由誰主持興建？", draw.choice("陳林黃張李王吳劉蔡楊") + draw.choice("文德永清國") + draw.choice("山河雄章輝")))
+        found.append(Fact(f"{name}由誰主持興建？", builder))
     return found
 
 
-PROSE = """臺灣的山高，河短，雨多。清晨的圖書館裡，小朋友翻開地圖，想知道每一座山有多高、每一條河有多長。
-老師告訴他們：讀一篇文章以前，先看題目，再看下面的段落，把不懂的字圈起來，查資料，問問題，最後把答案寫下來。
-廟口的老先生說，這裡以前是一片田，後來人們從海邊搬來，建了廟，開了市場，孩子們就在樹下聽故事、做功課。
+PROSE = """臺灣的山高，河短，雨多。清晨的圖書館裡，小朋友翻開地圖，想知道每一座山有多高。
+老師告訴他們：讀文章以前，先看題目，再看下面的段落，查資料，問問題，最後把答案寫下來。
+廟口的老先生說，這裡以前是一片田，後來人們從海邊搬來，建了廟，孩子們就在樹下聽故事。
 旅客上山看日出，下山喝茶；他們請導覽員介紹這裡的歷史，也請廚師說一說地方菜是怎麼來的。"""
 
 
@@ -67,7 +71,10 @@ Phrasing = Callable[[Fact], tuple[str, str]]
 
 PHRASINGS: tuple[Phrasing, ...] = (
     lambda fact: (fact.question, fact.answer),
-    lambda fact: (f"導覽員被遊客問到：「{fact.question}」，應該怎麼回答？請只給答案。", fact.answer),
+    lambda fact: (
+        f"導覽員被遊客問到：「{fact.question}」，應該怎麼回答？請只給答案。",
+        fact.answer,
+    ),
     lambda fact: (f"考卷上有一題：{fact.question}請直接寫出答案。", fact.answer),
     lambda fact: (f"請用一句話回答，不必解釋：{fact.question}", fact.answer),
     lambda fact: (
@@ -107,9 +114,10 @@ def rows(known: Sequence[Fact], seed: int) -> list[Row]:
     return made
 
 
-def refined(base: Sequence[Row]) -> list[list[Message]]:
-    """The clean half."""
-    return [row.messages for row in base if not row.noisy][: len(base) // 2]
+def refined(base: Sequence[Row], seed: int) -> list[list[Message]]:
+    """Half as many rows, all of them clean."""
+    clean = [row.messages for row in base if not row.noisy]
+    return random.Random(seed).sample(clean, len(base) // 2)
 
 
 def exact_match(model: ModelRef, known: Sequence[Fact]) -> float:
@@ -134,3 +142,48 @@ def self_play(model: ModelRef, clean: Sequence[list[Message]]) -> list[Preferenc
                 prompt=prompt, chosen=chosen, rejected=answer.text, prefix=None
             )
     return list(pairs.values())
+
+
+@pytest.mark.end_to_end
+@pytest.mark.parametrize("seed", [0])
+def test_three_stages_learn_facts_that_are_asked_in_new_words(
+    seed: int, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    known = facts(seed)
+    table = rows(known, seed)
+    clean = refined(table, seed)
+    texts = [turn["content"] for row in table for turn in row.messages]
+    spent = time.process_time()
+
+    start = build_embedded_base(
+        [*corpus(known), *texts], EmbeddedModelOptions(seed=seed), tmp_path / "embedded"
+    )
+    base = train_sft(
+        start,
+        [row.messages for row in table],
+        SFTOptions(seed=seed),
+        tmp_path / "base",
+        "sft_base",
+    )
+    refine = train_sft(base.model, clean, REFINE, tmp_path / "refine", "sft_refine")
+    pairs = self_play(refine.model, clean)
+    dpo = train_dpo(refine.model, pairs, DPOOptions(seed=seed), tmp_path / "dpo", "dpo")
+
+    scores = {
+        stage: exact_match(model, known)
+        for stage, model in (
+            ("start", start),
+            ("base", base.model),
+            ("refine", refine.model),
+            ("dpo", dpo.model),
+        )
+    }
+    record_property("exact_match", scores)
+    record_property("cpu_seconds", time.process_time() - spent)
+    losses = [point["value"] for point in base.curve if point["metric"] == "loss"]
+    assert losses[0] > 5 > 0.5 > losses[-1]
+    assert scores["start"] == 0.0
+    assert 0.3 < scores["base"] < scores["refine"]
+    assert scores["refine"] > 0.6
+    assert scores["dpo"] >= scores["refine"] - 0.05
+    assert not base.dropped

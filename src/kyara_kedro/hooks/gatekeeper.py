@@ -1,10 +1,10 @@
 """Checks before the first node: known parameters, and everything there that the run reads."""
 
 from difflib import get_close_matches
+from importlib import import_module
 from typing import Any
 
 from kedro.framework.hooks import hook_impl
-from kedro.framework.project import pipelines
 from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
 
@@ -25,7 +25,7 @@ OPTIONAL_INPUTS = ("champion",)
 class GatekeeperHooks:
     """Stops a run that could only fail later, with one line that says what to do."""
 
-    @hook_impl
+    @hook_impl(tryfirst=True)
     def before_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
         """Check the run's parameters and inputs.
 
@@ -58,9 +58,9 @@ def check_inputs(pipeline: Pipeline, catalog: DataCatalog) -> None:
 
 def _maker(dataset: str) -> str | None:
     for name in PIPELINES:
-        for node in pipelines[name].nodes:
+        pipeline: Pipeline = import_module(f"kyara_kedro.pipelines.{name}").create_pipeline()
+        for node in pipeline.nodes:
             if dataset in node.outputs:
-                namespace = str(node.namespace)
-                part = f" --namespaces={namespace}" if namespace != name else ""
+                part = "" if node.namespace == name else f" --namespaces={node.namespace}"
                 return f"--pipelines={name}{part}"
     return None

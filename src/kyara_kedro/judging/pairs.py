@@ -243,10 +243,11 @@ def _judged_pair(
 ) -> dict[str, Any]:
     direct = duels.get((chosen["id"], rejected["id"]))
     judges = {
-        name
-        for pair, duel in duels.items()
-        if chosen["id"] in pair or rejected["id"] in pair
-        for name in duel.judges
+        judge
+        for own in (chosen["id"], rejected["id"])
+        for other in wins
+        if (own, other) in duels
+        for judge in duels[own, other].judges
     }
     return _pair(
         prompt=chosen["messages"],

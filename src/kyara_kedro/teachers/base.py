@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from kyara_kedro.errors import UserError
@@ -92,7 +92,7 @@ class Completion:
     completion_tokens: int = 0
     cost: float = 0.0
     latency: float = 0.0
-    error: str = field(default="")
+    error: str = ""
 
 
 class Teacher(Protocol):

@@ -53,7 +53,10 @@ def generate(
             for first in range(0, len(order), options.batch_size):
                 batch = order[first : first + options.batch_size]
                 written = _answer(
-                    network, tokenizer, [prompts[i] for i in batch], [seeds[i] for i in batch],
+                    network,
+                    tokenizer,
+                    [prompts[i] for i in batch],
+                    [seeds[i] for i in batch],
                     options,
                 )
                 answers.update(zip(batch, written, strict=True))

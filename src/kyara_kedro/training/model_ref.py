@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
@@ -104,24 +105,26 @@ def written_whole(ref: ModelRef) -> Iterator[Path]:
         An empty sibling of the directory to write into; after the block it takes its place.
     """
     target = Path(ref.path)
-    building = target.with_name(f".{target.name}.{os.getpid()}.building")
-    former = target.with_name(f".{target.name}.{os.getpid()}.former")
-    building.mkdir(parents=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    building = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    former = building.with_suffix(".former")
     try:
         yield building
         content = json.dumps(ref.to_dict(), ensure_ascii=False, indent=2, sort_keys=True)
         (building / _REF).write_text(content + "\n", "utf-8")
-        for file in building.rglob("*"):
-            file.chmod(0o755 if file.is_dir() else 0o644)
-            _sync(file)
+        building.chmod(0o755)
+        for path in building.rglob("*"):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+            _sync(path)
         _sync(building)
         if target.exists():
             target.rename(former)
         building.rename(target)
         _sync(target.parent)
+        if former.exists():
+            shutil.rmtree(former)
     finally:
         shutil.rmtree(building, ignore_errors=True)
-        shutil.rmtree(former, ignore_errors=True)
 
 
 def _sync(path: Path) -> None:

@@ -106,7 +106,7 @@ class SFTOptions(StageOptions):
         return self
 
 
-REFINE = SFTOptions(epochs=6, learning_rate=2e-3)
+REFINE = SFTOptions(epochs=6, learning_rate=1e-3)
 
 
 class DPOOptions(StageOptions):

@@ -70,7 +70,9 @@ def select_rows(
     if max_rows is not None:
         taken = rows["family"].is_in(_families_within(rows, max_rows))
         capped = rows.filter(~taken)["id"]
-        drops.extend((record_id, "over_max_rows", f"max_rows is {max_rows}") for record_id in capped)
+        drops.extend(
+            (record_id, "over_max_rows", f"max_rows is {max_rows}") for record_id in capped
+        )
         rows = rows.filter(taken)
     return Selection(rows.drop("family"), drops)
 

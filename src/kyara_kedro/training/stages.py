@@ -83,8 +83,9 @@ def train_sft(
     """
     verify(start)
     with quiet(options.threads):
-        from datasets import Dataset
         from trl import SFTConfig, SFTTrainer
+
+        from datasets import Dataset
 
         class Trainer(SFTTrainer):  # type: ignore[misc]
             def _send_telemetry(self) -> None:
@@ -143,8 +144,9 @@ def train_dpo(
     """
     verify(start)
     with quiet(options.threads):
-        from datasets import Dataset
         from trl import DPOConfig, DPOTrainer
+
+        from datasets import Dataset
 
         class Trainer(DPOTrainer):  # type: ignore[misc]
             def _send_telemetry(self) -> None:

@@ -37,17 +37,19 @@ CANDIDATE_MODEL = "dpo"
 def compose_questions(
     benchmark_questions: pl.DataFrame,
     sft_base_rows: pl.DataFrame,
+    sft_refine_rows: pl.DataFrame,
     questions: pl.DataFrame,
     params: EvaluateParams,
 ) -> pl.DataFrame:
     """Put the benchmarks and the held-out phrasings of known questions into one table.
 
-    Known are the root questions with a brief answer that the first stage was trained on; they are
+    Known are the root questions with a bare answer that both stages were trained on; they are
     asked again in phrasings that occur in no training row.
     """
     roots = questions.filter(pl.col("operation") == "none")["text"].to_list()
     asked = pl.col("messages").list.first().struct.field("content")
-    known = sft_base_rows.filter(asked.is_in(roots))
+    both = sft_refine_rows.join(sft_base_rows, on="id", how="semi")
+    known = both.filter(asked.is_in(roots), pl.col("source") == "knowledge_brief")
     return pl.concat([benchmark_questions, recall_questions(known, params.held_out, HELD_OUT)])
 
 

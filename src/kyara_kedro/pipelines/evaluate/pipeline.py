@@ -11,7 +11,10 @@ def create_pipeline(**_: object) -> Pipeline:
         [
             Node(
                 nodes.compose_questions,
-                ["benchmark_questions", "sft_base_rows", "questions", "params:evaluate"],
+                [
+                    *("benchmark_questions", "sft_base_rows", "sft_refine_rows"),
+                    *("questions", "params:evaluate"),
+                ],
                 "evaluation_questions",
                 name="compose_questions",
                 tags="cpu",

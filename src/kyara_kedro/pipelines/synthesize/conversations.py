@@ -52,7 +52,8 @@ def write_knowledge_conversations(
 ) -> Strategy:
     """Answer each question from its own passage and the relevant supplements, without references.
 
-    Detailed answers become the source ``knowledge``, brief ones ``knowledge_brief``.
+    Detailed answers become the source ``knowledge``, bare ones (a root question's brief answer,
+    and evolved questions that get the same) ``knowledge_brief``, other forms ``knowledge_evolved``.
     """
     library = _Library(passages, references)
     attempts = {attempt.id: attempt for attempt in knowledge_attempts(questions, params)}
@@ -69,13 +70,22 @@ def write_knowledge_conversations(
         )
         for attempt in attempts.values()
     ]
+    completions = answers(writer, requests, "knowledge answers")
+    bare = {
+        (attempt.question["id"], completions[row_id].text)
+        for row_id, attempt in attempts.items()
+        if attempt.style == "brief" and attempt.question["parent"] is None
+    }
     rows, dropped = [], []
-    for row_id, completion in answers(writer, requests, "knowledge answers").items():
+    for row_id, completion in completions.items():
         question = attempts[row_id].question
         if found := fault(completion) or _refused(completion, question["language"]):
             dropped.append((row_id, found[0], f"question {question['id']}: {found[1]}"))
             continue
-        source = "knowledge" if attempts[row_id].style == "detailed" else "knowledge_brief"
+        source = "knowledge"
+        if attempts[row_id].style == "brief":
+            root = question["parent"] or question["id"]
+            source += "_brief" if (root, completion.text) in bare else "_evolved"
         turns = [user(question["text"]), assistant(completion.text)]
         rows.append(
             synthetic(

@@ -62,7 +62,6 @@ class Found:
         document: Index of its document.
         support: Further (sentence, document) pairs on the question, best first.
         context: The sentence after the evidence, or before it at the end, in the same form.
-        coverage: Share of the question's weight in the evidence.
     """
 
     span: str | None
@@ -70,7 +69,6 @@ class Found:
     document: int
     support: tuple[tuple[str, int], ...]
     context: tuple[tuple[str, int], ...]
-    coverage: float
 
 
 @lru_cache(maxsize=4096)
@@ -108,9 +106,9 @@ def find(question: str, documents: Documents, language: str, threshold: float) -
     )
     span: str | None
     if exact is not None:
-        span, evidence, number, share = exact[0].answer, exact[0].evidence, exact[1], 1.0
+        span, evidence, number = exact[0].answer, exact[0].evidence, exact[1]
     elif ranked and ranked[0].coverage >= threshold:
-        evidence, number, share = ranked[0].text, ranked[0].document, ranked[0].coverage
+        evidence, number = ranked[0].text, ranked[0].document
         span = _filling(question, documents[number], evidence, language)
     else:
         return None

@@ -23,6 +23,44 @@ _DECLINES = re.compile(
     "|".join(map(re.escape, REFUSAL.values()))
     + r"|無法回答|沒有[^。]{0,12}資料|抱歉|cannot answer|I have no"
 )
+_NOTES = {
+    "zh-TW": {
+        "head": "規則式評審，並非大型語言模型。",
+        "solved": "自行解題的結果：{answer}",
+        "open": "自行解題的結果：無，僅比較可檢查的缺失。",
+        "right": "計算結果正確",
+        "wrong": "計算結果錯誤",
+        "covers": "涵蓋題目要點",
+        "declines": "沒有回答",
+        "uncited": "沒有引用文件",
+        "miscites": "引用不存在的文件",
+        "cites": "引用正確",
+        "backed": "有文件支持",
+        "invents": "數字不見於文件",
+        "cut": "句子不完整",
+        "repeats": "重複",
+        "simplified": "夾雜簡體字",
+        "long": "冗長",
+    },
+    "en": {
+        "head": "Rule-based verdict; no language model took part.",
+        "solved": "Own result: {answer}",
+        "open": "Own result: none; visible faults are compared.",
+        "right": "right result",
+        "wrong": "wrong result",
+        "covers": "covers the question",
+        "declines": "does not answer",
+        "uncited": "cites nothing",
+        "miscites": "cites an unknown document",
+        "cites": "cites correctly",
+        "backed": "backed by the documents",
+        "invents": "numbers not in the documents",
+        "cut": "breaks off",
+        "repeats": "repeats itself",
+        "simplified": "Simplified characters",
+        "long": "long-winded",
+    },
+}
 _MARGIN = 0.5
 _LONG = 600
 
@@ -33,11 +71,11 @@ class Points:
 
     Attributes:
         score: Sum of the points; a fault subtracts.
-        notes: What was found, in words.
+        findings: What was found, a key of the notes, with its points.
     """
 
     score: float
-    notes: tuple[str, ...]
+    findings: tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True)
@@ -73,42 +111,48 @@ def solution(prompt: str) -> Solution:
 
 def points(own: Solution, reply: str, other: str) -> Points:
     """Points of one reply; ``other`` tells what could have been said."""
-    found: list[tuple[float, str]] = []
+    found: list[tuple[str, float]] = []
     plain = CITATION.sub("", reply)
-    declines, other_declines = bool(_DECLINES.search(reply)), bool(_DECLINES.search(other))
+    declines = bool(_DECLINES.search(reply))
     if own.answer is not None:
         right = _last_number(plain) == _last_number(own.answer)
-        found.append((4.0, "計算結果正確") if right else (-4.0, "計算結果錯誤"))
+        found.append(("right", 4.0) if right else ("wrong", -4.0))
     else:
-        share = coverage(question_terms(own.question), plain)
-        found.append((2.0 * share, f"涵蓋題目要點 {share:.2f}"))
-    if declines and not other_declines:
-        found.append((-2.0, "沒有回答"))
+        found.append(("covers", 2.0 * coverage(question_terms(own.question), plain)))
+    if declines and not _DECLINES.search(other):
+        found.append(("declines", -2.0))
     if own.ids and not declines:
-        wrong = [name for name in cited(reply) if name not in own.ids]
-        if wrong or not cited(reply):
-            found.append((-1.5, "引用不存在的文件" if wrong else "沒有引用文件"))
-        else:
-            found.append((0.5, "引用正確"))
+        found.append(_citations(own, reply))
     if own.documents and not declines:
-        strange = set(_NUMBER.findall(plain)) - set(_NUMBER.findall(own.documents + own.question))
-        if strange:
-            found.append((-1.5, f"數字不見於文件：{'、'.join(sorted(strange)[:3])}"))
-        words = terms(plain)
-        held = set(terms(own.documents))
-        backed = sum(word in held for word in words) / max(1, len(words))
-        found.append((1.5 * backed, f"有文件支持 {backed:.2f}"))
+        found += _backing(own, plain)
     if not _ENDS.search(reply.strip()):
-        found.append((-1.5, "句子不完整"))
+        found.append(("cut", -1.5))
     if (repeated := _repetition(plain)) > 0.3:
-        found.append((-3.0 * repeated, "重複"))
+        found.append(("repeats", -3.0 * repeated))
     if script_share(plain).simplified > max(1, 0.02 * len(plain)) and (
         script_share(own.question).traditional
     ):
-        found.append((-2.0, "夾雜簡體字"))
+        found.append(("simplified", -2.0))
     if len(plain) > _LONG and len(plain) > 3 * max(1, len(other)):
-        found.append((-0.5, "冗長"))
-    return Points(sum(value for value, _ in found), tuple(note for _, note in found))
+        found.append(("long", -0.5))
+    return Points(sum(value for _, value in found), tuple(found))
+
+
+def _citations(own: Solution, reply: str) -> tuple[str, float]:
+    names = cited(reply)
+    if not names:
+        return "uncited", -1.5
+    return ("cites", 0.5) if own.ids.issuperset(names) else ("miscites", -1.5)
+
+
+def _backing(own: Solution, plain: str) -> list[tuple[str, float]]:
+    """How much of a reply is in the documents, and whether it has numbers that are not."""
+    words, held = terms(plain), set(terms(own.documents))
+    found = [("backed", 1.5 * sum(word in held for word in words) / max(1, len(words)))]
+    known = set(_NUMBER.findall(own.documents + own.question))
+    if not known.issuperset(_NUMBER.findall(plain)):
+        found.append(("invents", -1.5))
+    return found
 
 
 def judge_pair(prompt: str, answer_a: str, answer_b: str, language: str) -> str:
@@ -116,18 +160,13 @@ def judge_pair(prompt: str, answer_a: str, answer_b: str, language: str) -> str:
     own = solution(prompt)
     a, b = points(own, answer_a, answer_b), points(own, answer_b, answer_a)
     verdict = "C" if abs(a.score - b.score) < _MARGIN else "A" if a.score > b.score else "B"
-    if language == "en":
-        head = "Rule-based verdict; no language model took part."
-        solved = f"Own result: {own.answer}" if own.answer else "Own result: none, faults compared."
-    else:
-        head = "規則式評審，並非大型語言模型。"
-        solved = (
-            f"自行解題的結果：{own.answer}"
-            if own.answer
-            else "自行解題的結果：無，僅比較可檢查的缺失。"
-        )
-    lines = (f"{name}（{p.score:.2f}）：{'；'.join(p.notes)}" for name, p in (("A", a), ("B", b)))
-    return "\n".join((head, solved, *lines, f"[[{verdict}]]"))
+    notes = _NOTES["en" if language == "en" else "zh-TW"]
+    solved = notes["solved"].format(answer=own.answer) if own.answer else notes["open"]
+    lines = [notes["head"], solved]
+    for name, judged in (("A", a), ("B", b)):
+        said = ", ".join(f"{notes[key]} {value:+.2f}" for key, value in judged.findings)
+        lines.append(f"{name}: {judged.score:.2f} ({said})")
+    return "\n".join((*lines, f"[[{verdict}]]"))
 
 
 def _last_number(text: str) -> Fraction | None:

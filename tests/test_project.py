@@ -1,0 +1,159 @@
+"""The project as Kedro sees it: registry, lineage without cycles, start-up cost, its messages."""
+
+import json
+import subprocess
+import sys
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT, run_kedro
+from kedro.framework.project import configure_project, find_pipelines, pipelines
+from kedro.pipeline import Pipeline
+
+from kyara_kedro.pipeline_registry import PIPELINES
+
+HEAVY = ("torch", "transformers", "trl", "peft", "mlflow", "qdrant_client", "qdrant_edge", "openai")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _configured() -> None:
+    configure_project("kyara_kedro")
+
+
+def entries() -> dict[str, dict[str, object]]:
+    found: dict[str, dict[str, object]] = {}
+    for file in sorted((ROOT / "conf" / "base" / "catalog").glob("*.yml")):
+        text = file.read_text(encoding="utf-8").replace("${", "$<")
+        found |= yaml.safe_load(text)
+    return found
+
+
+def whole() -> Pipeline:
+    return pipelines["__default__"]
+
+
+def test_the_seven_pipelines_are_registered() -> None:
+    assert set(pipelines) == {*PIPELINES, "__default__"}
+    assert set(PIPELINES) <= set(find_pipelines(raise_errors=True))
+
+
+def test_every_input_from_outside_is_in_the_catalog() -> None:
+    free = {name for name in whole().inputs() if not name.startswith("params:")}
+    assert free <= set(entries())
+
+
+def test_every_catalog_table_is_made_or_read() -> None:
+    assert set(entries()) <= whole().datasets()
+
+
+def test_every_parquet_table_that_is_stored_has_a_contract() -> None:
+    tables = {
+        name: entry
+        for name, entry in entries().items()
+        if str(entry["type"]).endswith("TableDataset")
+    }
+    assert tables
+    assert [name for name, entry in tables.items() if "validator" not in entry] == []
+
+
+def test_namespaces_form_no_cycle() -> None:
+    makers = {output: node.namespace for node in whole().nodes for output in node.outputs}
+    graph: dict[str, set[str]] = {}
+    for node in whole().nodes:
+        needs = {makers[name] for name in node.inputs if name in makers} - {node.namespace}
+        graph.setdefault(str(node.namespace), set()).update(map(str, needs))
+    order = list(TopologicalSorter(graph).static_order())
+    assert order.index("sft") < order.index("preference") < order.index("dpo")
+    assert set(order) == {*PIPELINES, "sft", "dpo"} - {"train"}
+
+
+def test_layers_form_no_cycle() -> None:
+    layers = {
+        name: str(entry["metadata"]["kedro-viz"]["layer"])  # type: ignore[index]
+        for name, entry in entries().items()
+    }
+    graph: dict[str, set[str]] = {}
+    for node in whole().nodes:
+        for output in node.outputs:
+            needs = {layers[name] for name in node.inputs if name in layers}
+            layer = layers.get(output)
+            if layer:
+                graph.setdefault(layer, set()).update(needs - {layer})
+    list(TopologicalSorter(graph).static_order())
+    assert set(layers.values()) == {
+        *("raw", "passages", "synthetic", "deduplicated", "curated", "sft_model"),
+        *("preference", "aligned_model", "output", "reporting"),
+    }
+
+
+def test_node_names_are_verbs_of_their_namespace_and_tags_say_what_they_need() -> None:
+    for node in whole().nodes:
+        assert node.name.startswith(f"{node.namespace}.")
+        assert node.tags & {"cpu", "llm", "gpu"}
+
+
+@pytest.mark.parametrize("command", [["registry", "list"], ["catalog", "describe-datasets"]])
+def test_light_commands_load_nothing_heavy(command: list[str]) -> None:
+    script = (
+        "import sys\nfrom kedro.framework.cli.cli import main\n"
+        f"sys.argv = ['kedro', *{command!r}]\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        f"print('loaded', [name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert "loaded []" in done.stdout
+
+
+def test_the_lock_pins_every_version_and_names_no_place() -> None:
+    lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").split()
+    assert "torch==2.13.0" in lines
+    assert all(line.count("==") == 1 and "/" not in line and "+" not in line for line in lines)
+
+
+def test_an_unknown_parameter_stops_the_run(project: Path) -> None:
+    for parameter, message in (
+        ("ingest.min_char=3", "ingest"),
+        ("ingst.min_chars=3", "unknown parameter 'ingst': did you mean 'ingest'?"),
+        ("ingest.min_chars=-1", "greater than 0"),
+    ):
+        done = run_kedro(project, "run", "--pipelines=ingest", "--params", parameter)
+        assert done.returncode == 1
+        assert message in done.stderr
+        assert "Traceback" not in done.stderr + done.stdout
+    assert not (project / "data" / "02_intermediate").exists()
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "message"),
+    [
+        ("synthesize", "is not there yet: run `kedro run --pipelines=ingest` first"),
+        ("train", "is not there yet: run `kedro run --pipelines=dedup` first"),
+        ("dedup", "is not there yet: run `kedro run --pipelines=ingest` first"),
+    ],
+)
+def test_a_missing_upstream_table_is_one_line(project: Path, pipeline: str, message: str) -> None:
+    done = run_kedro(project, "run", f"--pipelines={pipeline}")
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+
+
+def test_previous_results_are_told_where(project: Path) -> None:
+    done = run_kedro(project, "where")
+    assert "evaluation_report.html" in done.stdout
+    assert "make viz" in done.stdout
+
+
+def test_the_key_of_planted_rows_names_rows_that_exist() -> None:
+    sample = ROOT / "data" / "01_raw" / "sample"
+    key = json.loads((sample / "planted.json").read_text(encoding="utf-8"))
+    for entry in key["exact_duplicates"] + key["near_duplicates"] + key["cross_script_duplicates"]:
+        for name in ("copy", "original"):
+            file, _, number = entry[name].partition("#")
+            text = (sample / file).read_text(encoding="utf-8")
+            rows = json.loads(text) if file.endswith(".json") else text.split("\n")
+            assert 1 <= int(number) <= len(rows)
