@@ -27,8 +27,8 @@ def test_a_good_answer_beats_broken_ones(corpus):
         "loop": "夜市文化逐漸形成。" * 20,
         "stub": "夜市。",
         "simplified": opencc.OpenCC("t2s").convert(GOOD),
-        "off topic": "彈性繃帶的用途很廣，急救的時候可以固定關節，也可以壓住傷口止血，請依照醫師指示使用。"
-        * 2,
+        "off topic": "彈性繃帶用途很廣，急救時可以固定關節，也可以壓住傷口止血，"
+        "使用之前要先清潔患部，纏繞的力道也要適中。",
         "apology": "很抱歉，我無法回答這個問題。",
     }
     table = QUALITY.validate(

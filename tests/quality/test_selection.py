@@ -100,7 +100,7 @@ def test_more_clusters_than_budget():
 
 
 def test_impossible_bounds_are_told():
-    with pytest.raises(UserError, match="max_source_share=0.4"):
+    with pytest.raises(UserError, match=r"max_source_share=0\.4"):
         chosen([row("a", 0.5)] * 3, budget=2, max_source_share=0.4)
 
 

@@ -58,7 +58,7 @@ def mapped(table, **options):
 
 
 @pytest.mark.parametrize(
-    ("queries", "least"), [(1, 2), (30_604, 3), (306_044, 20), (1_000_000, 66)]
+    ("queries", "least"), [(1, 2), (30_604, 2), (30_605, 3), (306_044, 20), (1_000_000, 66)]
 )
 def test_frequency_is_the_papers_scaled(queries, least):
     assert minimum_frequency(queries) == least

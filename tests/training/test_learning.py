@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,12 +24,16 @@ from kyara_kedro.training.options import (
 )
 from kyara_kedro.training.stages import train_dpo, train_sft
 
-MOUNTAINS = (
-    "玉山 雪山 大霸尖山 合歡山 奇萊山 南湖大山 秀姑巒山 北大武山 能高山 關山 塔關山 向陽山"
-).split()
-RIVERS = "濁水溪 高屏溪 淡水河 大甲溪 曾文溪 秀姑巒溪 蘭陽溪 卑南溪 大安溪 北港溪".split()
-TEMPLES = "龍山寺 天后宮 保安宮 文武廟 鎮瀾宮 指南宮 城隍廟 行天宮 開元寺".split()
-COUNTIES = "南投縣 臺中市 花蓮縣 臺東縣 高雄市 屏東縣 嘉義縣 宜蘭縣 苗栗縣 新竹縣".split()
+MOUNTAINS = re.findall(
+    r"\w+", "玉山 雪山 大霸尖山 合歡山 奇萊山 南湖大山 秀姑巒山 北大武山 能高山 關山 塔關山 向陽山"
+)
+RIVERS = re.findall(
+    r"\w+", "濁水溪 高屏溪 淡水河 大甲溪 曾文溪 秀姑巒溪 蘭陽溪 卑南溪 大安溪 北港溪"
+)
+TEMPLES = re.findall(r"\w+", "龍山寺 天后宮 保安宮 文武廟 鎮瀾宮 指南宮 城隍廟 行天宮 開元寺")
+COUNTIES = re.findall(
+    r"\w+", "南投縣 臺中市 花蓮縣 臺東縣 高雄市 屏東縣 嘉義縣 宜蘭縣 苗栗縣 新竹縣"
+)
 SURNAMES, MIDDLES, ENDS = "陳林黃張李王吳劉蔡楊", "文德永清國", "山河雄章輝"
 SYSTEMS = ("你是一位熟悉臺灣的助理。", "請用繁體中文回答。", "你是導覽員，回答要簡短。")
 PREFIX = "根據參考文件，"
@@ -181,7 +186,8 @@ def test_three_stages_learn_facts_that_are_asked_in_new_words(
     record_property("exact_match", scores)
     record_property("cpu_seconds", time.process_time() - spent)
     losses = [point["value"] for point in base.curve if point["metric"] == "loss"]
-    assert losses[0] > 5 > 0.5 > losses[-1]
+    assert losses[0] > 5
+    assert losses[-1] < 0.5
     assert scores["start"] == 0.0
     assert 0.3 < scores["base"] < scores["refine"]
     assert scores["refine"] > 0.6

@@ -8,7 +8,6 @@ is a table that a person can edit; edits outlive the next run.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import ceil
 from typing import Any
@@ -29,6 +28,7 @@ UNCHANGED, EDITED = "unchanged", "edited"
 
 _PAPER_QUERIES, _PAPER_FREQUENCY = 306_044, 20
 _AFFIXES = re.compile(fold(r"^(?:相關的?|有關)|(?:相關|之類|類型?|的|之)+$|(?<=.)[的之](?=.)"))
+_SPACE = re.compile(r"(?<=[^\x00-\x7f]) | (?=[^\x00-\x7f])")
 _PLURAL = re.compile(r"(?<=[a-z]{3})(?<!s)s\b")
 
 
@@ -135,7 +135,7 @@ def apply_tag_map(raw: pl.DataFrame, tag_map: pl.DataFrame, tagger: str) -> pl.D
 
 def rule_key(tag: str) -> str:
     """What tags that differ by writing alone share: script, case, signs, plural, 的/之/類/相關."""
-    words = re.sub(r"[\W_]+", " ", fold(unicodedata.normalize("NFKC", tag))).strip()
+    words = _SPACE.sub("", re.sub(r"[\W_]+", " ", fold(tag))).strip()
     return _PLURAL.sub("", _AFFIXES.sub("", words).strip()) or words
 
 
@@ -160,7 +160,9 @@ def _edits(tag_map: pl.DataFrame) -> dict[str, str | None]:
 
 def _renamed(given: pl.DataFrame, final: Mapping[str, str]) -> pl.DataFrame:
     """The (id, tag) pairs under their names of now, dropped tags gone."""
-    names = pl.DataFrame(list(final.items()), schema=["tag", "final"], orient="row")
+    names = pl.DataFrame(
+        list(final.items()), schema={"tag": pl.String, "final": pl.String}, orient="row"
+    )
     return given.join(names, on="tag").select("id", tag="final").unique()
 
 

@@ -6,7 +6,7 @@ answer, and an assistant turn is learned up to and including its ``<end_of_turn>
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib import resources
 from typing import Any, NamedTuple, TypedDict
@@ -64,26 +64,22 @@ def check_messages(messages: Sequence[Message]) -> str | None:
         ``unanswered_turn``, ``blank_turn`` and ``control_token`` (a token of the chat format
         written out in the content, which would become a real one).
     """
-    if not messages:
-        return "empty_conversation"
+    return next((reason for reason, applies in _faults(messages) if applies), None)
+
+
+def _faults(messages: Sequence[Message]) -> Iterator[tuple[str, bool]]:
+    """Reasons and whether they apply; each may take for granted that the former do not."""
     contents = [message["content"] for message in messages]
     roles = [message["role"] for message in messages]
-    turns = roles[1:] if roles[0] == "system" else roles
-    if not all(isinstance(content, str) for content in contents):
-        return "non_string_content"
-    if not set(roles) <= set(ROLES):
-        return "unknown_role"
-    if not turns:
-        return "empty_conversation"
-    if any(role != ("user", "assistant")[turn % 2] for turn, role in enumerate(turns)):
-        return "roles_not_alternating"
-    if turns[-1] == "user":
-        return "unanswered_turn"
-    if not all(content.strip() for content in contents):
-        return "blank_turn"
-    if any(_CONTROL.search(content) for content in contents):
-        return "control_token"
-    return None
+    turns = roles[1:] if roles[:1] == ["system"] else roles
+    yield "empty_conversation", not turns
+    yield "non_string_content", not all(isinstance(content, str) for content in contents)
+    yield "unknown_role", not set(roles) <= set(ROLES)
+    expected = [("user", "assistant")[turn % 2] for turn in range(len(turns))]
+    yield "roles_not_alternating", turns != expected
+    yield "unanswered_turn", turns[-1] == "user"
+    yield "blank_turn", not all(content.strip() for content in contents)
+    yield "control_token", any(_CONTROL.search(content) for content in contents)
 
 
 def check_pair(pair: PreferencePair) -> str | None:
@@ -94,8 +90,6 @@ def check_pair(pair: PreferencePair) -> str | None:
         applies to the prompt with one of its answers.
     """
     for answer in (pair["chosen"], pair["rejected"]):
-        if not isinstance(answer, str):
-            return "non_string_content"
         if not answer.strip():
             return "blank_turn"
         turn = Message(role="assistant", content=(pair["prefix"] or "") + answer)

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from kyara_kedro.training.chat import CONTROL_TOKENS, END_OF_TURN, template
+from kyara_kedro.training.chat import CONTROL_TOKENS, END_OF_TURN, START_OF_TURN, template
 from kyara_kedro.training.loading import ATTENTION, quiet
 from kyara_kedro.training.model_ref import ModelRef, fingerprint, written_whole
 from kyara_kedro.training.options import EmbeddedModelOptions
 
+_UNKNOWN = "<unk>"
 _BYTES = tuple(f"<0x{byte:02X}>" for byte in range(256))
 _ALPHABET = frozenset("\n▁" + "".join(map(chr, range(0x21, 0x7F))))
 _POSITIONS = 8192
@@ -59,7 +60,7 @@ def _tokenizer(corpus: Sequence[str], settings: EmbeddedModelOptions) -> Any:
 
     def bpe(vocabulary: dict[str, int], merges: list[tuple[str, str]]) -> Any:
         model = models.BPE(
-            vocab=vocabulary, merges=merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True
+            vocab=vocabulary, merges=merges, unk_token=_UNKNOWN, fuse_unk=True, byte_fallback=True
         )
         tokenizer = Tokenizer(model)
         tokenizer.normalizer = normalizers.Replace(" ", "▁")
@@ -80,11 +81,8 @@ def _tokenizer(corpus: Sequence[str], settings: EmbeddedModelOptions) -> Any:
     tokenizer.add_special_tokens(list(CONTROL_TOKENS))
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        pad_token="<pad>",
-        eos_token="<eos>",
-        bos_token="<bos>",
-        unk_token="<unk>",
-        additional_special_tokens=["<start_of_turn>", "<end_of_turn>"],
+        **{f"{name}_token": f"<{name}>" for name in ("pad", "eos", "bos", "unk")},
+        additional_special_tokens=[START_OF_TURN, END_OF_TURN],
         chat_template=template(),
         padding_side="left",
         clean_up_tokenization_spaces=False,

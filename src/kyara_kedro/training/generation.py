@@ -130,7 +130,8 @@ def _samplers(seeds: list[int], options: GenerationOptions, device: Any) -> Any:
     from transformers.generation import TemperatureLogitsWarper, TopPLogitsWarper
 
     class GumbelNoise(LogitsProcessor):  # type: ignore[misc]
-        generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
+        def __init__(self) -> None:
+            self.generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
 
         def __call__(self, input_ids: Any, scores: Any) -> Any:
             exponential = torch.stack(

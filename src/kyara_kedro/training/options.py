@@ -26,7 +26,7 @@ class EmbeddedModelOptions(Options):
         seed: Seed of the initial weights.
     """
 
-    vocabulary: Annotated[int, Field(ge=300)] = 2048
+    vocabulary: Annotated[int, Field(ge=512)] = 2048
     max_token_length: Annotated[int, Field(ge=2)] = 3
     hidden: PositiveInt = 128
     layers: PositiveInt = 2
@@ -123,7 +123,7 @@ class DPOOptions(StageOptions):
     warmup_steps: Annotated[int, Field(ge=0)] = 5
     batch_size: PositiveInt = 8
     beta: PositiveFloat = 0.1
-    losses: dict[PreferenceLoss, PositiveFloat] = {"sigmoid": 1.0, "sft": 1.0}
+    losses: dict[PreferenceLoss, PositiveFloat] = Field(default={"sigmoid": 1.0, "sft": 1.0})
 
     @model_validator(mode="after")
     def _some_loss(self) -> "DPOOptions":

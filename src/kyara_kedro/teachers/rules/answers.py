@@ -119,7 +119,7 @@ def find(question: str, documents: Documents, language: str, threshold: float) -
         if one.text != evidence
         and one.coverage >= (threshold if one.document == number else max(threshold, elsewhere))
     )
-    return Found(span, evidence, number, support, _context(documents, number, evidence), share)
+    return Found(span, evidence, number, support, _context(documents, number, evidence))
 
 
 def _context(documents: Documents, number: int, evidence: str) -> tuple[tuple[str, int], ...]:

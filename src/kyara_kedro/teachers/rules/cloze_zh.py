@@ -43,7 +43,7 @@ _NUMBER = re.compile(
     rf"?[百千萬"
     rf"億兆]*(?:多|餘)?"
     rf"|[{_NUMERAL}]{{1,8}}(?:多|餘)?)(?P<unit>{_UNITS}){_JOINED_AFTER}(?![{_NUMERAL}\d])"
-    rf"(?!性|體|類|民|口|型|級|以上的|之一|世紀|家|王|際|國|代|度)"
+    rf"(?!性|體|類|民|口|型|級|以上的|之一|世紀|家|王|際|國|代|度|道)"
 )
 _SPANS = frozenset({"年", "個月", "天", "小時", "個小時", "分鐘", "星期", "個星期"})
 _PERCENT = re.compile(
@@ -76,7 +76,9 @@ _ROLE_NAME = re.compile(
     rf"(?:^|(?<=[，；由被]))(?P<role>[{_HAN}]{{0,8}}?(?:{_ROLE}))(?P<name>{_NAME})"
     rf"(?=(?:在|於|將|把|以|曾|從)(?!內)|{_ACTS})"
 )
-_NOT_ROLE = re.compile(r"^於|不過|一些|許多|不少|某些|其後|之後|其他|各|部分|有些|多位|[和與及]")
+_NOT_ROLE = re.compile(
+    r"^[於這那此該]|不過|一些|許多|不少|某些|其後|之後|其他|各|部分|有些|多位|[和與及]"
+)
 _SURNAMES = (
     "王李張劉陳楊黃趙周吳徐孫朱胡郭何林羅鄭梁謝宋唐許韓馮鄧曹彭曾蕭田董袁潘蔣蔡余杜葉程蘇魏呂"
     "丁任沈姚盧姜崔鍾譚陸汪"
@@ -188,9 +190,10 @@ _LEANS = re.compile(
 )
 _UNFINISHED = re.compile(
     r"(?:^|，)(?:[^，]{0,24}(?:年|月|日|時|後|前|起|間|中|下|內|來|期|初|末|底|世紀|年代|時代)"
-    r"|[^，]*(?:大會|會議|典禮|儀式|途|過程)上|(?:根據|依據|依照|按照|隨著|伴隨著|除了|除|經"
+    r"|[^，]*(?:會|會議|典禮|儀式|途|過程)上|(?:根據|依據|依照|按照|隨著|伴隨著|除了|除|經"
     r"過|為了|由於|因為|當|雖然|儘管|如果|若|即"
     r"使)[^，]*"
+    r"|[^，]*(?:之後|以後|之前|以前|之際|期間)"
     r"|[^，]*(?:證明|發現|認為|指出|主張|提出|表示|規定|宣布|顯示|相信|決定|記載|說|是))$"
 )
 _SUBJECTLESS = re.compile(
@@ -374,7 +377,8 @@ def _numbers(sentence: str, title: str) -> Iterator[Blank]:
 def _persons(sentence: str, title: str) -> Iterator[Blank]:
     for match in _ROLE_NAME.finditer(sentence):
         if not re.search(
-            r"[的和與及等們之是有在於為以對也仍都還又則曾不經由透通過藉]", match["name"]
+            r"[的和與及等們之是有在於為以對也仍都還又則曾不經由透通過藉已早才竟遂皆均便即並]",
+            match["name"],
         ) and not _NOT_ROLE.search(match["role"]):
             yield Blank(
                 match.start(), match.end(), f"哪一位{match['role']}", "person", match["name"]
@@ -395,10 +399,10 @@ def _places(sentence: str, title: str) -> Iterator[Blank]:
     for pattern in (_PLACE, _ORIGIN):
         for match in pattern.finditer(sentence):
             place = match["place"]
-            loose = "的" in place and not re.search(
-                r"[側部方面邊界處間內岸端區帶角旁麓緣濱]$", place
+            loose = "劃歸" in place or (
+                "的" in place and not re.search(r"[側部方面邊界處間內岸端區帶角旁麓緣濱]$", place)
             )
-            if not loose and not re.search(r"[是有]$", sentence[: match.start()]):
+            if not loose and not re.search(r"[是有原]$", sentence[: match.start()]):
                 yield Blank(match.start("place"), match.end("place"), "哪裡", "place", place)
 
 

@@ -1,0 +1,71 @@
+import math
+from collections import Counter
+
+import pytest
+
+from kyara_kedro.records import Message
+from kyara_kedro.training.generation import generate
+from kyara_kedro.training.model_ref import ModelRef
+from kyara_kedro.training.options import GenerationOptions
+
+QUESTIONS = (
+    "玉山主峰的海拔是多少公尺？",
+    "濁水溪全長？",
+    "Answer, please.",
+    "玉山",
+    "請回答。" * 9,
+)
+CONVERSATIONS = [[Message(role="user", content=question)] for question in QUESTIONS]
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_answers_do_not_depend_on_batch_or_order(embedded: ModelRef, temperature: float) -> None:
+    together = GenerationOptions(max_new_tokens=12, temperature=temperature, batch_size=5)
+    alone = GenerationOptions(max_new_tokens=12, temperature=temperature, batch_size=1)
+    answers = generate(embedded, CONVERSATIONS, together)
+    assert answers == generate(embedded, CONVERSATIONS, alone)
+    assert answers[::-1] == generate(embedded, CONVERSATIONS[::-1], together)
+
+
+def test_seed_and_copy_give_other_samples(embedded: ModelRef) -> None:
+    options = GenerationOptions(max_new_tokens=12, temperature=1.0)
+    first, second = generate(embedded, [CONVERSATIONS[0]] * 2, options)
+    other = generate(
+        embedded, CONVERSATIONS[:1], GenerationOptions(max_new_tokens=12, temperature=1.0, seed=1)
+    )
+    assert len({first.text, second.text, other[0].text}) == 3
+
+
+def test_length_and_stop(embedded: ModelRef) -> None:
+    options = GenerationOptions(max_new_tokens=3)
+    for answer in generate(embedded, CONVERSATIONS, options):
+        assert answer.stopped == (answer.tokens < 3)
+        assert "<end_of_turn>" not in answer.text
+
+
+def test_nothing_to_answer(embedded: ModelRef) -> None:
+    assert generate(embedded, [], GenerationOptions()) == []
+
+
+def test_samples_follow_the_distribution(embedded: ModelRef) -> None:
+    """Chi-square of 2,000 one-token samples against the model's own probabilities."""
+    import torch
+
+    from kyara_kedro.training.chat import prompt_text
+    from kyara_kedro.training.generation import _load
+
+    draws = 2000
+    network, tokenizer = _load(embedded)
+    prompt = tokenizer(
+        prompt_text(tokenizer, CONVERSATIONS[0]), add_special_tokens=False, return_tensors="pt"
+    )
+    with torch.inference_mode():
+        probability = torch.softmax(network(**prompt).logits[0, -1] / 0.3, dim=-1)
+    options = GenerationOptions(max_new_tokens=1, temperature=0.3, batch_size=500)
+    texts = Counter(a.text for a in generate(embedded, [CONVERSATIONS[0]] * draws, options))
+    top = probability.topk(8)
+    statistic = 0.0
+    for value, token in zip(top.values.tolist(), top.indices.tolist(), strict=True):
+        seen = texts[tokenizer.decode([token], skip_special_tokens=True).strip()]
+        statistic += (seen - draws * value) ** 2 / (draws * value * (1 - value))
+    assert statistic < 8 + 5 * math.sqrt(2 * 8)
