@@ -1,6 +1,7 @@
 import opencc
 import pytest
 
+from kyara_kedro.errors import UserError
 from kyara_kedro.prompts.library import REFUSAL, PromptLibrary
 from kyara_kedro.quality import heuristics
 from kyara_kedro.quality.heuristics import ASPECTS, SCORER, HeuristicsOptions, score
@@ -121,7 +122,7 @@ def test_all_rounds_count_and_weights_decide(corpus):
 
 
 def test_unknown_aspects_and_tables_without_rows(corpus):
-    with pytest.raises(ValueError, match="no aspect 'beauty'"):
+    with pytest.raises(UserError, match="no aspect 'beauty'"):
         score(corpus((ASK, GOOD)), HeuristicsOptions(weights={"beauty": 1.0}))
     assert score(corpus()).height == 0
     assert set(HeuristicsOptions().weights) == set(ASPECTS)

@@ -52,9 +52,7 @@ text = st.text(
 
 
 @given(question=text, answer=text)
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=150, deadline=None)
 def test_prompt_is_a_token_prefix_and_exactly_the_answer_is_learned(
     tokenizer, question: str, answer: str
 ) -> None:

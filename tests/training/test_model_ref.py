@@ -27,7 +27,7 @@ def test_wrong_fields_are_named(change: dict[str, str | None]) -> None:
     values = ModelRef("p", "f", "dpo", "embedded").to_dict() | change
     if change.get("path", "") is None:
         del values["path"]
-    with pytest.raises(ModelRefError, match="colour|path"):
+    with pytest.raises(ModelRefError, match=r"colour|path"):
         ModelRef.from_dict(values)
 
 

@@ -108,7 +108,7 @@ def test_untrainable_rows_are_reported_and_never_cut(embedded: ModelRef, tmp_pat
 
 
 def test_nothing_to_train_on_is_one_clear_line(embedded: ModelRef, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="sft_base: none of 1 rows .* empty_conversation"):
+    with pytest.raises(TrainingError, match=r"sft_base: none of 1 rows .* empty_conversation"):
         train_sft(embedded, [[]], SFT, tmp_path / "model", "sft_base")
     with pytest.raises(TrainingError, match="dpo: none of 0 rows can be trained on"):
         train_dpo(embedded, [], DPO, tmp_path / "model", "dpo")
@@ -120,7 +120,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_former_model(
 ) -> None:
     former = train_sft(embedded, ROWS, SFT, tmp_path / "model", "s")
     wild = SFTOptions(epochs=9, warmup_steps=0, learning_rate=1e38, scheduler="linear")
-    with pytest.raises(TrainingError, match="loss is nan at step .* lower learning_rate"):
+    with pytest.raises(TrainingError, match=r"loss is nan at step .* lower learning_rate"):
         train_sft(embedded, ROWS, wild, tmp_path / "model", "s")
     verify(former.model)
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
@@ -163,7 +163,7 @@ def test_a_wrong_reference_is_noticed(
         return chosen - 1.0, rejected
 
     monkeypatch.setattr(DPOTrainer, "compute_ref_log_probs", shifted)
-    with pytest.raises(TrainingError, match="first reward of the chosen answers is 0.100"):
+    with pytest.raises(TrainingError, match=r"first reward of the chosen answers is 0\.100"):
         train_dpo(embedded, PAIRS, DPO, tmp_path / "dpo", "dpo")
 
 

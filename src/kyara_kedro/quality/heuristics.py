@@ -17,6 +17,7 @@ from itertools import pairwise
 import polars as pl
 from pydantic import Field, PositiveFloat
 
+from kyara_kedro.errors import UserError
 from kyara_kedro.options import Options
 from kyara_kedro.prompts.library import REFUSAL
 from kyara_kedro.prompts.rag_format import has_references, question_of
@@ -127,11 +128,11 @@ def score(conversations: pl.DataFrame, options: HeuristicsOptions = _DEFAULT) ->
         A table of :data:`kyara_kedro.records.QUALITY`, in the order of the conversations.
 
     Raises:
-        ValueError: A weight names no aspect.
+        UserError: A weight names no aspect.
     """
     unknown = sorted(set(options.weights) - set(ASPECTS))
     if unknown:
-        raise ValueError(f"quality weights: no aspect '{unknown[0]}'; choose from {list(ASPECTS)}")
+        raise UserError(f"quality weights: no aspect '{unknown[0]}'; choose from {list(ASPECTS)}")
     return QUALITY.frame(
         _row(row_id, messages, options.weights)
         for row_id, messages in conversations.select("id", "messages").iter_rows()

@@ -7,6 +7,7 @@ is a table that a person can edit; edits outlive the next run.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import ceil
@@ -26,6 +27,7 @@ Encode = Callable[[Sequence[str]], NDArray[np.float32]]
 FREQUENCY, RULE, SEMANTIC, ASSOCIATION = "frequency", "rule", "semantic", "association"
 UNCHANGED, EDITED = "unchanged", "edited"
 
+_LOG = logging.getLogger(__name__)
 _PAPER_QUERIES, _PAPER_FREQUENCY = 306_044, 20
 _AFFIXES = re.compile(fold(r"^(?:相關的?|有關)|(?:相關|之類|類型?|的|之)+$|(?<=.)[的之](?=.)"))
 _SPACE = re.compile(r"(?<=[^\x00-\x7f]) | (?=[^\x00-\x7f])")
@@ -183,6 +185,8 @@ def _same_by_meaning(
     names = list(tags)
     if len(names) < 2 or not distance:
         return {}
+    if encode is None:
+        _LOG.info("%d tags are compared by their characters: no encoder is configured", len(names))
     vectors = (
         encode(names)
         if encode

@@ -223,8 +223,9 @@ class LexicalIndex:
     def similarity(self, left: Rows, right: Rows) -> NDArray[np.float64]:
         """Jaccard similarity of pairs of texts; 0 where the pair is no near-duplicate.
 
-        A pair is none when it falls below the threshold or its claims differ. Pairs whose sketches
-        disagree by more than five standard errors are not counted out.
+        A pair is none when it falls below the threshold or its claims differ. Where the sketches'
+        estimate lies five standard errors below the threshold, the n-grams are not compared.
+        The texts come from :meth:`buckets`, which must have been called.
         """
         found = np.zeros(len(left))
         for n in (SHORT_GRAM, LONG_GRAM):

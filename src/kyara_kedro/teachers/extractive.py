@@ -11,6 +11,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any, Literal, TypeVar
 
 from pydantic import Field, field_validator
@@ -73,6 +74,15 @@ class Refused(Exception):
     """The rules cannot do what is asked; the message says why."""
 
 
+@cache
+def _warn_once(name: str) -> None:
+    LOGGER.warning(
+        "%s answers by rules, without a language model: fit to try the pipelines, not to train a "
+        "model on",
+        name,
+    )
+
+
 class ExtractiveTeacher:
     """Answers every task by rules.
 
@@ -86,17 +96,10 @@ class ExtractiveTeacher:
     def __init__(self, options: ExtractiveOptions | None = None) -> None:
         self.options = options or ExtractiveOptions()
         self.name = self.options.name
-        self._warned = False
 
     def map(self, requests: Iterable[ChatRequest]) -> Iterator[Completion]:
         """Answer all requests, in their order."""
-        if not self._warned:
-            LOGGER.warning(
-                "%s answers by rules, without a language model: fit to try the pipelines, not to "
-                "train a model on",
-                self.name,
-            )
-            self._warned = True
+        _warn_once(self.name)
         return map(self._complete, requests)
 
     def _complete(self, request: ChatRequest) -> Completion:

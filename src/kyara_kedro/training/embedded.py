@@ -13,7 +13,7 @@ from kyara_kedro.training.options import EmbeddedModelOptions
 
 _UNKNOWN = "<unk>"
 _BYTES = tuple(f"<0x{byte:02X}>" for byte in range(256))
-_ALPHABET = frozenset("\n▁" + "".join(map(chr, range(0x21, 0x7F))))
+_ALPHABET = frozenset("\n▁，。、：；？！「」『』（）《》…" + "".join(map(chr, range(0x21, 0x7F))))
 _POSITIONS = 8192
 
 

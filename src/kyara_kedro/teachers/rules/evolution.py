@@ -44,6 +44,10 @@ TEMPLATES: tuple[Template, ...] = (
             "sentence",
         ),
         ("老師在課堂上抽問：「{q}」，被點到的你該怎麼答？請直接說出答案，不要解釋。", "span"),
+        ("考卷上有一題填空：「{q}」，請直接寫出答案。", "span"),
+        ("爺爺讀報時問孫女：「{q}」，孫女該怎麼回答？請只寫答案。", "span"),
+        ("廣播節目徵求聽眾解答：「{q}」，請用最短的話說出答案。", "span"),
+        ("計程車司機閒聊時問乘客：「{q}」，請替乘客簡短作答，只說答案。", "span"),
     ),
     *_templates(
         "structured_output",
@@ -113,6 +117,8 @@ TEMPLATES: tuple[Template, ...] = (
             "quote",
         ),
         ('A friend who is travelling texts you: "{q}" What do you reply? Just the answer.', "span"),
+        ('A line in the school test reads: "{q}" Write the answer and nothing more.', "span"),
+        ('Grandfather looks up from his paper: "{q}" Tell him the answer only.', "span"),
     ),
     *_templates(
         "structured_output",
