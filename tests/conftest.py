@@ -29,7 +29,9 @@ def copy_project(target: Path) -> Path:
     return target
 
 
-def run_kedro(project: Path, *arguments: str, timeout: float = 420) -> subprocess.CompletedProcess[str]:
+def run_kedro(
+    project: Path, *arguments: str, timeout: float = 420
+) -> subprocess.CompletedProcess[str]:
     """Run `kedro` in a project, without a terminal."""
     environment = os.environ | {"PYTHONPATH": str(project / "src"), "OMP_NUM_THREADS": "1"}
     return subprocess.run(

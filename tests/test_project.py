@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, run_kedro
 from kedro.framework.project import configure_project, find_pipelines, pipelines
 from kedro.pipeline import Pipeline
 
+from conftest import ROOT, run_kedro
 from kyara_kedro.pipeline_registry import PIPELINES
 
 HEAVY = ("torch", "transformers", "trl", "peft", "mlflow", "qdrant_client", "qdrant_edge", "openai")

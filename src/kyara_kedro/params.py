@@ -113,8 +113,9 @@ class TrainParams(Options):
         base_mix: Sources of the first stage and their shares; null takes every source whole.
         refine_mix: Likewise of the second stage.
         pair_sources: Sources of preference pairs; null takes all.
-        max_rows: Most rows a stage trains on, whole families of rephrasings at a time; null for
+        base_rows: Most rows of the first stage, whole families of rephrasings at a time; null for
             all. The embedded model is too small to learn more in its half minute.
+        refine_rows: Likewise of the second stage.
     """
 
     base_model: str = "embedded"
@@ -125,7 +126,8 @@ class TrainParams(Options):
     base_mix: dict[str, Share] | None = None
     refine_mix: dict[str, Share] | None = None
     pair_sources: tuple[str, ...] | None = None
-    max_rows: PositiveInt | None = None
+    base_rows: PositiveInt | None = None
+    refine_rows: PositiveInt | None = None
 
 
 class PreferenceParams(Options):

@@ -53,8 +53,8 @@ def test_a_failing_write_leaves_the_old_file(tmp_path: Path) -> None:
 
 
 def test_leftovers_of_the_dead_are_cleared_and_those_of_the_living_stay(tmp_path: Path) -> None:
-    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], stdout=-1)
-    gone = tmp_path / f".t.json.{int(dead.stdout)}.part"
+    dead = subprocess.check_output([sys.executable, "-c", "import os; print(os.getpid())"])
+    gone = tmp_path / f".t.json.{int(dead)}.part"
     busy = tmp_path / f".t.json.{os.getppid()}.part"
     gone.touch()
     busy.touch()

@@ -35,7 +35,7 @@ def test_dropped_files_are_added(tmp_path: Path) -> None:
 
 
 def test_nothing_to_read_is_one_clear_line(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="holds no .md/.jsonl file; put some there"):
+    with pytest.raises(DatasetError, match=r"holds no \.md/\.jsonl file; put some there"):
         dataset(tmp_path).load()
     with pytest.raises(DatasetError, match="does not exist; name a folder"):
         dataset(tmp_path / "nowhere").load()

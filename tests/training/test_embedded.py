@@ -63,36 +63,23 @@ def test_a_question_has_the_same_tokens_wherever_it_is_quoted(embedded: ModelRef
 
 
 def test_same_input_gives_the_same_bytes_in_another_process(tmp_path: Path) -> None:
+    """More characters than the vocabulary holds, so that many tie for the last places."""
     script = (
         "import sys, pathlib\n"
         "from kyara_kedro.training.embedded import build_embedded_base\n"
         "from kyara_kedro.training.options import EmbeddedModelOptions\n"
         "options = EmbeddedModelOptions(hidden=32, heads=2, kv_heads=1, intermediate=64)\n"
         "texts = [chr(0x4E00 + i) + chr(0x4E01 + i % 7) for i in range(3000)]\n"
-        "ref = build_embedded_base(texts, options, pathlib.Path(sys.argv[1]))\n"
-        "print(ref.fingerprint)\n"
+        "build_embedded_base(texts, options, pathlib.Path(sys.argv[1]))\n"
     )
-    runs = [
-        subprocess.run(
-            [sys.executable, "-c", script, str(tmp_path / name)],
-            check=True,
-            capture_output=True,
-            text=True,
-        )
-        for name in ("first", "second")
-    ]
-    assert runs[0].stdout == runs[1].stdout
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "there")], check=True)
+    texts = [chr(0x4E00 + i) + chr(0x4E01 + i % 7) for i in range(3000)]
+    build_embedded_base(texts, SMALL, tmp_path / "here")
     for name in ("model.safetensors", "tokenizer.json", "config.json"):
-        first, second = (tmp_path / run / name for run in ("first", "second"))
-        assert first.read_bytes() == second.read_bytes(), name
+        assert (tmp_path / "there" / name).read_bytes() == (tmp_path / "here" / name).read_bytes()
 
 
 def test_no_text_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no text"):
         build_embedded_base([" "], SMALL, tmp_path / "model")
     assert not (tmp_path / "model").exists()
-
-
-def test_heads_must_divide_the_width() -> None:
-    with pytest.raises(ValueError, match="multiple of twice heads"):
-        EmbeddedModelOptions(hidden=100, heads=8)

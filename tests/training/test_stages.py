@@ -194,13 +194,3 @@ def test_training_is_silent_and_leaves_no_settings_behind(
     train_dpo(start, PAIRS, DPO, tmp_path / "dpo", "dpo")
     assert state() == before
     assert capfd.readouterr() == ("", "")
-
-
-def test_packing_wants_single_sequences() -> None:
-    with pytest.raises(ValueError, match="batch_size must be 1 with packing, but is 4"):
-        SFTOptions(batch_size=4)
-
-
-def test_a_preference_loss_is_needed() -> None:
-    with pytest.raises(ValueError, match="must name a preference loss"):
-        DPOOptions(losses={"sft": 1.0})

@@ -43,13 +43,17 @@ def compose_questions(
 ) -> pl.DataFrame:
     """Put the benchmarks and the held-out phrasings of known questions into one table.
 
-    Known are the root questions with a bare answer that both stages were trained on; they are
-    asked again in phrasings that occur in no training row.
+    Known are the root questions with a bare answer that both stages were trained on, in whatever
+    wording; they are asked again in phrasings that occur in no training row.
     """
     roots = questions.filter(pl.col("operation") == "none")["text"].to_list()
     asked = pl.col("messages").list.first().struct.field("content")
-    both = sft_refine_rows.join(sft_base_rows, on="id", how="semi")
-    known = both.filter(asked.is_in(roots), pl.col("source") == "knowledge_brief")
+    root = pl.col("parents").list.first()
+    known = sft_base_rows.filter(
+        pl.col("source") == "knowledge_brief",
+        asked.is_in(roots),
+        root.is_in(sft_refine_rows["parents"].list.first().to_list()),
+    )
     return pl.concat([benchmark_questions, recall_questions(known, params.held_out, HELD_OUT)])
 
 

@@ -7,7 +7,7 @@ import polars as pl
 
 from kyara_kedro.params import TrainParams
 from kyara_kedro.pipelines.balance import Flow, close
-from kyara_kedro.records import CONVERSATION, PREFERENCE, TRAINING_CURVE, content_id, drops
+from kyara_kedro.records import PREFERENCE, TRAINING_CURVE, content_id, drops
 from kyara_kedro.reporting.charts import Figure, line_chart
 from kyara_kedro.training.chat import PreferencePair
 from kyara_kedro.training.embedded import build_embedded_base
@@ -36,29 +36,18 @@ def select_base_rows(
     base_conversations: pl.DataFrame, base_model: ModelRef, params: TrainParams
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Choose what the first stage learns from; the others are drops with a reason."""
-    return _select(base_conversations, base_model, params.sft_base, params.base_mix, params, "base")
+    length, mix = params.sft_base.max_length, params.base_mix
+    chosen = select_rows(base_conversations, base_model, length, mix, params.base_rows)
+    return chosen.rows, _staged("base", chosen.drops)
 
 
 def select_refine_rows(
     refined_conversations: pl.DataFrame, base_model: ModelRef, params: TrainParams
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Choose what the second stage learns from; the others are drops with a reason."""
-    mix, options = params.refine_mix, params.sft_refine
-    return _select(refined_conversations, base_model, options, mix, params, "refine")
-
-
-def _select(
-    conversations: pl.DataFrame,
-    model: ModelRef,
-    options: SFTOptions,
-    mix: dict[str, float] | None,
-    params: TrainParams,
-    stage: str,
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    selection = select_rows(
-        conversations, model, options.max_length, mix=mix, max_rows=params.max_rows
-    )
-    return CONVERSATION.frame(selection.rows.to_dicts()), _staged(stage, selection.drops)
+    length, mix = params.sft_refine.max_length, params.refine_mix
+    chosen = select_rows(refined_conversations, base_model, length, mix, params.refine_rows)
+    return chosen.rows, _staged("refine", chosen.drops)
 
 
 def train_sft_base(
