@@ -137,14 +137,12 @@ class PreferenceParams(Options):
         references: Passages that grounded contestants may use.
         sampling: How the tuned model answers as a contestant and against itself.
         margin: Smallest difference of win probabilities of a judged pair.
-        self_play_sources: Sources of the curated conversations that the model replays.
-        self_play_rows: Most of them.
+        self_play_rows: Most conversations that the model replays; null for all it was trained on.
     """
 
     references: PositiveInt = 3
     sampling: GenerationOptions = GenerationOptions(temperature=1.0)
     margin: Share = 0.3
-    self_play_sources: tuple[str, ...] = ("knowledge_brief",)
     self_play_rows: PositiveInt | None = None
 
 

@@ -118,17 +118,14 @@ def pair_responses(
 
 
 def play_against_itself(
-    refined_conversations: pl.DataFrame, sft_refine_model: ModelRef, params: PreferenceParams
+    sft_refine_rows: pl.DataFrame, sft_refine_model: ModelRef, params: PreferenceParams
 ) -> tuple[pl.DataFrame, pl.DataFrame, int]:
-    """Pair the corpus' answers with the refined model's own (SPIN, arXiv:2401.01335).
+    """Pair the answers that the refined model learned with its own (SPIN, arXiv:2401.01335).
 
     Returns:
         Pairs, a drop for each conversation that gives none, and the number of conversations.
     """
-    played = refined_conversations.filter(pl.col("source").is_in(list(params.self_play_sources)))
-    played = played.sort(pl.col("parents").list.first(), "id").head(
-        params.self_play_rows or played.height
-    )
+    played = sft_refine_rows.head(params.self_play_rows or sft_refine_rows.height)
     prompts: list[list[Message]] = [row[:-1] for row in played["messages"].to_list()]
     written = generate(sft_refine_model, prompts, params.sampling)
     generations = pl.DataFrame(

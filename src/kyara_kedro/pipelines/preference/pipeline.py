@@ -35,7 +35,7 @@ def create_pipeline(**_: object) -> Pipeline:
             ),
             Node(
                 nodes.play_against_itself,
-                ["refined_conversations", "sft_refine_model", "params:preference"],
+                ["sft_refine_rows", "sft_refine_model", "params:preference"],
                 ["self_play_preferences", "self_play_drops", "self_played"],
                 name="play_against_itself",
                 tags="gpu",
