@@ -18,6 +18,7 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 from kyara_kedro.datasets.tracking import tracking_uri
+from kyara_kedro.options import Options
 from kyara_kedro.records import content_id
 
 logger = logging.getLogger("kyara_kedro")
@@ -146,7 +147,9 @@ def _exit(number: int, frame: FrameType | None) -> None:
 
 
 def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested mappings to dotted keys, with the characters that MLflow allows."""
+    """Nested settings to dotted keys, with the characters that MLflow allows."""
+    if isinstance(values, Options):
+        values = values.model_dump()
     if not isinstance(values, dict):
         return {prefix: values}
     flat: dict[str, Any] = {}
