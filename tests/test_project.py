@@ -11,8 +11,9 @@ import yaml
 from kedro.framework.project import configure_project, find_pipelines, pipelines
 from kedro.pipeline import Pipeline
 
-from conftest import ROOT, run_kedro
 from kyara_kedro.pipeline_registry import PIPELINES
+
+from support import ROOT, run_kedro
 
 HEAVY = ("torch", "transformers", "trl", "peft", "mlflow", "qdrant_client", "qdrant_edge", "openai")
 

@@ -26,10 +26,10 @@ def _in_one_line(error: Exception) -> str:
     return " ".join(f"{error}".split()) if isinstance(error, DatasetError) else str(cause)
 
 
-def _told(command: Callable[..., Any]) -> Callable[..., Any]:
+def _told(command: click.Command) -> Callable[..., Any]:
     def told(**options: Any) -> Any:
         try:
-            return command(**options)
+            return command.callback(**options) if command.callback else None
         except (ValueError, OSError, DatasetError, ParameterValidationError) as error:
             raise click.ClickException(_in_one_line(error)) from error
 
@@ -40,7 +40,7 @@ cli.add_command(
     click.Command(
         "run",
         params=kedro_run.params,
-        callback=_told(kedro_run.callback),
+        callback=_told(kedro_run),
         help=kedro_run.help,
     )
 )

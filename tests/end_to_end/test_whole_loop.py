@@ -7,9 +7,10 @@ from typing import Any
 import polars as pl
 import pytest
 
-from conftest import ROOT, run_kedro
 from kyara_kedro.pipeline_registry import PIPELINES
 from kyara_kedro.text.citations import cited
+
+from support import ROOT, run_kedro
 
 pytestmark = pytest.mark.end_to_end
 

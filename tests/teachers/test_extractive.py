@@ -266,11 +266,12 @@ def test_the_same_requests_give_the_same_completions(passages: Passages) -> None
 
 
 def test_nobody_can_take_it_for_a_language_model(caplog: pytest.LogCaptureFixture) -> None:
-    teacher = ExtractiveTeacher()
+    teacher = ExtractiveTeacher(ExtractiveOptions(name="told-once-rules"))
     with caplog.at_level(logging.WARNING):
         request = ask(LIBRARY, "row", "expand_query", "en", question="What is tea?")
         done = [*teacher.map([request]), *teacher.map([request])]
-    assert {(c.teacher, c.teacher_kind) for c in done} == {("extractive-rules-v1", "rules")}
+    assert {(c.teacher, c.teacher_kind) for c in done} == {("told-once-rules", "rules")}
+    assert ExtractiveTeacher().name == "extractive-rules-v1"
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     with pytest.raises(ValidationError, match="must contain 'rules'"):
         ExtractiveOptions(name="gpt")

@@ -170,10 +170,9 @@ def test_a_wrong_reference_is_noticed(
 def test_training_is_silent_and_leaves_no_settings_behind(
     embedded: ModelRef, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    import datasets
     import torch
     import transformers
-
-    import datasets
 
     def state() -> tuple[object, ...]:
         reports = transformers.utils.logging

@@ -28,10 +28,9 @@ def quiet(threads: int) -> Iterator[None]:
 
     Everything is put back afterwards.
     """
+    import datasets
     import torch
     import transformers
-
-    import datasets
 
     with ExitStack() as undo:
         undo.enter_context(warnings.catch_warnings())

@@ -83,9 +83,8 @@ def train_sft(
     """
     verify(start)
     with quiet(options.threads):
-        from trl import SFTConfig, SFTTrainer
-
         from datasets import Dataset
+        from trl import SFTConfig, SFTTrainer
 
         class Trainer(SFTTrainer):  # type: ignore[misc]
             def _send_telemetry(self) -> None:
@@ -144,9 +143,8 @@ def train_dpo(
     """
     verify(start)
     with quiet(options.threads):
-        from trl import DPOConfig, DPOTrainer
-
         from datasets import Dataset
+        from trl import DPOConfig, DPOTrainer
 
         class Trainer(DPOTrainer):  # type: ignore[misc]
             def _send_telemetry(self) -> None:
