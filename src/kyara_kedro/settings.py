@@ -5,6 +5,7 @@ import warnings
 
 os.environ.setdefault("DO_NOT_TRACK", "true")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 from kedro.config import OmegaConfigLoader

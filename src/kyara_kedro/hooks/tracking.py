@@ -72,8 +72,6 @@ class TrackingHooks:
         self._end(run_params["run_id"], "FAILED", error)
 
     def _start(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
-        logging.getLogger("mlflow").setLevel(logging.WARNING)
-        logging.getLogger("alembic").setLevel(logging.WARNING)
         from mlflow import MlflowClient
         from mlflow.entities import Param
 

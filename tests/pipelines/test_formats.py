@@ -1,0 +1,232 @@
+"""Every foreign format becomes our record, and everything else is malformed for a stated reason."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kyara_kedro.params import IngestParams
+from kyara_kedro.pipelines.ingest.formats import Malformed, Pair, conversation, preference
+from kyara_kedro.pipelines.ingest.nodes import _conversation, _preference
+from kyara_kedro.pipelines.ingest.readers import RawRow
+from kyara_kedro.records import CONVERSATION, PREFERENCE
+
+Row = dict[str, Any]
+
+ASKED = {"role": "user", "content": "玉山多高？"}
+ANSWERED = {"role": "assistant", "content": "三九五二公尺。"}
+WRONG = {"role": "assistant", "content": "三千公尺。"}
+SYSTEM = {"role": "system", "content": "你是地理老師。"}
+ULTRA = {"instruction": "玉山多高？", "chosen_response": "三九五二公尺。", "rejected_response": "矮。"}
+H4 = {"chosen": [ASKED, ANSWERED], "rejected": [ASKED, WRONG]}
+STEP = {"prompt": "一加二加三？", "initial_reason_steps": "一加二是三。", "chosen": "六", "rejected": "五"}
+
+
+@pytest.mark.parametrize(
+    ("row", "roles"),
+    [
+        ({"messages": [ASKED, ANSWERED]}, "user assistant"),
+        ({"messages": [SYSTEM, ASKED, ANSWERED]}, "system user assistant"),
+        ({"messages": [ASKED, ANSWERED] * 2, "more": 1}, "user assistant user assistant"),
+        (
+            {"conversations": [{"from": "human", "value": "嗨"}, {"from": "gpt", "value": "你好"}]},
+            "user assistant",
+        ),
+        (
+            {
+                "conversations": [
+                    {"from": "system", "value": "簡短。"},
+                    {"from": "user", "value": "嗨"},
+                    {"from": "assistant", "value": "你好"},
+                ]
+            },
+            "system user assistant",
+        ),
+        ({"instruction": "翻譯", "input": "cat", "output": "貓"}, "user assistant"),
+        ({"instruction": "翻譯", "input": "", "output": "貓"}, "user assistant"),
+        ({"instruction": "翻譯", "input": None, "output": "貓"}, "user assistant"),
+        ({"instruction": "翻譯", "output": "貓"}, "user assistant"),
+    ],
+)
+def test_conversations_are_told_by_their_keys(row: Row, roles: str) -> None:
+    assert " ".join(turn["role"] for turn in conversation(row)) == roles
+
+
+def test_an_alpaca_input_follows_its_instruction() -> None:
+    row = {"instruction": " 翻譯 ", "input": "cat", "output": "貓\u200b"}
+    assert conversation(row) == [
+        {"role": "user", "content": "翻譯\n\ncat"},
+        {"role": "assistant", "content": "貓"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({}, "unknown_format"),
+        ({"text": "玉山"}, "unknown_format"),
+        ({"instruction": "翻譯"}, "unknown_format"),
+        ({"messages": []}, "no_turns"),
+        ({"messages": None}, "no_turns"),
+        ({"conversations": "嗨"}, "no_turns"),
+        ({"messages": ["嗨"]}, "malformed_turn"),
+        ({"conversations": [None]}, "malformed_turn"),
+        ({"messages": [{"role": "tool", "content": "嗨"}]}, "unknown_role"),
+        ({"messages": [{"content": "嗨"}]}, "unknown_role"),
+        ({"messages": [{"role": ["user"], "content": "嗨"}]}, "unknown_role"),
+        ({"conversations": [{"from": "bing", "value": "嗨"}]}, "unknown_role"),
+        ({"conversations": [{"value": "嗨"}]}, "unknown_role"),
+        ({"messages": [{"role": "user", "content": 5}, ANSWERED]}, "not_text"),
+        ({"messages": [{"role": "user"}, ANSWERED]}, "not_text"),
+        ({"instruction": "翻譯", "input": 5, "output": "貓"}, "not_text"),
+        ({"instruction": "翻譯", "output": None}, "not_text"),
+        ({"messages": [ASKED, {"role": "assistant", "content": " \n"}]}, "blank_text"),
+        ({"messages": [ASKED, {"role": "assistant", "content": "\u200b\ufeff"}]}, "blank_text"),
+        ({"messages": [ASKED]}, "roles_not_alternating"),
+        ({"messages": [SYSTEM]}, "roles_not_alternating"),
+        ({"messages": [ANSWERED, ASKED]}, "roles_not_alternating"),
+        ({"messages": [ASKED, ASKED, ANSWERED]}, "roles_not_alternating"),
+        ({"messages": [ASKED, SYSTEM, ANSWERED]}, "roles_not_alternating"),
+        ({"messages": [SYSTEM, SYSTEM, ASKED, ANSWERED]}, "roles_not_alternating"),
+    ],
+)
+def test_a_conversation_that_does_not_fit_has_a_reason(row: Row, reason: str) -> None:
+    with pytest.raises(Malformed) as fault:
+        conversation(row)
+    assert fault.value.reason == reason
+    assert fault.value.detail
+
+
+def test_ultrafeedback_keeps_its_ratings() -> None:
+    pair = preference(ULTRA | {"chosen_avg_rating": 4.5, "rejected_avg_rating": 2})
+    assert pair == Pair(
+        kind="conversation",
+        prompt=[ASKED],  # type: ignore[list-item]
+        prefix=None,
+        chosen="三九五二公尺。",
+        rejected="矮。",
+        score_chosen=4.5,
+        score_rejected=2.0,
+        source="ultrafeedback",
+    )
+    assert preference(ULTRA).score_chosen is None
+
+
+def test_h4_keeps_every_turn_before_the_answers() -> None:
+    earlier = [SYSTEM, ASKED, ANSWERED, ASKED]
+    pair = preference({"chosen": [*earlier, ANSWERED], "rejected": [*earlier, WRONG]})
+    assert pair.source == "h4"
+    assert pair.prompt == earlier
+    assert (pair.chosen, pair.rejected) == (ANSWERED["content"], WRONG["content"])
+
+
+def test_a_step_pair_continues_the_steps_before_it() -> None:
+    pair = preference(STEP)
+    assert (pair.kind, pair.source) == ("continuation", "math_step")
+    assert pair.prefix == "一加二是三。\n"
+    assert (pair.chosen, pair.rejected) == ("六", "五")
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({}, "unknown_format"),
+        ({"chosen": [ASKED, ANSWERED]}, "unknown_format"),
+        (STEP | {"initial_reason_steps": None}, "not_text"),
+        (STEP | {"prompt": ""}, "blank_text"),
+        (STEP | {"chosen": ["六"]}, "not_text"),
+        (STEP | {"rejected": " 六 "}, "equal_sides"),
+        ({"chosen_response": "高"}, "not_text"),
+        (ULTRA | {"rejected_response": ULTRA["chosen_response"]}, "equal_sides"),
+        (ULTRA | {"chosen_avg_rating": 2, "rejected_avg_rating": 2.0}, "no_margin"),
+        (ULTRA | {"chosen_avg_rating": 1, "rejected_avg_rating": 2}, "no_margin"),
+        (ULTRA | {"chosen_avg_rating": "N/A"}, "not_a_number"),
+        (ULTRA | {"chosen_avg_rating": True}, "not_a_number"),
+        (ULTRA | {"rejected_avg_rating": float("nan")}, "not_a_number"),
+        (ULTRA | {"rejected_avg_rating": -float("inf")}, "not_a_number"),
+        (ULTRA | {"rejected_avg_rating": 10**400}, "not_a_number"),
+        (H4 | {"rejected": [SYSTEM, WRONG]}, "roles_not_alternating"),
+        (H4 | {"rejected": [SYSTEM, ASKED, WRONG]}, "different_prompts"),
+        (H4 | {"rejected": "矮"}, "no_turns"),
+        (H4 | {"rejected": [ASKED, ANSWERED]}, "equal_sides"),
+        (H4 | {"score_chosen": 1.0, "score_rejected": 9.0}, "no_margin"),
+    ],
+)
+def test_a_pair_that_does_not_fit_has_a_reason(row: Row, reason: str) -> None:
+    with pytest.raises(Malformed) as fault:
+        preference(row)
+    assert fault.value.reason == reason
+    assert fault.value.detail
+
+
+texts = st.text(st.characters(), max_size=8) | st.sampled_from(["嗨", " ", "\u200b", "\ud800"])
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | texts,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
+    max_leaves=8,
+)
+roles = st.sampled_from(["system", "user", "assistant", "tool"])
+speakers = st.sampled_from(["system", "human", "gpt", "user", "bing"])
+turns = st.lists(st.fixed_dictionaries({"role": roles, "content": texts}) | values, max_size=4)
+talk = st.lists(texts, min_size=2, max_size=6).map(
+    lambda said: [
+        {"role": ("user", "assistant")[number % 2], "content": text}
+        for number, text in enumerate(said)
+    ]
+)
+scores = st.integers(0, 5) | st.floats() | values
+anything = st.dictionaries(
+    st.sampled_from(
+        [*("conversations", "messages", "instruction", "input", "output", "prompt", "chosen")]
+        + [*("rejected", "chosen_response", "rejected_response", "initial_reason_steps")]
+        + [*("chosen_avg_rating", "rejected_avg_rating", "score_chosen", "score_rejected")]
+    )
+    | texts,
+    values | turns,
+    max_size=6,
+)
+conversations = anything | st.one_of(
+    st.fixed_dictionaries({"messages": talk | turns}, optional={"licence": values}),
+    st.fixed_dictionaries(
+        {"conversations": st.lists(st.fixed_dictionaries({"from": speakers, "value": texts}))}
+    ),
+    st.fixed_dictionaries({"instruction": texts, "input": values, "output": texts}),
+)
+preferences = anything | st.one_of(
+    st.fixed_dictionaries(
+        {"instruction": texts, "chosen_response": texts, "rejected_response": texts},
+        optional={"chosen_avg_rating": scores, "rejected_avg_rating": scores, "licence": values},
+    ),
+    st.fixed_dictionaries(
+        {key: texts for key in ("prompt", "initial_reason_steps", "chosen", "rejected")}
+    ),
+    st.tuples(talk, texts).map(
+        lambda pair: {
+            "chosen": pair[0],
+            "rejected": [*pair[0][:-1], {"role": "assistant", "content": pair[1]}],
+        }
+    ),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(conversations)
+def test_a_conversation_is_malformed_or_fits_its_record(row: Row) -> None:
+    try:
+        values = _conversation(RawRow("a.jsonl#1", row), IngestParams())
+    except Malformed as fault:
+        assert fault.reason.isidentifier()
+    else:
+        CONVERSATION.validate(CONVERSATION.frame([values]))
+
+
+@settings(max_examples=300, deadline=None)
+@given(preferences)
+def test_a_pair_is_malformed_or_fits_its_record(row: Row) -> None:
+    try:
+        values = _preference(RawRow("a.jsonl#1", row), IngestParams())
+    except Malformed as fault:
+        assert fault.reason.isidentifier()
+    else:
+        PREFERENCE.validate(PREFERENCE.frame([values]))
