@@ -56,7 +56,7 @@ def _document(row: RawRow, params: IngestParams) -> dict[str, Any]:
         if params.simplified == "drop":
             raise Malformed("simplified_chinese", "the document is in Simplified Chinese")
         if params.simplified == "convert":
-            text, title = to_taiwan(text).text, to_taiwan(title).text
+            title, _, text = to_taiwan(f"{title}\n{text}").text.partition("\n")
             language = language_of(text)
     if not text:
         raise Malformed("unsafe_text", "nothing is left without its instruction-like sentences")

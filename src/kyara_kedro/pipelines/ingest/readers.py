@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import io
 import json
 import zlib
 from collections.abc import Callable, Iterator
@@ -43,7 +44,7 @@ def read_rows(files: list[SourceFile]) -> Iterator[RawRow]:
     gzip-compressed, Parquet excepted.
     """
     for file in files:
-        if file.name.endswith(".parquet"):
+        if _suffix(file) == "parquet":
             yield from _parquet(file)
             continue
         try:
@@ -108,7 +109,8 @@ def _json(name: str, text: str) -> Iterator[RawRow]:
 
 def _csv(name: str, text: str) -> Iterator[RawRow]:
     csv.field_size_limit(max(len(text), csv.field_size_limit()))
-    rows = csv.DictReader(text.splitlines(keepends=True), restkey="(more cells than the header)")
+    lines = io.StringIO(text, newline="")
+    rows = csv.DictReader(lines, restkey="(more cells than the header)")
     for number, values in enumerate(rows, start=1):
         yield RawRow(f"{name}#{number}", dict(values))
 
@@ -124,7 +126,7 @@ def _parquet(file: SourceFile) -> Iterator[RawRow]:
             for values in batch.to_pylist():
                 number += 1
                 yield RawRow(f"{file.name}#{number}", values)
-    except (pyarrow.ArrowInvalid, OSError) as error:
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
         yield RawRow(file.name, {}, ("unreadable_file", str(error)))
 
 
