@@ -13,13 +13,13 @@ help:
 	@echo "make lint    ruff, mypy and the import contracts"
 	@echo "make viz     build the lineage site and serve it on http://127.0.0.1:4141"
 	@echo "make mlflow  serve the runs and the model registry on http://127.0.0.1:5000"
-	@echo "make clean   remove everything that runs have made (your inputs in data/01_raw stay)"
+	@echo "make clean   remove everything that runs have made (your inputs in data/01_raw and paid replies stay)"
 
 install: $(READY)
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 ..."; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "Python's venv module is needed (on Debian and Ubuntu: apt-get install python3-venv)"; exit 1; }
+	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) || { echo "Python's venv module is needed (on Debian and Ubuntu: apt-get install python3-venv)"; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
@@ -47,6 +47,7 @@ viz: $(READY)
 	$(BIN)/python -m http.server 4141 --bind 127.0.0.1 --directory build
 
 mlflow: $(READY)
+	@test -f data/mlflow/mlflow.db || { echo "There are no runs yet: make run"; exit 1; }
 	@echo "MLflow: http://127.0.0.1:5000 (Ctrl-C stops the server)"
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow server --workers 1 --host 127.0.0.1 --port 5000 \
 		--backend-store-uri sqlite:///$(CURDIR)/data/mlflow/mlflow.db
@@ -61,4 +62,4 @@ lock:
 
 clean:
 	rm -rf build .viz/stats.json data/mlflow
-	find data -mindepth 2 -maxdepth 2 -not -path 'data/01_raw/*' -not -name .gitkeep -exec rm -rf {} +
+	find data -mindepth 2 -maxdepth 2 -not -path 'data/01_raw/*' -not -name .gitkeep -not -name 'replies.db*' -exec rm -rf {} +

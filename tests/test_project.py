@@ -10,7 +10,9 @@ import pytest
 import yaml
 from kedro.framework.project import configure_project, find_pipelines, pipelines
 from kedro.pipeline import Pipeline
+from pydantic import ValidationError
 
+from kyara_kedro.params import SynthesizeParams
 from kyara_kedro.pipeline_registry import PIPELINES
 
 from support import ROOT, run_kedro
@@ -141,6 +143,40 @@ def test_a_missing_upstream_table_is_one_line(project: Path, pipeline: str, mess
     assert done.returncode == 1
     assert message in done.stderr
     assert "Traceback" not in done.stderr + done.stdout
+
+
+def test_a_pipeline_or_environment_that_is_not_there_is_one_line(project: Path) -> None:
+    for option, message in (
+        ("--pipelines=curat", "no such pipeline: there are ingest, synthesize, dedup, curate,"),
+        ("--env=nowhere", "conf/nowhere"),
+    ):
+        done = run_kedro(project, "run", option)
+        assert done.returncode == 1
+        assert message in done.stderr.splitlines()[-1]
+        assert "Traceback" not in done.stderr + done.stdout
+
+
+def test_the_packaged_project_has_its_run_command() -> None:
+    from kedro.framework.cli.utils import find_run_command
+
+    assert find_run_command("kyara_kedro").name == "run"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"languages": ["ja"]}, "zh-Hant-TW"),
+        ({"operations": ["deepen"]}, "say how questions of"),
+        ({"operations": ["none"]}, "constrain"),
+        ({"styles": {"scenario": ["brief"]}}, "say how questions of"),
+        ({"document_chars": [3, 2]}, "3 is more than 2"),
+    ],
+)
+def test_impossible_synthesis_is_refused(change: dict[str, object], message: str) -> None:
+    styles = {"none": ["brief"], "scenario": ["brief"]}
+    SynthesizeParams.model_validate({"styles": styles})
+    with pytest.raises(ValidationError, match=message):
+        SynthesizeParams.model_validate({"styles": styles} | change)
 
 
 def test_previous_results_are_told_where(project: Path) -> None:

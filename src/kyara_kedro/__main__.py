@@ -1,4 +1,4 @@
-"""Run the packaged project: ``kyara-kedro --pipeline=curate``."""
+"""Run the packaged project: ``kyara-kedro --pipelines=curate``."""
 
 import sys
 from pathlib import Path

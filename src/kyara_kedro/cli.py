@@ -1,6 +1,5 @@
 """The project's commands: `kedro run` with errors in one line, and `kedro where`."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,8 @@ from kedro.io import DatasetError
 from kedro.utils import find_kedro_project
 from kedro.validation.exceptions import DataValidationError, ParameterValidationError
 
+from kyara_kedro.hooks.gatekeeper import maker_of
+
 
 @click.group()
 def cli() -> None:
@@ -20,16 +21,20 @@ def cli() -> None:
 def _in_one_line(error: BaseException) -> str:
     """What a person has to change, without the layers that Kedro wraps around it."""
     if isinstance(error, DataValidationError) and error.__cause__ is not None:
-        return f"{error.dataset_name}: {error.__cause__}"
+        maker = maker_of(str(error.dataset_name)) if error.mode == "load" else None
+        again = f"; run `{maker}` again" if maker else ""
+        return f"{error.dataset_name}: {error.__cause__}{again}"
     while isinstance(error, DatasetError) and error.__cause__ is not None:
         error = error.__cause__
     return " ".join(str(error).split())
 
 
-def _told(command: Callable[..., Any]) -> Callable[..., Any]:
-    def told(**options: Any) -> Any:
+class _InOneLine(click.Command):
+    """A command that tells what has to change in one line."""
+
+    def invoke(self, ctx: click.Context) -> Any:
         try:
-            return command(**options)
+            return super().invoke(ctx)
         except (
             ValueError,
             OSError,
@@ -39,13 +44,9 @@ def _told(command: Callable[..., Any]) -> Callable[..., Any]:
         ) as error:
             raise click.ClickException(_in_one_line(error)) from error
 
-    return told
-
 
 # Kedro looks for this name when the packaged project is run.
-run = click.Command(
-    "run", params=kedro_run.params, callback=_told(kedro_run.callback), help=kedro_run.help
-)
+run = _InOneLine("run", params=kedro_run.params, callback=kedro_run.callback, help=kedro_run.help)
 cli.add_command(run)
 
 

@@ -1,14 +1,15 @@
 """The parameters of each pipeline: typed, and strict about unknown keys and impossible values."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from kyara_kedro.evaluation.gate import GateOptions
 from kyara_kedro.evaluation.scores import StatisticsOptions
 from kyara_kedro.options import Options
 from kyara_kedro.quality.selection import SelectionOptions
 from kyara_kedro.quality.tag_normalisation import NormalisationOptions
+from kyara_kedro.records import Language, Operation
 from kyara_kedro.similarity.contamination import ContaminationOptions
 from kyara_kedro.similarity.lexical import LexicalOptions
 from kyara_kedro.training.options import (
@@ -21,6 +22,8 @@ from kyara_kedro.training.options import (
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Style = Literal["detailed", "brief"]
+WrittenLanguage = Literal["zh-Hant-TW", "zh-Hans-CN", "zh", "en"]
+"""Languages that there are prompts in."""
 
 
 class IngestParams(Options):
@@ -49,7 +52,8 @@ class SynthesizeParams(Options):
         questions_per_passage: Most root questions of a passage.
         operations: What evolutions are drawn from, with repetition as weight.
         evolutions: Evolved forms of each root question.
-        styles: How questions are answered, by the operation that made them.
+        styles: How questions are answered, by the operation that made them; ``none`` for root
+            questions.
         references: Passages retrieved for each question.
         rag_share: Share of root questions asked with references as well.
         unanswerable_share: Share of those whose references do not hold the answer.
@@ -60,11 +64,11 @@ class SynthesizeParams(Options):
         dialogue_rounds: Most rounds of a dialogue.
     """
 
-    languages: tuple[str, ...] = ("zh-Hant-TW", "zh", "en")
+    languages: tuple[WrittenLanguage, ...] = ("zh-Hant-TW", "zh", "en")
     questions_per_passage: PositiveInt = 4
-    operations: tuple[str, ...] = ("scenario",)
+    operations: tuple[Operation, ...] = ("scenario",)
     evolutions: NonNegativeInt = 2
-    styles: dict[str, tuple[Style, ...]]
+    styles: dict[Operation | Literal["none"], tuple[Style, ...]]
     references: PositiveInt = 4
     rag_share: Share = 0.5
     unanswerable_share: Share = 0.15
@@ -73,6 +77,19 @@ class SynthesizeParams(Options):
     solution_temperature: Annotated[float, Field(ge=0)] = 0.7
     math_licence: str = "CC0-1.0"
     dialogue_rounds: Annotated[int, Field(ge=2)] = 3
+
+    @model_validator(mode="after")
+    def _every_question_has_a_style(self) -> Self:
+        if missing := sorted({"none", *self.operations} - self.styles.keys()):
+            raise ValueError(f"styles: say how questions of {missing} are answered")
+        return self
+
+    @model_validator(mode="after")
+    def _document_chars_are_a_range(self) -> Self:
+        low, high = self.document_chars
+        if low > high:
+            raise ValueError(f"document_chars: {low} is more than {high}")
+        return self
 
 
 class DedupParams(Options):
@@ -96,7 +113,7 @@ class CurateParams(Options):
         selection: Budget, bounds and the lowest score.
     """
 
-    languages: tuple[str, ...] = ("zh-Hant-TW", "zh", "en")
+    languages: tuple[Language, ...] = ("zh-Hant-TW", "zh", "en")
     tags: NormalisationOptions = NormalisationOptions()
     selection: SelectionOptions = SelectionOptions()
 
@@ -134,15 +151,19 @@ class PreferenceParams(Options):
     """How preference pairs are found.
 
     Attributes:
+        languages: Languages of the prompts that contestants answer.
         references: Passages that grounded contestants may use.
         sampling: How the tuned model answers as a contestant and against itself.
         margin: Smallest difference of win probabilities of a judged pair.
+        licence: Licence of the contestants' answers.
         self_play_rows: Most conversations that the model replays; null for all it was trained on.
     """
 
+    languages: tuple[WrittenLanguage, ...] = ("zh-Hant-TW", "zh", "en")
     references: PositiveInt = 3
     sampling: GenerationOptions = GenerationOptions(temperature=1.0)
     margin: Share = 0.3
+    licence: str = "unknown"
     self_play_rows: PositiveInt | None = None
 
 

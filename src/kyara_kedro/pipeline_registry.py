@@ -3,11 +3,22 @@
 from kedro.framework.project import find_pipelines
 from kedro.pipeline import Pipeline
 
+from kyara_kedro.errors import UserError
+
 PIPELINES = ("ingest", "synthesize", "dedup", "curate", "preference", "train", "evaluate")
 
 
 def register_pipelines() -> dict[str, Pipeline]:
-    """Find the pipelines by their folders; Kedro asks for some of them or for all."""
-    found: dict[str, Pipeline] = find_pipelines(raise_errors=True)
+    """Find the pipelines by their folders; Kedro asks for some of them or for all.
+
+    Raises:
+        UserError: there is no pipeline of that name.
+    """
+    try:
+        found: dict[str, Pipeline] = find_pipelines(raise_errors=True)
+    except ImportError as error:
+        if error.__cause__ is not None:  # a pipeline that is there but cannot be imported
+            raise
+        raise UserError(f"no such pipeline: there are {', '.join(PIPELINES)}") from error
     ordered = {name: found[name] for name in PIPELINES if name in found}
     return ordered | {"__default__": sum(ordered.values(), Pipeline([]))}

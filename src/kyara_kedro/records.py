@@ -14,7 +14,7 @@ import json
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypedDict, TypeVar
+from typing import Any, Literal, TypedDict, TypeVar, get_args
 
 import polars as pl
 import xxhash
@@ -123,6 +123,12 @@ class Record:
             Rule(name, pl.col(name).is_not_null(), "not be null")
             for name in self.columns
             if name not in self.nullable
+        ] + [
+            Rule(
+                name, pl.col(name).list.eval(pl.element().is_not_null()).list.all(), "hold no null"
+            )
+            for name, dtype in self.columns.items()
+            if isinstance(dtype, pl.List)
         ]
 
     @staticmethod
@@ -175,23 +181,24 @@ def _matches(column: str, pattern: str, text: str) -> Rule:
 
 
 def _messages(column: str, last: str) -> tuple[Rule, ...]:
-    roles = pl.col(column).list.eval(pl.element().struct.field("role"))
+    roles = pl.col(column).list.eval(pl.element().struct.field("role").fill_null("null"))
     contents = pl.col(column).list.eval(pl.element().struct.field("content"))
     joined = roles.list.join(" ")
     turn = "user assistant"
     pattern = rf"^(system )?({turn} )*" + (f"{turn}$" if last == "assistant" else "user$")
-    blank = contents.list.eval(pl.element().str.strip_chars().str.len_chars() == 0).list.any()
+    filled = (pl.element().str.strip_chars().str.len_chars() > 0).fill_null(False)
     return (
         Rule(
             column,
             joined.str.contains(pattern),
             f"alternate user and assistant after an optional system turn and end with {last}",
         ),
-        Rule(column, blank.not_(), "have no blank turn"),
+        Rule(column, contents.list.eval(filled).list.all(), "have no blank turn"),
     )
 
 
-LANGUAGES = ("zh-Hant-TW", "zh-Hans-CN", "zh", "en", "ja", "other")
+Language = Literal["zh-Hant-TW", "zh-Hans-CN", "zh", "en", "ja", "other"]
+LANGUAGES = get_args(Language)
 SCORE = pl.Float64
 
 DOCUMENT = Record(
@@ -235,8 +242,7 @@ PASSAGE = Record(
     ),
 )
 
-OPERATIONS = (
-    "none",
+Operation = Literal[
     "constrain",
     "deepen",
     "concretise",
@@ -246,7 +252,8 @@ OPERATIONS = (
     "step_by_step",
     "structured_output",
     "scenario",
-)
+]
+OPERATIONS = ("none", *get_args(Operation))
 
 QUESTION = Record(
     "question",

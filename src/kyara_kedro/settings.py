@@ -6,7 +6,9 @@ import warnings
 os.environ.setdefault("DO_NOT_TRACK", "true")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # seconds, not minutes
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("PYDANTIC_ERRORS_INCLUDE_URL", "0")
 
 from kedro.config import OmegaConfigLoader
 
@@ -23,7 +25,6 @@ CONFIG_LOADER_ARGS = {
     "default_run_env": "local",
     "merge_strategy": {"parameters": "soft", "mlflow": "soft"},
     "config_patterns": {"mlflow": ["mlflow*"]},
-    "custom_resolvers": {"env": lambda name, default=None: os.environ.get(name, default)},
 }
 HOOKS = (GatekeeperHooks(), StatisticsHooks(), TrackingHooks())
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro-telemetry", "kedro-viz")

@@ -63,6 +63,7 @@ def test_every_format_gives_the_same_rows_with_their_places(tmp_path: Path) -> N
         "a.parquet": parquet(frame.to_arrow()),
     }
     forms |= {f"{name}.gz": gzip.compress(str(forms[name]).encode()) for name in ("a.jsonl", "a.csv")}
+    forms["a.JSONL.GZ"] = forms["a.jsonl.gz"]
     for name, data in forms.items():
         read_back = read(tmp_path, name, data)
         assert values(read_back) == rows, name

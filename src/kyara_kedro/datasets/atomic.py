@@ -8,6 +8,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Generic, TypeVar
 
 from kedro.io import AbstractVersionedDataset, Version
+from polars.exceptions import PolarsError
+
+from kyara_kedro.errors import UserError
 
 Saved = TypeVar("Saved")
 Loaded = TypeVar("Loaded")
@@ -82,14 +85,21 @@ class AtomicDataset(AbstractVersionedDataset[Saved, Loaded], Generic[Saved, Load
             self.write(part, data)
 
     def load(self) -> Loaded:
-        """Read the file, or its newest version."""
-        return self.read(Path(self._get_load_path()))
+        """Read the file, or its newest version.
+
+        Raises:
+            UserError: the file is not what was written.
+        """
+        path = Path(self._get_load_path())
+        try:
+            return self.read(path)
+        except (ValueError, PolarsError) as error:
+            raise UserError(
+                f"{path} is damaged ({error}): run the pipeline that makes it again"
+            ) from error
 
     def _exists(self) -> bool:
-        try:
-            return Path(self._get_load_path()).exists()
-        except FileNotFoundError:
-            return False
+        return Path(self._get_load_path()).exists()
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._filepath), "version": self._version}

@@ -1,6 +1,7 @@
 """Folders of files that people bring."""
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ class SourceFile:
 
     Attributes:
         path: Where it is.
-        name: Its path below the folder it was found in; part of the provenance of every row.
+        name: Its path below the folder it was found in, unique among the files of a source; part
+            of the provenance of every row.
     """
 
     path: Path
@@ -47,13 +49,15 @@ class SourceFilesDataset(AbstractDataset[None, list[SourceFile]]):
         """List the files in a stable order.
 
         Raises:
-            DatasetError: when the path does not exist, or there is nothing to read.
+            DatasetError: when the path does not exist, or holds nothing to read.
         """
         if not self._path.exists():
             raise DatasetError(
                 f"{self._path} does not exist; name a folder of {self._kinds} files instead"
             )
-        files = [*self._files(self._path), *(self._files(self._extra) if self._extra else [])]
+        files = self._files(self._path)
+        if self._extra:
+            files += _beside(files, self._files(self._extra), self._extra)
         if not files:
             raise DatasetError(
                 f"{self._path} holds no {self._kinds} file; put some there or name another folder"
@@ -70,15 +74,35 @@ class SourceFilesDataset(AbstractDataset[None, list[SourceFile]]):
 
     def _files(self, path: Path) -> list[SourceFile]:
         if path.is_file():
-            return [SourceFile(path, path.name)]
+            return [SourceFile(path, _text(Path(path.name)))] if self._readable(path) else []
         return [
-            SourceFile(found, found.relative_to(path).as_posix())
+            SourceFile(found, _text(found.relative_to(path)))
             for found in sorted(path.rglob("*"))
-            if found.is_file() and found.name.removesuffix(".gz").endswith(self._suffixes)
+            if found.is_file() and self._readable(found)
         ]
+
+    def _readable(self, path: Path) -> bool:
+        name = path.name.lower()
+        return name.removesuffix(".gz").endswith(self._suffixes) and name[-11:] != ".parquet.gz"
 
     def _exists(self) -> bool:
         return self._path.exists()
 
     def _describe(self) -> dict[str, Any]:
         return {"path": str(self._path), "suffixes": self._suffixes}
+
+
+def _beside(files: list[SourceFile], dropped: list[SourceFile], folder: Path) -> list[SourceFile]:
+    """The dropped files that are not among the others, renamed where a name is taken."""
+    paths = {file.path.resolve() for file in files}
+    names = {file.name for file in files}
+    return [
+        replace(file, name=f"{folder.name}:{file.name}") if file.name in names else file
+        for file in dropped
+        if file.path.resolve() not in paths
+    ]
+
+
+def _text(path: Path) -> str:
+    """A path as text; bytes of a name in another encoding than UTF-8 become question marks."""
+    return os.fsencode(path.as_posix()).decode(errors="replace")

@@ -12,6 +12,8 @@ from kyara_kedro.teachers.base import Teacher
 class TeacherDataset(AbstractDataset[None, Teacher]):
     """A teacher to ask: the embedded rules, or a model behind an OpenAI-compatible endpoint.
 
+    All nodes of a run share one teacher, so its caps hold for the run.
+
     Args:
         kind: ``extractive`` for the embedded rules, ``openai`` for an endpoint.
         options: The endpoint's settings, see ``OpenAIOptions``.
@@ -36,9 +38,15 @@ class TeacherDataset(AbstractDataset[None, Teacher]):
         self._ledger = ledger
         self._credentials = credentials or {}
         self.metadata = metadata
+        self._teacher: Teacher | None = None
 
     def load(self) -> Teacher:
-        """Make the teacher."""
+        """Give the teacher, made when it is first asked for."""
+        if self._teacher is None:
+            self._teacher = self._make()
+        return self._teacher
+
+    def _make(self) -> Teacher:
         if self._kind == "extractive":
             from kyara_kedro.teachers.extractive import ExtractiveTeacher
 

@@ -143,7 +143,7 @@ def decide(
         findings.append(
             Finding(
                 "broken",
-                "語料由規則產生，而 allow_rules_corpus 為否 · the corpus was written by rules, and "
+                "語料由規則產生，但 allow_rules_corpus 設為 false · the corpus was written by rules, and "
                 "allow_rules_corpus is off",
                 {"condition": "allow_rules_corpus"},
             )
@@ -209,7 +209,9 @@ class _Evidence:
         wanted = self.expected.get((rule.benchmark, rule.metric), 0)
         if found["items"] < wanted:
             said = f"{found['items']} / {wanted}"
-            return _absent(rule, name, f"只有 {said} 題可比", f"only {said} items are paired")
+            return _absent(
+                rule, name, f"只有 {said} 題可供配對比較", f"only {said} items are paired"
+            )
         bar = 0.0 if condition == "must_improve" else -rule.margin
         outcome: Outcome = "undecided"
         if found["low"] > bar:

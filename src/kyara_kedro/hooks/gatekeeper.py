@@ -19,7 +19,6 @@ SOURCES = (
     "raw_prompts",
     "raw_benchmarks",
 )
-OPTIONAL_INPUTS = ("champion",)
 
 
 class GatekeeperHooks:
@@ -49,18 +48,19 @@ def check_parameters(parameters: dict[str, Any]) -> None:
 def check_inputs(pipeline: Pipeline, catalog: DataCatalog) -> None:
     """Refuse to start when a dataset that an earlier pipeline makes is not there yet."""
     for name in sorted(pipeline.inputs()):
-        if name.startswith("params:") or name in OPTIONAL_INPUTS or catalog.exists(name):
+        if name.startswith("params:") or catalog.exists(name):
             continue
-        maker = _maker(name)
+        maker = maker_of(name)
         if maker:
-            raise UserError(f"'{name}' is not there yet: run `kedro run {maker}` first")
+            raise UserError(f"'{name}' is not there yet: run `{maker}` first")
 
 
-def _maker(dataset: str) -> str | None:
+def maker_of(dataset: str) -> str | None:
+    """The command that makes a dataset; None for one that comes from outside."""
     for name in PIPELINES:
         pipeline: Pipeline = import_module(f"kyara_kedro.pipelines.{name}").create_pipeline()
         for node in pipeline.nodes:
             if dataset in node.outputs:
                 part = "" if node.namespace == name else f" --namespaces={node.namespace}"
-                return f"--pipelines={name}{part}"
+                return f"kedro run --pipelines={name}{part}"
     return None

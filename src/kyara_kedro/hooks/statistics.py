@@ -1,8 +1,9 @@
-"""One line a node in the log, and row counts for kedro-viz."""
+"""One line a node and a flow of records in the log, and row counts for kedro-viz."""
 
 import json
 import logging
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import polars as pl
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.pipeline.node import Node
+
+from kyara_kedro.datasets.atomic import written_whole
 
 logger = logging.getLogger("kyara_kedro")
 
@@ -34,23 +37,37 @@ class StatisticsHooks:
 
     @hook_impl
     def after_node_run(self, node: Node, outputs: dict[str, Any]) -> None:
-        """Log what the node made, with rows and seconds."""
+        """Log what the node made, with rows and seconds, and what the pipeline dropped and why."""
         seconds = time.perf_counter() - self._started.pop(node.name)
         made = ", ".join(_told(name, data) for name, data in outputs.items())
         logger.info("%s: %s (%.1f s)", node.name, made, seconds)
         for name, data in outputs.items():
             if isinstance(data, pl.DataFrame):
                 self._statistics[name] = {"rows": data.height, "columns": data.width}
+            elif name.endswith("_summary") and isinstance(data, dict):
+                for line in _flows(data):
+                    logger.info("%s: %s", name.removesuffix("_summary"), line)
 
     @hook_impl
     def after_pipeline_run(self) -> None:
         """Merge the counts of this run into kedro-viz's file."""
         if self._file is None:
             return
-        self._file.parent.mkdir(exist_ok=True)
-        known = json.loads(self._file.read_text()) if self._file.exists() else {}
-        self._file.write_text(json.dumps(known | self._statistics, indent=1, sort_keys=True))
+        known = json.loads(self._file.read_text("utf-8")) if self._file.exists() else {}
+        counts = json.dumps(known | self._statistics, indent=1, sort_keys=True)
+        with written_whole(self._file) as part:
+            part.write_text(counts, "utf-8")
 
 
 def _told(name: str, data: Any) -> str:
-    return f"{name} {data.height:,}" if isinstance(data, pl.DataFrame) else name
+    if isinstance(data, pl.DataFrame):
+        return f"{name} {data.height:,}"
+    return f"{name} {data:,}" if isinstance(data, int) else name
+
+
+def _flows(summary: dict[str, Any]) -> Iterator[str]:
+    """One line for each kind of record that went through a pipeline."""
+    for name, flow in summary.items():
+        if isinstance(flow, dict) and "dropped" in flow:
+            dropped = ", ".join(f"{reason} {count:,}" for reason, count in flow["dropped"].items())
+            yield f"{name} {flow['in']:,} in, {flow['out']:,} out, dropped: {dropped or 'none'}"

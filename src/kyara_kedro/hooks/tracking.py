@@ -2,10 +2,12 @@
 
 import atexit
 import logging
+import os
 import re
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -23,6 +25,10 @@ from kyara_kedro.records import content_id
 
 logger = logging.getLogger("kyara_kedro")
 _VALUE = 500
+_PATIENCE = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+}
 _FORBIDDEN = re.compile(r"[^\w\-. /]", re.ASCII)
 
 
@@ -129,9 +135,25 @@ class TrackingHooks:
     @staticmethod
     def _safely(action: Callable[[], None]) -> None:
         try:
-            action()
+            with _little_patience():
+                action()
         except Exception as error:
             logger.warning("MLflow tracking is unavailable and skipped: %s", error)
+
+
+@contextmanager
+def _little_patience() -> Iterator[None]:
+    """Let requests to a server fail within seconds, where the environment does not say otherwise.
+
+    MLflow tries for four minutes by default, which suits its registry but not our bookkeeping.
+    """
+    added = {name: value for name, value in _PATIENCE.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            del os.environ[name]
 
 
 def _exit_on_sigterm() -> None:

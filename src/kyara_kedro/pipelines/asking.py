@@ -1,13 +1,17 @@
 """How nodes ask teachers: all requests at once, answers by row, faults as reasons of drops."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
+import polars as pl
 from tqdm import tqdm
 
-from kyara_kedro.records import Message, content_id
-from kyara_kedro.teachers.base import ChatRequest, Completion, Teacher
+from kyara_kedro.judging.verdicts import parse_verdict
+from kyara_kedro.prompts import PromptLibrary
+from kyara_kedro.records import VERDICT, Message, content_id
+from kyara_kedro.teachers.base import ChatRequest, Completion, Teacher, ask
 from kyara_kedro.text.length import estimate_tokens
+from kyara_kedro.text.script import language_of
 
 Fault = tuple[str, str]
 
@@ -34,6 +38,58 @@ def fault(completion: Completion) -> Fault | None:
     if completion.status == "ok":
         return None
     return f"teacher_{completion.status}", completion.error or completion.text[:80]
+
+
+class Duel(NamedTuple):
+    """Two answers to one prompt, in the order in which a judge sees them.
+
+    Attributes:
+        prompt_id: What both answer.
+        prompt: The prompt's text.
+        first: Id and text of the first answer.
+        second: Id and text of the second answer.
+    """
+
+    prompt_id: str
+    prompt: str
+    first: tuple[str, str]
+    second: tuple[str, str]
+
+
+def verdicts(
+    judge: Teacher, prompts: PromptLibrary, duels: Iterable[Duel], told: str
+) -> pl.DataFrame:
+    """Let a judge compare answers; a reply without a verdict counts as not given.
+
+    Returns:
+        Table of ``records.VERDICT``.
+    """
+    sides = {content_id("verdict", duel.first[0], duel.second[0]): duel for duel in duels}
+    requests = [
+        ask(
+            prompts,
+            name,
+            "judge_pair",
+            "en" if language_of(duel.prompt) == "en" else "zh-TW",
+            prompt=duel.prompt,
+            answer_a=duel.first[1],
+            answer_b=duel.second[1],
+        )
+        for name, duel in sides.items()
+    ]
+    return VERDICT.frame(
+        {
+            "id": name,
+            "prompt_id": sides[name].prompt_id,
+            "first_id": sides[name].first[0],
+            "second_id": sides[name].second[0],
+            "verdict": verdict,
+            "judge": completion.teacher,
+            "reason": completion.text,
+        }
+        for name, completion in answers(judge, requests, told).items()
+        if fault(completion) is None and (verdict := parse_verdict(completion.text))
+    )
 
 
 def synthetic(

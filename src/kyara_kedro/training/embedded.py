@@ -35,7 +35,9 @@ def build_embedded_base(
     """
     corpus = list(texts)
     if not any(text.strip() for text in corpus):
-        raise ValueError("embedded model: no text to learn a tokenizer from")
+        raise ValueError(
+            "embedded model: no text to learn a tokenizer from; give documents or conversations"
+        )
     ref = ModelRef(
         path=str(directory),
         fingerprint=fingerprint(corpus, settings.model_dump(), "embedded", template()),

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from tqdm import tqdm
 
+from kyara_kedro.errors import UserError
 from kyara_kedro.records import Message
 from kyara_kedro.training.chat import (
     Encoded,
@@ -34,7 +35,7 @@ Tokens = TypeVar("Tokens", Encoded, EncodedPair)
 _REFERENCE_TOLERANCE = 0.01
 
 
-class TrainingError(RuntimeError):
+class TrainingError(UserError):
     """A stage cannot start or came to nothing."""
 
 

@@ -44,8 +44,8 @@ def select_conversations(
     Returns:
         The refined corpus, the drops and the counts.
     """
-    wanted = base_conversations.filter(pl.col("language").is_in(list(params.languages)))
-    others = base_conversations.join(wanted, on="id", how="anti")
+    in_language = pl.col("language").is_in(list(params.languages))
+    wanted, others = base_conversations.filter(in_language), base_conversations.filter(~in_language)
     selection = select(
         wanted,
         tag_table.join(wanted, on="id", how="semi"),

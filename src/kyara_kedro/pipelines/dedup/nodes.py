@@ -32,11 +32,15 @@ def find_duplicates(
 ) -> pl.DataFrame:
     """Find exact and lexical copies among the clean conversations; the best of a group stays.
 
+    What is in Simplified Chinese stays only when no copy is in another script.
     Conversations with reference documents are compared among themselves, by question and answer,
     for an answer with references and one without are two lessons.
     """
     clean = pool.filter(~pl.col("id").is_in(contamination["record_id"].to_list()))
-    texts = compared_texts(clean).join(score(clean).select("id", quality="score"), on="id")
+    simplified = clean.select("id", simplified=pl.col("language") == "zh-Hans-CN")
+    ranks = score(clean).join(simplified, on="id")
+    ranks = ranks.select("id", quality=pl.col("score") - pl.col("simplified"))
+    texts = compared_texts(clean).join(ranks, on="id")
     return pl.concat(
         [
             resolve.find_duplicates(group.drop("references"), params.lexical)
@@ -54,7 +58,7 @@ def keep_distinct(
     Returns:
         The base corpus, the drops and the counts.
     """
-    hits = contamination.sort("coverage", "item_id", descending=[True, False])
+    hits = contamination.sort("coverage", "id", descending=[True, False])
     leaked = hits.unique("record_id", keep="first", maintain_order=True)
     dropped = [
         (

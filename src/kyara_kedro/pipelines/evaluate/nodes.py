@@ -1,10 +1,12 @@
 """Every stage's model on the same questions, what is significant, and promotion on evidence."""
 
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from kyara_kedro.errors import UserError
 from kyara_kedro.evaluation.benchmarks import (
     HeldOut,
     Task,
@@ -19,19 +21,19 @@ from kyara_kedro.evaluation.gate import Decision, decide
 from kyara_kedro.evaluation.registry import CANDIDATE, CHAMPION, ModelRegistry
 from kyara_kedro.evaluation.report import ReportContext, evaluation_report
 from kyara_kedro.evaluation.scores import benchmark_scores
-from kyara_kedro.judging.verdicts import parse_verdict
 from kyara_kedro.params import EvaluateParams
-from kyara_kedro.pipelines.asking import answers
+from kyara_kedro.pipelines.asking import Duel, verdicts
 from kyara_kedro.pipelines.balance import Flow, close
 from kyara_kedro.prompts.library import PromptLibrary
-from kyara_kedro.records import DROP, MODEL_OUTPUT, VERDICT, content_id
-from kyara_kedro.teachers.base import Teacher, ask
+from kyara_kedro.records import DROP, MODEL_OUTPUT, content_id
+from kyara_kedro.teachers.base import Teacher
 from kyara_kedro.training.generation import generate
 from kyara_kedro.training.model_ref import ModelRef, pretrained
 
 HELD_OUT = "held_out"
 MODELS = ("base", "sft_base", "sft_refine", "dpo", "champion")
 CANDIDATE_MODEL = "dpo"
+BASELINE = "sft_base"
 
 
 def compose_questions(
@@ -58,8 +60,21 @@ def compose_questions(
 
 
 def find_champion(model_registry: ModelRegistry) -> dict[str, Any]:
-    """Look up the present champion; an empty mapping when there is none yet."""
-    champion = model_registry.resolve(CHAMPION)
+    """Look up the present champion; an empty mapping when there is none yet.
+
+    Raises:
+        UserError: the registry does not answer. Nothing comes before this node, so a run learns it
+            before it spends anything.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        champion = model_registry.resolve(CHAMPION)
+    except MlflowException as error:
+        raise UserError(
+            "the model registry does not answer: start the server, or set mlflow.tracking_uri to "
+            "null in conf/base/globals.yml for a local one"
+        ) from error
     return {"version": champion.version, "path": str(champion.path)} if champion else {}
 
 
@@ -105,41 +120,20 @@ def judge_outputs(
     """Compare the candidate's answers with the first stage's, each pair in both orders."""
     wanted = model_outputs.filter(
         pl.col("benchmark") != HELD_OUT, pl.col("output").str.strip_chars() != ""
-    ).sort("item_id")
+    ).sort("benchmark", "item_id", "id")
     mine = wanted.filter(pl.col("model") == CANDIDATE_MODEL).head(params.judged_items)
     pairs = mine.join(
-        wanted.filter(pl.col("model") == "sft_base"), on=["benchmark", "item_id"], suffix="_other"
+        wanted.filter(pl.col("model") == BASELINE),
+        on=["benchmark", "item_id"],
+        suffix="_other",
+        maintain_order="left",
     )
-    requests, orders = [], {}
+    duels = []
     for row in pairs.iter_rows(named=True):
         sides = [(row["id"], row["output"]), (row["id_other"], row["output_other"])]
-        for first, second in (sides, sides[::-1]):
-            name = content_id("judgement", first[0], second[0])
-            orders[name] = (row["item_id"], first[0], second[0])
-            requests.append(
-                ask(
-                    prompts,
-                    name,
-                    "judge_pair",
-                    "zh-TW",
-                    prompt=row["messages"][-1]["content"],
-                    answer_a=first[1],
-                    answer_b=second[1],
-                )
-            )
-    return VERDICT.frame(
-        {
-            "id": name,
-            "prompt_id": orders[name][0],
-            "first_id": orders[name][1],
-            "second_id": orders[name][2],
-            "verdict": verdict,
-            "judge": completion.teacher,
-            "reason": completion.text,
-        }
-        for name, completion in answers(judge, requests, "judgements").items()
-        if (verdict := parse_verdict(completion.text))
-    )
+        for first, second in permutations(sides):
+            duels.append(Duel(row["item_id"], row["messages"][-1]["content"], first, second))
+    return verdicts(judge, prompts, duels, "judgements")
 
 
 def score_outputs(evaluation_questions: pl.DataFrame, model_outputs: pl.DataFrame) -> pl.DataFrame:
@@ -238,7 +232,7 @@ def write_report(
             f"champion v{promotion['champion']}",
             "decoding": params.generation.model_dump(),
             "statistics": params.statistics.model_dump(),
-            "rule-based judge, dpo against sft_base": _wins(judgements),
+            f"judge, {CANDIDATE_MODEL} against {BASELINE}": _wins(judgements, model_outputs),
         },
     )
     return evaluation_report(
@@ -266,6 +260,13 @@ def _by_rules(rows: pl.DataFrame) -> bool:
     return bool(rows["teacher"].fill_null("").str.contains("rules").any())
 
 
-def _wins(judgements: pl.DataFrame) -> dict[str, int]:
-    counts = dict(judgements.group_by("verdict").len().sort("verdict").iter_rows())
-    return {f"verdict {name}": counts.get(name, 0) for name in "ABC"}
+def _wins(judgements: pl.DataFrame, model_outputs: pl.DataFrame) -> dict[str, int]:
+    """Verdicts for, without and against the candidate, over both orders of each pair."""
+    mine = model_outputs.filter(pl.col("model") == CANDIDATE_MODEL)["id"].to_list()
+    tied = judgements["verdict"] == "C"
+    won = (judgements["verdict"] == "A") == judgements["first_id"].is_in(mine)
+    return {
+        "won": int((won & ~tied).sum()),
+        "tied": int(tied.sum()),
+        "lost": int((~won & ~tied).sum()),
+    }

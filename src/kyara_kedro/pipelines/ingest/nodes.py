@@ -46,11 +46,11 @@ def read_documents(raw_documents: list[SourceFile], params: IngestParams) -> Tab
 
 
 def _document(row: RawRow, params: IngestParams) -> dict[str, Any]:
-    text = normalise(_string(row.values, "text", "content", "body"))
-    title = normalise(_string(row.values, "title", "name", default=row.origin))
+    text = _string(row.values, "text", "content", "body")
+    title = " ".join(_string(row.values, "title", "name", default=row.origin).split())
     if len(text) < params.min_chars:
         raise Malformed("too_short", f"{len(text)} characters, at least {params.min_chars} wanted")
-    text = remove_spans(text, unsafe_sentences(text)).strip()
+    text, title = _safe(text), _safe(title) or row.origin
     language = language_of(text)
     if language == "zh-Hans-CN":
         if params.simplified == "drop":
@@ -60,16 +60,20 @@ def _document(row: RawRow, params: IngestParams) -> dict[str, Any]:
             language = language_of(text)
     if not text:
         raise Malformed("unsafe_text", "nothing is left without its instruction-like sentences")
-    licence = row.values.get("licence") or row.values.get("license") or params.licence
     return {
         "id": content_id("document", title, text),
         "title": title,
         "text": text,
         "source": row.origin,
-        "licence": str(licence),
-        "url": row.values.get("url") or None,
+        "licence": _licence(row, params),
+        "url": _string(row.values, "url", default="") or None,
         "language": language,
     }
+
+
+def _safe(text: str) -> str:
+    """A text without the sentences that would speak to the model."""
+    return remove_spans(text, unsafe_sentences(text)).strip()
 
 
 def chunk_documents(documents: pl.DataFrame, params: IngestParams) -> pl.DataFrame:
@@ -130,7 +134,7 @@ def _conversation(row: RawRow, params: IngestParams) -> dict[str, Any]:
         "teacher": None,
         "prompt_version": None,
         "parents": [row.origin],
-        "licence": str(row.values.get("licence") or params.licence),
+        "licence": _licence(row, params),
     }
 
 
@@ -164,7 +168,7 @@ def _preference(row: RawRow, params: IngestParams) -> dict[str, Any]:
         "judge": None,
         "judged_orders": 0,
         "parents": [row.origin],
-        "licence": str(row.values.get("licence") or params.licence),
+        "licence": _licence(row, params),
     }
 
 
@@ -178,7 +182,7 @@ def read_personas(raw_personas: list[SourceFile]) -> Table:
 
 
 def _persona(row: RawRow) -> dict[str, Any]:
-    text = normalise(_string(row.values, "persona", "input persona"))
+    text = _string(row.values, "persona", "input persona")
     return {
         "id": content_id("persona", text),
         "text": text,
@@ -197,11 +201,11 @@ def read_prompts(raw_prompts: list[SourceFile]) -> Table:
 
 
 def _prompt(row: RawRow) -> dict[str, Any]:
-    text = normalise(_string(row.values, "prompt", "instruction"))
+    text = _string(row.values, "prompt", "instruction")
     return {
         "id": content_id("prompt", text),
         "text": text,
-        "category": row.values.get("category"),
+        "category": _string(row.values, "category", default="") or None,
         "source": row.origin,
         "language": language_of(text),
     }
@@ -220,16 +224,22 @@ def _benchmark_question(row: RawRow) -> dict[str, Any]:
     values = row.values
     benchmark, item = _string(values, "benchmark"), _string(values, "item_id")
     question, answer = _string(values, "question"), _string(values, "answer")
+    kind, choices = _string(values, "kind"), _strings(values, "choices")
+    if kind not in ("choice", "open"):
+        raise Malformed("unknown_kind", f"'kind' must be 'choice' or 'open', not {kind!r}")
+    if (kind == "choice") != (len(choices) > 1):
+        detail = f"a choice question has two or more choices and an open one none: {len(choices)}"
+        raise Malformed("malformed_choices", detail)
     return {
         "id": content_id("benchmark", benchmark, item),
         "benchmark": benchmark,
         "item_id": item,
-        "kind": _string(values, "kind"),
+        "kind": kind,
         "question": question,
-        "choices": list(values.get("choices") or []),
+        "choices": choices,
         "answer": answer,
-        "aliases": list(values.get("aliases") or []),
-        "stratum": str(values.get("stratum") or "all"),
+        "aliases": _strings(values, "aliases"),
+        "stratum": normalise(str(values.get("stratum") or "")) or "all",
         "language": language_of(question),
     }
 
@@ -283,7 +293,8 @@ def _table(record: Record, files: list[SourceFile], parse: Parsed) -> Table:
             if values["id"] in kept:
                 raise Malformed("repeated", f"same content as {places[values['id']]}")
         except Malformed as fault:
-            dropped.append((row.id, fault.reason, f"{row.origin}: {fault.detail}"))
+            place = content_id("row", record.name, row.origin)
+            dropped.append((place, fault.reason, f"{row.origin}: {fault.detail}"))
         else:
             kept[values["id"]] = values
             places[values["id"]] = row.origin
@@ -296,11 +307,24 @@ def _data_set(origin: str) -> str:
     return PurePosixPath(origin.partition("#")[0]).name.partition(".")[0]
 
 
+def _licence(row: RawRow, params: IngestParams) -> str:
+    named = row.values.get("licence") or row.values.get("license") or params.licence
+    return normalise(str(named)) or params.licence
+
+
+def _strings(values: Mapping[str, Any], name: str) -> list[str]:
+    found = values.get(name) or []
+    if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
+        raise Malformed(f"malformed_{name}", f"'{name}' must be a list of texts")
+    return [normalise(text) for text in found]
+
+
 def _string(values: Mapping[str, Any], *names: str, default: str | None = None) -> str:
+    """The first of the named values that says something, in canonical form."""
     for name in names:
         value = values.get(name)
-        if isinstance(value, str) and value.strip():
-            return value
+        if isinstance(value, str) and (text := normalise(value).strip()):
+            return text
     if default is None:
         raise Malformed("missing_field", f"no text under {' or '.join(repr(n) for n in names)}")
     return default

@@ -11,7 +11,6 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from kyara_kedro.datasets.sources import SourceFile
-from kyara_kedro.records import content_id
 
 _TITLE_CHARS = 100
 
@@ -29,11 +28,6 @@ class RawRow:
     origin: str
     values: dict[str, Any]
     fault: tuple[str, str] | None = None
-
-    @property
-    def id(self) -> str:
-        """Identity of the row as a place, for the record of its drop."""
-        return content_id("row", self.origin)
 
 
 def read_rows(files: list[SourceFile]) -> Iterator[RawRow]:
@@ -56,12 +50,12 @@ def read_rows(files: list[SourceFile]) -> Iterator[RawRow]:
 
 
 def _suffix(file: SourceFile) -> str:
-    return file.name.removesuffix(".gz").rsplit(".", 1)[-1].lower()
+    return file.name.lower().removesuffix(".gz").rsplit(".", 1)[-1]
 
 
 def _text(file: SourceFile) -> str:
     data = file.path.read_bytes()
-    if file.name.endswith(".gz"):
+    if file.name.lower().endswith(".gz"):
         data = gzip.decompress(data)
     return data.decode("utf-8-sig")
 

@@ -7,13 +7,12 @@ from typing import Any
 import polars as pl
 
 from kyara_kedro.judging.pairs import PairOptions, preference_pairs, self_play_pairs
-from kyara_kedro.judging.verdicts import parse_verdict
 from kyara_kedro.knowledge.store import KnowledgeStore
 from kyara_kedro.params import PreferenceParams
-from kyara_kedro.pipelines.asking import answers, fault, user
+from kyara_kedro.pipelines.asking import Duel, answers, fault, user, verdicts
 from kyara_kedro.pipelines.balance import Flow, close
 from kyara_kedro.prompts.library import PromptLibrary
-from kyara_kedro.records import CANDIDATE, PREFERENCE, VERDICT, Message, content_id, drops
+from kyara_kedro.records import CANDIDATE, Message, content_id, drops
 from kyara_kedro.similarity.contamination import find_contamination
 from kyara_kedro.teachers.base import Teacher, ask
 from kyara_kedro.text.fold import match_key
@@ -38,8 +37,9 @@ def collect_responses(
     The contestants are the teacher with retrieved passages, the teacher without any, and the
     refined model. Equal answers to one prompt count once.
     """
+    prompts = prompts.filter(pl.col("language").is_in(list(params.languages)))
     grounds = _grounds(prompts, passages, knowledge_base, params.references)
-    rows: dict[str, dict[str, Any]] = {}
+    candidates: list[tuple[str, str, str]] = []
     for contestant, documents in (("grounded", grounds), ("closed_book", {})):
         requests = [
             ask(
@@ -55,13 +55,26 @@ def collect_responses(
         for row_id, completion in answers(writer, requests, f"{contestant} answers").items():
             if fault(completion) is None:
                 name = f"{completion.teacher}:{contestant}"
-                _add(rows, row_id, completion.text, name, prompts, "LicenseRef-teacher-output")
+                candidates.append((row_id, completion.text, name))
     written = generate(
         sft_refine_model, [[user(text)] for text in prompts["text"]], params.sampling
     )
     for row_id, output in zip(prompts["id"], written, strict=True):
         if output.stopped and output.text.strip():
-            _add(rows, row_id, output.text, MODEL, prompts, "LicenseRef-model-output")
+            candidates.append((row_id, output.text, MODEL))
+    texts = dict(prompts.select("id", "text").iter_rows())
+    rows: dict[str, dict[str, Any]] = {}
+    for prompt_id, response, contestant in candidates:
+        row_id = content_id("candidate", prompt_id, response)
+        row = {
+            "id": row_id,
+            "prompt_id": prompt_id,
+            "messages": [user(texts[prompt_id])],
+            "response": response,
+            "contestant": contestant,
+            "licence": params.licence,
+        }
+        rows.setdefault(row_id, row)
     return CANDIDATE.frame(rows.values())
 
 
@@ -69,41 +82,13 @@ def judge_responses(
     candidate_responses: pl.DataFrame, judge: Teacher, prompt_library: PromptLibrary
 ) -> pl.DataFrame:
     """Judge every pair of answers to one prompt in both orders."""
-    sides = {}
-    requests = []
-    for row, other in _duels(candidate_responses):
-        name = content_id("verdict", row["id"], other["id"])
-        sides[name] = (row, other)
-        requests.append(
-            ask(
-                prompt_library,
-                name,
-                "judge_pair",
-                "zh-TW",
-                prompt=row["messages"][-1]["content"],
-                answer_a=row["response"],
-                answer_b=other["response"],
-            )
-        )
-    return VERDICT.frame(
-        {
-            "id": name,
-            "prompt_id": sides[name][0]["prompt_id"],
-            "first_id": sides[name][0]["id"],
-            "second_id": sides[name][1]["id"],
-            "verdict": verdict,
-            "judge": completion.teacher,
-            "reason": completion.text,
-        }
-        for name, completion in answers(judge, requests, "verdicts").items()
-        if fault(completion) is None and (verdict := parse_verdict(completion.text))
-    )
+    return verdicts(judge, prompt_library, _duels(candidate_responses), "verdicts")
 
 
 def pair_responses(
     prompts: pl.DataFrame,
     candidate_responses: pl.DataFrame,
-    verdicts: pl.DataFrame,
+    judged: pl.DataFrame,
     params: PreferenceParams,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Take the best and the worst answer to each prompt (RLAIF), where the margin is wide enough.
@@ -111,9 +96,14 @@ def pair_responses(
     Returns:
         Pairs, and a drop for each prompt that gives none.
     """
-    found = preference_pairs(candidate_responses, verdicts, PairOptions(margin=params.margin))
-    unanswered = prompts.join(candidate_responses, left_on="id", right_on="prompt_id", how="anti")
-    missing = [(row_id, "no_answer", "no contestant answered") for row_id in unanswered["id"]]
+    found = preference_pairs(candidate_responses, judged, PairOptions(margin=params.margin))
+    unanswered = prompts.filter(~pl.col("id").is_in(candidate_responses["prompt_id"].to_list()))
+    missing = [
+        (row_id, "no_answer", "no contestant answered")
+        if language in params.languages
+        else (row_id, "language_not_wanted", language)
+        for row_id, language in unanswered.select("id", "language").iter_rows()
+    ]
     return found.pairs, drops(PIPELINE, [*found.drops.iter_rows(), *missing])
 
 
@@ -178,7 +168,7 @@ def merge_preferences(
             Flow("pairs", merged.height, kept.height, table),
         ]
     )
-    return PREFERENCE.frame(kept.to_dicts()), closed, summary
+    return kept, closed, summary
 
 
 def _grounds(
@@ -195,33 +185,13 @@ def _grounds(
     return grounds
 
 
-def _add(
-    rows: dict[str, dict[str, Any]],
-    prompt_id: str,
-    response: str,
-    contestant: str,
-    prompts: pl.DataFrame,
-    licence: str,
-) -> None:
-    row_id = content_id("candidate", prompt_id, response)
-    text = prompts.filter(pl.col("id") == prompt_id)["text"][0]
-    rows.setdefault(
-        row_id,
-        {
-            "id": row_id,
-            "prompt_id": prompt_id,
-            "messages": [user(text)],
-            "response": response,
-            "contestant": contestant,
-            "licence": licence,
-        },
-    )
-
-
-def _duels(candidates: pl.DataFrame) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+def _duels(candidates: pl.DataFrame) -> Iterator[Duel]:
     ordered = candidates.sort("prompt_id", "id")
-    for _, group in ordered.group_by("prompt_id", maintain_order=True):
-        yield from permutations(group.to_dicts(), 2)
+    for (prompt_id,), group in ordered.group_by("prompt_id", maintain_order=True):
+        prompt = group["messages"][0][-1]["content"]
+        sides = group.select("id", "response").rows()
+        for first, second in permutations(sides, 2):
+            yield Duel(str(prompt_id), prompt, first, second)
 
 
 def _said(row: dict[str, Any]) -> str:

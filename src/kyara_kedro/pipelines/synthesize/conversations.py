@@ -12,7 +12,7 @@ from kyara_kedro.params import SynthesizeParams
 from kyara_kedro.pipelines.asking import answers, assistant, fault, synthetic, user
 from kyara_kedro.prompts import PromptLibrary
 from kyara_kedro.prompts.library import REFUSAL, template_language
-from kyara_kedro.records import CONVERSATION, content_id, drops
+from kyara_kedro.records import CONVERSATION, Message, content_id, drops
 from kyara_kedro.teachers.base import Completion, Teacher, ask
 from kyara_kedro.teachers.tasks import Instruction, Problem, Question, Solution
 from kyara_kedro.text.citations import citation_fault
@@ -20,6 +20,9 @@ from kyara_kedro.text.citations import citation_fault
 PIPELINE = "synthesize"
 Strategy = tuple[pl.DataFrame, pl.DataFrame]
 Row = dict[str, Any]
+
+_SHOWN = 4
+"""Most documents in a prompt with references."""
 
 
 class Attempt(NamedTuple):
@@ -216,8 +219,8 @@ def write_math_conversations(
 ) -> Strategy:
     """Let personas pose problems; keep those whose solutions agree by majority.
 
-    Each problem is solved ``params.solutions`` times, and a final answer that fewer than half of
-    the solutions share drops it.
+    Each problem is solved ``params.solutions`` times, and dropped unless more than half of the
+    solutions share a final answer.
     """
     wanted = personas.filter(pl.col("language").is_in(list(params.languages)))
     posed = answers(
@@ -314,7 +317,7 @@ def write_dialogue_conversations(
         content_id("dialogue", row["question_id"]): row
         for row in dialogue_seeds(questions, passages).iter_rows(named=True)
     }
-    talks: dict[str, list[Any]] = {row_id: [] for row_id in seeds}
+    talks: dict[str, list[Message]] = {row_id: [] for row_id in seeds}
     last: dict[str, Completion] = {}
     asked = {row_id: row["question"] for row_id, row in seeds.items()}
     for number in range(params.dialogue_rounds):
@@ -344,7 +347,8 @@ def write_dialogue_conversations(
                 talks[row_id] += [user(question), assistant(reply.text)]
                 last[row_id] = reply
                 going.append(row_id)
-        asked = _follow_ups(going, seeds, talks, writer, prompts, number)
+        if number + 1 < params.dialogue_rounds:
+            asked = _follow_ups(going, seeds, talks, writer, prompts, number)
     rows, dropped = [], []
     for row_id, row in seeds.items():
         if len(talks[row_id]) < 4:
@@ -363,7 +367,7 @@ def write_dialogue_conversations(
 def _follow_ups(
     going: Sequence[str],
     seeds: dict[str, Row],
-    talks: dict[str, list[Any]],
+    talks: dict[str, list[Message]],
     writer: Teacher,
     prompts: PromptLibrary,
     number: int,
@@ -411,7 +415,7 @@ class _Library:
         own = [] if attempt.style == "unanswerable" else attempt.question["passage_ids"]
         others = [row["passage_id"] for row in self._about(attempt.question) if not row["relevant"]]
         names = [*own, *(name for name in others if name not in attempt.question["passage_ids"])]
-        order = sorted(names[:4], key=lambda name: content_id(attempt.id, name))
+        order = sorted(names[:_SHOWN], key=lambda name: content_id(attempt.id, name))
         return [_document(self._passages[name]) for name in order]
 
     def parents(self, question: Row) -> list[str]:

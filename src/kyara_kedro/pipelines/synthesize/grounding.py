@@ -63,7 +63,7 @@ def retrieve(queries: pl.DataFrame, store: KnowledgeStore, limit: int) -> pl.Dat
         )
         .with_columns(score=1.0 / (_RRF + 1 + pl.col("rank")))
         .group_by("question_id", "passage_id")
-        .agg(pl.col("score").sum())
+        .agg(pl.col("score").sort().sum())  # in one order, for the same sum to the last digit
         .sort("question_id", "score", "passage_id", descending=[False, True, False])
         .with_columns(rank=pl.int_range(pl.len()).over("question_id"))
         .filter(pl.col("rank") < limit)

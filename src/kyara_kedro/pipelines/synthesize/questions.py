@@ -30,7 +30,7 @@ def ask_questions(
     """Write the questions that a reader of each passage would ask.
 
     Returns:
-        Root questions, and a drop for each passage that yields none and each repeated question.
+        Root questions, and a drop for each passage that yields none.
     """
     rows: dict[str, dict[str, Any]] = {}
     dropped: list[tuple[str, str, str]] = []

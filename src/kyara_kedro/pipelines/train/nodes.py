@@ -5,6 +5,7 @@ from typing import Any
 
 import polars as pl
 
+from kyara_kedro.errors import UserError
 from kyara_kedro.params import TrainParams
 from kyara_kedro.pipelines.balance import Flow, close
 from kyara_kedro.records import PREFERENCE, TRAINING_CURVE, content_id, drops
@@ -18,6 +19,7 @@ from kyara_kedro.training.stages import Dropped, StageResult, train_dpo, train_s
 
 PIPELINE = "train"
 Trained = tuple[ModelRef, pl.DataFrame]
+Selected = tuple[pl.DataFrame, pl.DataFrame]
 
 
 def make_base_model(
@@ -29,25 +31,26 @@ def make_base_model(
     contents = base_conversations.select(
         pl.col("messages").list.explode().struct.field("content")
     ).to_series()
-    return build_embedded_base(contents, params.embedded, model_store / "base")
+    name = content_id(base_conversations["id"].to_list(), params.embedded.model_dump())[:16]
+    return build_embedded_base(contents, params.embedded, model_store / "base" / name)
 
 
 def select_base_rows(
     base_conversations: pl.DataFrame, base_model: ModelRef, params: TrainParams
-) -> tuple[pl.DataFrame, pl.DataFrame]:
+) -> Selected:
     """Choose what the first stage learns from; the others are drops with a reason."""
     length, mix = params.sft_base.max_length, params.base_mix
     chosen = select_rows(base_conversations, base_model, length, mix, params.base_rows)
-    return chosen.rows, _staged("base", chosen.drops)
+    return _some("sft_base", chosen.rows, _staged("base", chosen.drops), "train.base_mix")
 
 
 def select_refine_rows(
     refined_conversations: pl.DataFrame, base_model: ModelRef, params: TrainParams
-) -> tuple[pl.DataFrame, pl.DataFrame]:
+) -> Selected:
     """Choose what the second stage learns from; the others are drops with a reason."""
     length, mix = params.sft_refine.max_length, params.refine_mix
     chosen = select_rows(refined_conversations, base_model, length, mix, params.refine_rows)
-    return chosen.rows, _staged("refine", chosen.drops)
+    return _some("sft_refine", chosen.rows, _staged("refine", chosen.drops), "train.refine_mix")
 
 
 def train_sft_base(
@@ -73,7 +76,7 @@ def _sft(
 
 def select_pairs(
     preferences: pl.DataFrame, sft_refine_model: ModelRef, params: TrainParams
-) -> tuple[pl.DataFrame, pl.DataFrame]:
+) -> Selected:
     """Choose the preference pairs of the third stage; the others are drops with a reason."""
     from kyara_kedro.training.chat import check_pair, encode_pair
     from kyara_kedro.training.loading import load_tokenizer
@@ -90,7 +93,7 @@ def select_pairs(
             dropped.append((row["id"], "over_max_length", f"{tokens} tokens, max_length {limit}"))
         else:
             kept.append(row)
-    return PREFERENCE.frame(kept), _staged("dpo", dropped)
+    return _some("dpo", PREFERENCE.frame(kept), _staged("dpo", dropped), "train.pair_sources")
 
 
 def train_preferences(
@@ -165,6 +168,21 @@ def _staged(stage: str, dropped: list[tuple[str, str, str]]) -> pl.DataFrame:
             for record_id, reason, detail in dropped
         ),
     )
+
+
+def _some(stage: str, rows: pl.DataFrame, dropped: pl.DataFrame, parameter: str) -> Selected:
+    """Hand on what a stage learns from and what not.
+
+    Raises:
+        UserError: there is nothing to learn from, with the reasons and what to change.
+    """
+    if rows.is_empty():
+        reasons = dropped.group_by("reason").len().sort("reason").iter_rows()
+        why = ", ".join(f"{reason} {count:,}" for reason, count in reasons) or "none came in"
+        raise UserError(
+            f"{stage}: no row is left to learn from ({why}); widen {parameter} or give more input"
+        )
+    return rows, dropped
 
 
 def _name(start: ModelRef, rows: pl.DataFrame, options: StageOptions) -> str:

@@ -1,0 +1,109 @@
+"""The refined corpus: chosen within bounds, with a reason for every row that was not."""
+
+import polars as pl
+import pytest
+
+from kyara_kedro.params import CurateParams
+from kyara_kedro.pipelines.curate import nodes
+from kyara_kedro.quality.selection import SelectionOptions
+from kyara_kedro.records import CONVERSATION, DROP, QUALITY, TAG_MAP, TAGS, drops
+
+from .rows import conversations
+
+ANSWER = "可以先從附近的景點開始安排，再依照天氣和體力決定行程，記得帶水和外套，也要留意末班車的時間。"
+THEMES = ("爬山", "賞鳥", "騎車", "露營", "看海", "泡湯", "逛夜市", "讀書")
+POOL = pl.concat(
+    [
+        conversations(
+            *((f"我想去{theme}，第{n}次了，請問該怎麼準備？", f"{theme}嗎？{n}。{ANSWER}") for n in range(6)),
+            source=f"set{number % 3}",
+        )
+        for number, theme in enumerate(THEMES)
+    ]
+    + [conversations(("How do I plan a trip?", "Start with the weather, then book a train."))]
+).sort("id")
+
+
+def curated(params: CurateParams) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, int]]:
+    tag_map, tags = nodes.tag_conversations(POOL, params)
+    TAG_MAP.validate(tag_map)
+    assert set(TAGS.validate(tags)["id"]) == set(POOL["id"])
+    quality = QUALITY.validate(nodes.score_quality(POOL))
+    assert quality["id"].sort().to_list() == POOL["id"].to_list()
+    refined, dropped, summary = nodes.select_conversations(POOL, tags, quality, params)
+    DROP.validate(dropped)
+    assert {*refined["id"], *dropped["record_id"]} == set(POOL["id"])
+    assert not {*refined["id"]} & {*dropped["record_id"]}
+    return CONVERSATION.validate(refined), dropped, summary["conversations"]["dropped"]
+
+
+def test_a_budget_is_kept_and_the_rest_has_a_reason() -> None:
+    selection = SelectionOptions(budget=10)
+    refined, _, reasons = curated(CurateParams(selection=selection))
+    assert refined.height == 10
+    assert refined["id"].is_sorted()
+    assert sum(reasons.values()) == POOL.height - 10
+
+
+def test_other_languages_are_dropped_by_name() -> None:
+    params = CurateParams(languages=("zh-Hant-TW", "zh"), selection=SelectionOptions(budget=1.0))
+    refined, dropped, reasons = curated(params)
+    assert "en" not in refined["language"]
+    assert reasons["language_not_wanted"] == 1
+    assert dropped.filter(reason="language_not_wanted")["detail"].to_list() == ["en"]
+
+
+@pytest.mark.parametrize("score", [0.0, 1.0])
+def test_a_lowest_score_may_take_all_or_nothing(score: float) -> None:
+    selection = SelectionOptions(budget=1.0, min_score=score)
+    refined, _, reasons = curated(CurateParams(selection=selection))
+    assert refined.height + sum(reasons.values()) == POOL.height
+    if score:
+        assert reasons["below_min_score"] > 0
+
+
+def test_the_same_pool_in_another_order_gives_the_same_rows() -> None:
+    params = CurateParams(selection=SelectionOptions(budget=0.3, max_source_share=0.5))
+    tables = []
+    for pool in (POOL, POOL.reverse()):
+        _, tags = nodes.tag_conversations(pool, params)
+        refined, _, _ = nodes.select_conversations(pool, tags, nodes.score_quality(pool), params)
+        tables.append(refined)
+    assert tables[0].equals(tables[1])
+
+
+def test_nothing_in_is_nothing_out() -> None:
+    params = CurateParams()
+    nothing = CONVERSATION.frame()
+    tag_map, tags = nodes.tag_conversations(nothing, params)
+    assert TAG_MAP.validate(tag_map).is_empty()
+    refined, dropped, summary = nodes.select_conversations(
+        nothing, tags, nodes.score_quality(nothing), params
+    )
+    assert refined.is_empty()
+    assert dropped.is_empty()
+    assert summary == {"conversations": {"in": 0, "out": 0, "dropped": {}}}
+
+
+def test_a_card_describes_the_rows_that_were_kept() -> None:
+    params = CurateParams(selection=SelectionOptions(budget=10))
+    _, tags = nodes.tag_conversations(POOL, params)
+    quality = nodes.score_quality(POOL)
+    refined, dropped, _ = nodes.select_conversations(POOL, tags, quality, params)
+    earlier = drops("ingest", [("row", "too_short", "a.txt: 3 characters")])
+    summary, card, languages, rounds = nodes.describe_corpus(
+        refined, tags, quality, earlier, DROP.frame(), DROP.frame(), dropped
+    )
+    assert summary["rows"] == 10
+    assert "too\\_short" in card
+    assert "CC0-1.0" in card
+    assert all("<svg" in figure.svg() for figure in (languages, rounds))
+
+
+def test_the_waterfall_falls_where_rows_were_lost() -> None:
+    flow = {"in": 10, "out": 6, "dropped": {"blank": 4}}
+    written = {name: flow for name in ("knowledge", "rag", "document", "math", "dialogue")}
+    one = {"conversations": flow}
+    figure = nodes.draw_waterfall(one, written, {"conversations": flow}, one)
+    assert "<svg" in figure.svg()
+    assert figure.plotly()["data"]
