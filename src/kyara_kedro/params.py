@@ -75,7 +75,7 @@ class SynthesizeParams(Options):
     document_chars: tuple[PositiveInt, PositiveInt] = (200, 2000)
     solutions: PositiveInt = 3
     solution_temperature: Annotated[float, Field(ge=0)] = 0.7
-    math_licence: str = "CC0-1.0"
+    math_licence: str = "unknown"
     dialogue_rounds: Annotated[int, Field(ge=2)] = 3
 
     @model_validator(mode="after")

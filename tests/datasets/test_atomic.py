@@ -122,3 +122,14 @@ Slow(filepath={str(target)!r}, version=version).save(None or __import__("polars"
     TableDataset(filepath=str(target), version=newer).save(pl.DataFrame({"id": ["next"]}))
     again = TableDataset(filepath=str(target), version=Version(None, None) if versioned else None)
     assert again.load()["id"].to_list() == ["next"]
+    assert list(tmp_path.rglob("*.part")) == []
+
+
+@pytest.mark.parametrize("data", [b"", b"PAR1 half a file", b"PAR1" * 9])
+def test_a_damaged_file_is_named_with_what_to_do(tmp_path: Path, data: bytes) -> None:
+    for name, kind in (("t.parquet", TableDataset), ("x.json", JSONDataset)):
+        path = tmp_path / name
+        path.write_bytes(data)
+        with pytest.raises(DatasetError, match="run the pipeline that makes it again") as error:
+            kind(filepath=str(path)).load()
+        assert str(path) in str(error.value)

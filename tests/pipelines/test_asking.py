@@ -60,7 +60,9 @@ def test_a_synthetic_row_fits_its_record() -> None:
 @pytest.mark.parametrize("sides", [("好的回答。", "壞"), ("壞", "好的回答。")])
 def test_a_judge_sees_the_sides_in_the_order_given(sides: tuple[str, str]) -> None:
     duel = Duel("p", "請說明玉山有多高。", ("one", sides[0]), ("two", sides[1]))
-    table = VERDICT.validate(verdicts(ExtractiveTeacher(), PROMPTS, [duel], "told"))
+    table, dropped = verdicts(ExtractiveTeacher(), PROMPTS, [duel], "told")
+    assert dropped == []
+    VERDICT.validate(table)
     assert table.select("prompt_id", "first_id", "second_id").rows() == [("p", "one", "two")]
     assert table["verdict"][0] in "ABC"
-    assert verdicts(ExtractiveTeacher(), PROMPTS, [], "told").is_empty()
+    assert verdicts(ExtractiveTeacher(), PROMPTS, [], "told")[0].is_empty()

@@ -199,7 +199,7 @@ preferences = anything | st.one_of(
         optional={"chosen_avg_rating": scores, "rejected_avg_rating": scores, "licence": values},
     ),
     st.fixed_dictionaries(
-        {key: texts for key in ("prompt", "initial_reason_steps", "chosen", "rejected")}
+        dict.fromkeys(("prompt", "initial_reason_steps", "chosen", "rejected"), texts)
     ),
     st.tuples(talk, texts).map(
         lambda pair: {

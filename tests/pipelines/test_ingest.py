@@ -26,6 +26,7 @@ from kyara_kedro.records import (
     PROMPT,
     Record,
 )
+
 from support import run_kedro
 
 TAIWAN = "臺北市是中華民國的首都，也是政治與經濟的中心，許多機關都設在這裡，城裡有捷運和公車。"

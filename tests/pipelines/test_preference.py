@@ -36,7 +36,9 @@ ANSWERED = candidates((0, GOOD), (0, "不知道"), (0, "玉山"), (1, "日月潭
 
 
 def judged(table: pl.DataFrame = ANSWERED) -> pl.DataFrame:
-    return VERDICT.validate(nodes.judge_responses(table, ExtractiveTeacher(), PromptLibrary()))
+    verdicts, dropped = nodes.judge_responses(table, ExtractiveTeacher(), PromptLibrary())
+    assert dropped.is_empty()
+    return VERDICT.validate(verdicts)
 
 
 def test_every_pair_of_answers_is_judged_in_both_orders() -> None:
@@ -78,7 +80,8 @@ def test_merged_pairs_are_distinct_and_hold_no_benchmark_question() -> None:
     )
     found, unpaired = nodes.pair_responses(ASKED, ANSWERED, judged(), PARAMS)
     kept, dropped, summary = nodes.merge_preferences(
-        opened, ASKED, found, unpaired, PREFERENCE.frame(), DROP.frame(), 0, benchmark(leaked)
+        *(opened, ASKED, ANSWERED, DROP.frame(), ANSWERED.height, judged(), DROP.frame()),
+        *(found, unpaired, PREFERENCE.frame(), DROP.frame(), 0, benchmark(leaked)),
     )
     PREFERENCE.validate(kept)
     DROP.validate(dropped)
@@ -95,7 +98,8 @@ def test_merged_pairs_are_distinct_and_hold_no_benchmark_question() -> None:
 def test_nothing_merges_to_nothing() -> None:
     none, lost = PREFERENCE.frame(), DROP.frame()
     kept, dropped, _ = nodes.merge_preferences(
-        none, ASKED.clear(), none, lost, none, lost, 0, benchmark()
+        *(none, ASKED.clear(), CANDIDATE.frame(), lost, 0, judged(CANDIDATE.frame()), lost),
+        *(none, lost, none, lost, 0, benchmark()),
     )
     assert kept.is_empty()
     assert dropped.is_empty()

@@ -9,9 +9,9 @@ import polars as pl
 import pytest
 import yaml
 
+from kyara_kedro.datasets.sources import SourceFile
 from kyara_kedro.knowledge.store import KnowledgeOptions, KnowledgeStore
 from kyara_kedro.params import IngestParams, SynthesizeParams
-from kyara_kedro.datasets.sources import SourceFile
 from kyara_kedro.pipelines.ingest import nodes as ingest
 from kyara_kedro.pipelines.synthesize import conversations, grounding, nodes, questions
 from kyara_kedro.prompts import PromptLibrary
@@ -28,6 +28,7 @@ from kyara_kedro.records import (
 )
 from kyara_kedro.teachers.extractive import ExtractiveTeacher
 from kyara_kedro.text.citations import cited
+
 from support import ROOT
 
 SAMPLE = ROOT / "data" / "01_raw" / "sample"

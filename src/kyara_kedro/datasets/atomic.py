@@ -24,9 +24,7 @@ def written_whole(target: Path) -> Iterator[Path]:
     the old version as it was. Leftovers of killed writers are cleared on the next write.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    for leftover in target.parent.glob(f".{target.name}.*.part"):
-        if not _alive(int(leftover.name.split(".")[-2])):
-            leftover.unlink(missing_ok=True)
+    _sweep(target.parent, target.name)
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         yield part
@@ -35,6 +33,13 @@ def written_whole(target: Path) -> Iterator[Path]:
         _flush(target.parent)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _sweep(folder: Path, name: str) -> None:
+    """Remove what killed writers of a file left in a folder."""
+    for leftover in folder.glob(f".{name}.*.part"):
+        if not _alive(int(leftover.name.split(".")[-2])):
+            leftover.unlink(missing_ok=True)
 
 
 def _alive(pid: int) -> bool:
@@ -80,9 +85,20 @@ class AtomicDataset(AbstractVersionedDataset[Saved, Loaded], Generic[Saved, Load
         """Read a whole file."""
 
     def save(self, data: Saved) -> None:
-        """Replace the file, or add a version, in one step."""
-        with written_whole(Path(self._get_save_path())) as part:
-            self.write(part, data)
+        """Replace the file, or add a version, in one step.
+
+        Raises:
+            UserError: the file cannot be written, as on a full disk.
+        """
+        target = Path(self._get_save_path())
+        if self._version:
+            for version in Path(self._filepath).glob("*/"):
+                _sweep(version, target.name)
+        try:
+            with written_whole(target) as part:
+                self.write(part, data)
+        except (OSError, PolarsError) as error:
+            raise UserError(f"{target} cannot be written, what was there stays: {error}") from error
 
     def load(self) -> Loaded:
         """Read the file, or its newest version.

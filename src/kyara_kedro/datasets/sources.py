@@ -16,10 +16,13 @@ class SourceFile:
         path: Where it is.
         name: Its path below the folder it was found in, unique among the files of a source; part
             of the provenance of every row.
+        licence: Licence of rows that name none, from the nearest ``licence.spdx`` between the file
+            and the folder it was found in.
     """
 
     path: Path
     name: str
+    licence: str | None = None
 
 
 class SourceFilesDataset(AbstractDataset[None, list[SourceFile]]):
@@ -74,9 +77,10 @@ class SourceFilesDataset(AbstractDataset[None, list[SourceFile]]):
 
     def _files(self, path: Path) -> list[SourceFile]:
         if path.is_file():
-            return [SourceFile(path, _text(Path(path.name)))] if self._readable(path) else []
+            found = SourceFile(path, _text(Path(path.name)), _licence(path, path.parent))
+            return [found] if self._readable(path) else []
         return [
-            SourceFile(found, _text(found.relative_to(path)))
+            SourceFile(found, _text(found.relative_to(path)), _licence(found, path))
             for found in sorted(path.rglob("*"))
             if found.is_file() and self._readable(found)
         ]
@@ -101,6 +105,14 @@ def _beside(files: list[SourceFile], dropped: list[SourceFile], folder: Path) ->
         for file in dropped
         if file.path.resolve() not in paths
     ]
+
+
+def _licence(file: Path, root: Path) -> str | None:
+    for folder in file.relative_to(root).parents:
+        note = root / folder / "licence.spdx"
+        if note.is_file():
+            return note.read_text(encoding="utf-8").strip()
+    return None
 
 
 def _text(path: Path) -> str:

@@ -143,8 +143,8 @@ def decide(
         findings.append(
             Finding(
                 "broken",
-                "語料由規則產生，但 allow_rules_corpus 設為 false · the corpus was written by rules, and "
-                "allow_rules_corpus is off",
+                "語料由規則產生，但 allow_rules_corpus 設為 false · the corpus was written by "
+                "rules, and allow_rules_corpus is off",
                 {"condition": "allow_rules_corpus"},
             )
         )

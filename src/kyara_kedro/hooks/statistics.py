@@ -53,10 +53,18 @@ class StatisticsHooks:
         """Merge the counts of this run into kedro-viz's file."""
         if self._file is None:
             return
-        known = json.loads(self._file.read_text("utf-8")) if self._file.exists() else {}
-        counts = json.dumps(known | self._statistics, indent=1, sort_keys=True)
+        counts = json.dumps(_known(self._file) | self._statistics, indent=1, sort_keys=True)
         with written_whole(self._file) as part:
             part.write_text(counts, "utf-8")
+
+
+def _known(file: Path) -> dict[str, Any]:
+    """The counts of earlier runs; none when the file is missing or damaged."""
+    try:
+        found = json.loads(file.read_text("utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _told(name: str, data: Any) -> str:

@@ -95,6 +95,7 @@ class TrackingHooks:
             tags={"kedro.run_id": run_params["run_id"], "kedro.env": str(run_params["env"])},
         )
         self._open[run_params["run_id"]] = run.info.run_id
+        os.environ["MLFLOW_RUN_ID"] = run.info.run_id
         parameters = _flat(catalog.load("parameters"))
         parameters |= _versions(pipeline, catalog)
         self._client.log_batch(
@@ -120,6 +121,7 @@ class TrackingHooks:
 
     def _end(self, run_id: str, status: str, error: BaseException | None = None) -> None:
         run = self._open.pop(run_id, None)
+        os.environ.pop("MLFLOW_RUN_ID", None)
         if run:
             self._safely(lambda: self._close(run, status, error))
 

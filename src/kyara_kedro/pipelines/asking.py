@@ -58,11 +58,11 @@ class Duel(NamedTuple):
 
 def verdicts(
     judge: Teacher, prompts: PromptLibrary, duels: Iterable[Duel], told: str
-) -> pl.DataFrame:
-    """Let a judge compare answers; a reply without a verdict counts as not given.
+) -> tuple[pl.DataFrame, list[tuple[str, str, str]]]:
+    """Let a judge compare answers.
 
     Returns:
-        Table of ``records.VERDICT``.
+        Table of ``records.VERDICT``, and for every reply without a verdict (id, reason, detail).
     """
     sides = {content_id("verdict", duel.first[0], duel.second[0]): duel for duel in duels}
     requests = [
@@ -77,19 +77,26 @@ def verdicts(
         )
         for name, duel in sides.items()
     ]
-    return VERDICT.frame(
-        {
-            "id": name,
-            "prompt_id": sides[name].prompt_id,
-            "first_id": sides[name].first[0],
-            "second_id": sides[name].second[0],
-            "verdict": verdict,
-            "judge": completion.teacher,
-            "reason": completion.text,
-        }
-        for name, completion in answers(judge, requests, told).items()
-        if fault(completion) is None and (verdict := parse_verdict(completion.text))
-    )
+    rows, dropped = [], []
+    for name, completion in answers(judge, requests, told).items():
+        verdict = parse_verdict(completion.text)
+        if found := fault(completion):
+            dropped.append((name, *found))
+        elif verdict is None:
+            dropped.append((name, "no_verdict", completion.text[-80:]))
+        else:
+            rows.append(
+                {
+                    "id": name,
+                    "prompt_id": sides[name].prompt_id,
+                    "first_id": sides[name].first[0],
+                    "second_id": sides[name].second[0],
+                    "verdict": verdict,
+                    "judge": completion.teacher,
+                    "reason": completion.text,
+                }
+            )
+    return VERDICT.frame(rows), dropped
 
 
 def synthetic(

@@ -138,21 +138,28 @@ def _joined(text: str) -> str:
     return f" {' '.join(tokens(text))} "
 
 
-def _right(benchmark: str, question: Question) -> str:
-    """The letter of the right choice, from a letter or from the choice's text."""
-    letters = LETTERS[: len(question.choices)]
-    answer = unicodedata.normalize("NFKC", question.answer).strip()
-    if len(question.choices) > len(LETTERS):
-        raise UserError(
-            f"benchmark '{benchmark}', item '{question.item_id}': {len(question.choices)} choices, "
-            f"but at most {len(LETTERS)} have letters"
-        )
-    matching = [i for i, choice in enumerate(question.choices) if fold(choice) == fold(answer)]
+def right_letter(answer: str, choices: Sequence[str]) -> str:
+    """The letter of the right choice, from a letter or from the choice's text.
+
+    Raises:
+        UserError: the answer is not one of the choices, or there are more choices than letters.
+    """
+    letters = LETTERS[: len(choices)]
+    plain = unicodedata.normalize("NFKC", answer).strip()
+    if len(choices) > len(LETTERS):
+        raise UserError(f"{len(choices)} choices, but at most {len(LETTERS)} have letters")
+    matching = [i for i, choice in enumerate(choices) if fold(choice) == fold(plain)]
     if len(matching) == 1:
         return letters[matching[0]]
-    if len(answer) == 1 and answer.upper() in letters:
-        return answer.upper()
+    if len(plain) == 1 and plain.upper() in letters:
+        return plain.upper()
     raise UserError(
-        f"benchmark '{benchmark}', item '{question.item_id}': answer {question.answer!r} is "
-        f"neither one of the letters {letters} nor exactly one of the choices"
+        f"answer {answer!r} is neither one of the letters {letters} nor exactly one of the choices"
     )
+
+
+def _right(benchmark: str, question: Question) -> str:
+    try:
+        return right_letter(question.answer, question.choices)
+    except UserError as error:
+        raise UserError(f"benchmark '{benchmark}', item '{question.item_id}': {error}") from error

@@ -25,11 +25,12 @@ from kyara_kedro.params import EvaluateParams
 from kyara_kedro.pipelines.asking import Duel, verdicts
 from kyara_kedro.pipelines.balance import Flow, close
 from kyara_kedro.prompts.library import PromptLibrary
-from kyara_kedro.records import DROP, MODEL_OUTPUT, content_id
+from kyara_kedro.records import MODEL_OUTPUT, content_id, drops
 from kyara_kedro.teachers.base import Teacher
 from kyara_kedro.training.generation import generate
 from kyara_kedro.training.model_ref import ModelRef, pretrained
 
+PIPELINE = "evaluate"
 HELD_OUT = "held_out"
 MODELS = ("base", "sft_base", "sft_refine", "dpo", "champion")
 CANDIDATE_MODEL = "dpo"
@@ -116,8 +117,12 @@ def generate_outputs(
 
 def judge_outputs(
     model_outputs: pl.DataFrame, judge: Teacher, prompts: PromptLibrary, params: EvaluateParams
-) -> pl.DataFrame:
-    """Compare the candidate's answers with the first stage's, each pair in both orders."""
+) -> tuple[pl.DataFrame, pl.DataFrame, int]:
+    """Compare the candidate's answers with the first stage's, each pair in both orders.
+
+    Returns:
+        Verdicts, a drop for each judgement without one, and the number of judgements.
+    """
     wanted = model_outputs.filter(
         pl.col("benchmark") != HELD_OUT, pl.col("output").str.strip_chars() != ""
     ).sort("benchmark", "item_id", "id")
@@ -133,7 +138,8 @@ def judge_outputs(
         sides = [(row["id"], row["output"]), (row["id_other"], row["output_other"])]
         for first, second in permutations(sides):
             duels.append(Duel(row["item_id"], row["messages"][-1]["content"], first, second))
-    return verdicts(judge, prompts, duels, "judgements")
+    judged, dropped = verdicts(judge, prompts, duels, "judgements")
+    return judged, drops(PIPELINE, dropped), len(duels)
 
 
 def score_outputs(evaluation_questions: pl.DataFrame, model_outputs: pl.DataFrame) -> pl.DataFrame:
@@ -241,12 +247,26 @@ def write_report(
 
 
 def close_evaluate(
-    evaluation_questions: pl.DataFrame, model_outputs: pl.DataFrame
+    evaluation_questions: pl.DataFrame,
+    champion: dict[str, Any],
+    model_outputs: pl.DataFrame,
+    judgements: pl.DataFrame,
+    judgement_drops: pl.DataFrame,
+    judged: int,
 ) -> tuple[pl.DataFrame, dict[str, Any]]:
-    """Check that every model answered every question."""
-    models = model_outputs["model"].n_unique()
-    asked = evaluation_questions.height * models
-    return close([Flow("outputs", asked, model_outputs.height, DROP.frame())])
+    """Check that every model answered every question and every judgement is accounted for."""
+    models = len(MODELS) if champion else len(MODELS) - 1
+    return close(
+        [
+            Flow(
+                "outputs",
+                models * evaluation_questions.height,
+                model_outputs.height,
+                drops(PIPELINE, []),
+            ),
+            Flow("judgements", judged, judgements.height, judgement_drops),
+        ]
+    )
 
 
 def _tasks(evaluation_questions: pl.DataFrame) -> list[Task]:

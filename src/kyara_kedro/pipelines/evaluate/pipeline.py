@@ -39,7 +39,7 @@ def create_pipeline(**_: object) -> Pipeline:
             Node(
                 nodes.judge_outputs,
                 ["model_outputs", "judge", "prompt_library", "params:evaluate"],
-                "judgements",
+                ["judgements", "judgement_drops", "judged"],
                 name="judge_outputs",
                 tags="llm",
             ),
@@ -87,7 +87,10 @@ def create_pipeline(**_: object) -> Pipeline:
             ),
             Node(
                 nodes.close_evaluate,
-                ["evaluation_questions", "model_outputs"],
+                [
+                    *("evaluation_questions", "champion", "model_outputs"),
+                    *("judgements", "judgement_drops", "judged"),
+                ],
                 ["evaluate_drops", "evaluate_summary"],
                 name="close_evaluate",
                 tags="cpu",

@@ -8,6 +8,8 @@ import polars as pl
 from tqdm import tqdm
 
 from kyara_kedro.datasets.sources import SourceFile
+from kyara_kedro.errors import UserError
+from kyara_kedro.evaluation.benchmarks.choice import right_letter
 from kyara_kedro.params import IngestParams
 from kyara_kedro.pipelines.balance import Flow, close
 from kyara_kedro.pipelines.ingest.formats import Malformed, conversation, preference
@@ -230,6 +232,11 @@ def _benchmark_question(row: RawRow) -> dict[str, Any]:
     if (kind == "choice") != (len(choices) > 1):
         detail = f"a choice question has two or more choices and an open one none: {len(choices)}"
         raise Malformed("malformed_choices", detail)
+    if kind == "choice":
+        try:
+            right_letter(answer, choices)
+        except UserError as error:
+            raise Malformed("answer_not_a_choice", str(error)) from error
     return {
         "id": content_id("benchmark", benchmark, item),
         "benchmark": benchmark,

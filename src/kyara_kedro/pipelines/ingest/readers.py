@@ -38,15 +38,22 @@ def read_rows(files: list[SourceFile]) -> Iterator[RawRow]:
     gzip-compressed, Parquet excepted.
     """
     for file in files:
-        if _suffix(file) == "parquet":
-            yield from _parquet(file)
-            continue
-        try:
-            text = _text(file)
-        except (UnicodeDecodeError, OSError, EOFError, zlib.error) as error:
-            yield RawRow(file.name, {}, ("unreadable_file", str(error)))
-            continue
-        yield from _READERS[_suffix(file)](file.name, text)
+        for row in _rows(file):
+            if file.licence:
+                row.values.setdefault("licence", file.licence)
+            yield row
+
+
+def _rows(file: SourceFile) -> Iterator[RawRow]:
+    if _suffix(file) == "parquet":
+        yield from _parquet(file)
+        return
+    try:
+        text = _text(file)
+    except (UnicodeDecodeError, OSError, EOFError, zlib.error) as error:
+        yield RawRow(file.name, {}, ("unreadable_file", str(error)))
+        return
+    yield from _READERS[_suffix(file)](file.name, text)
 
 
 def _suffix(file: SourceFile) -> str:

@@ -9,7 +9,7 @@ import polars as pl
 from kyara_kedro.judging.pairs import PairOptions, preference_pairs, self_play_pairs
 from kyara_kedro.knowledge.store import KnowledgeStore
 from kyara_kedro.params import PreferenceParams
-from kyara_kedro.pipelines.asking import Duel, answers, fault, user, verdicts
+from kyara_kedro.pipelines.asking import Duel, Fault, answers, fault, user, verdicts
 from kyara_kedro.pipelines.balance import Flow, close
 from kyara_kedro.prompts.library import PromptLibrary
 from kyara_kedro.records import CANDIDATE, Message, content_id, drops
@@ -31,15 +31,18 @@ def collect_responses(
     prompt_library: PromptLibrary,
     sft_refine_model: ModelRef,
     params: PreferenceParams,
-) -> pl.DataFrame:
+) -> tuple[pl.DataFrame, pl.DataFrame, int]:
     """Let several contestants answer each prompt.
 
     The contestants are the teacher with retrieved passages, the teacher without any, and the
     refined model. Equal answers to one prompt count once.
+
+    Returns:
+        The answers, a drop for each contestant's failure, and the number of attempts.
     """
     prompts = prompts.filter(pl.col("language").is_in(list(params.languages)))
     grounds = _grounds(prompts, passages, knowledge_base, params.references)
-    candidates: list[tuple[str, str, str]] = []
+    attempts: list[tuple[str, str, str, Fault | None]] = []
     for contestant, documents in (("grounded", grounds), ("closed_book", {})):
         requests = [
             ask(
@@ -53,20 +56,30 @@ def collect_responses(
             for row in prompts.iter_rows(named=True)
         ]
         for row_id, completion in answers(writer, requests, f"{contestant} answers").items():
-            if fault(completion) is None:
-                name = f"{completion.teacher}:{contestant}"
-                candidates.append((row_id, completion.text, name))
+            name = f"{completion.teacher}:{contestant}"
+            attempts.append((row_id, completion.text, name, fault(completion)))
     written = generate(
         sft_refine_model, [[user(text)] for text in prompts["text"]], params.sampling
     )
     for row_id, output in zip(prompts["id"], written, strict=True):
-        if output.stopped and output.text.strip():
-            candidates.append((row_id, output.text, MODEL))
+        unfinished = None if output.stopped else ("truncated", f"{output.tokens} tokens")
+        attempts.append((row_id, output.text, MODEL, unfinished))
     texts = dict(prompts.select("id", "text").iter_rows())
     rows: dict[str, dict[str, Any]] = {}
-    for prompt_id, response, contestant in candidates:
+    dropped: list[tuple[str, str, str]] = []
+    for prompt_id, response, contestant, failure in attempts:
+        attempt = content_id("response", contestant, prompt_id)
         row_id = content_id("candidate", prompt_id, response)
-        row = {
+        if failure:
+            dropped.append((attempt, *failure))
+            continue
+        if not response.strip():
+            dropped.append((attempt, "blank", f"{contestant} said nothing"))
+            continue
+        if row_id in rows:
+            dropped.append((attempt, "repeated", f"same as {rows[row_id]['contestant']}"))
+            continue
+        rows[row_id] = {
             "id": row_id,
             "prompt_id": prompt_id,
             "messages": [user(texts[prompt_id])],
@@ -74,15 +87,20 @@ def collect_responses(
             "contestant": contestant,
             "licence": params.licence,
         }
-        rows.setdefault(row_id, row)
-    return CANDIDATE.frame(rows.values())
+    return CANDIDATE.frame(rows.values()), drops(PIPELINE, dropped), len(attempts)
 
 
 def judge_responses(
     candidate_responses: pl.DataFrame, judge: Teacher, prompt_library: PromptLibrary
-) -> pl.DataFrame:
-    """Judge every pair of answers to one prompt in both orders."""
-    return verdicts(judge, prompt_library, _duels(candidate_responses), "verdicts")
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Judge every pair of answers to one prompt in both orders.
+
+    Returns:
+        Verdicts, and a drop for each judgement without one.
+    """
+    duels = _duels(candidate_responses)
+    judged, dropped = verdicts(judge, prompt_library, duels, "verdicts")
+    return judged, drops(PIPELINE, dropped)
 
 
 def pair_responses(
@@ -133,6 +151,11 @@ def play_against_itself(
 def merge_preferences(
     open_preferences: pl.DataFrame,
     prompts: pl.DataFrame,
+    candidate_responses: pl.DataFrame,
+    response_drops: pl.DataFrame,
+    responses_tried: int,
+    judged: pl.DataFrame,
+    verdict_drops: pl.DataFrame,
     rlaif_preferences: pl.DataFrame,
     rlaif_drops: pl.DataFrame,
     self_play_preferences: pl.DataFrame,
@@ -161,8 +184,11 @@ def merge_preferences(
             dropped.append((row_id, "exact_duplicate", f"of {first}"))
     table = drops(PIPELINE, dropped)
     kept = merged.filter(~pl.col("id").is_in(table["record_id"].to_list()))
+    duels = sum(1 for _ in _duels(candidate_responses))
     closed, summary = close(
         [
+            Flow("responses", responses_tried, candidate_responses.height, response_drops),
+            Flow("verdicts", duels, judged.height, verdict_drops),
             Flow("prompts", prompts.height, rlaif_preferences.height, rlaif_drops),
             Flow("self_play", self_played, self_play_preferences.height, self_play_drops),
             Flow("pairs", merged.height, kept.height, table),

@@ -15,14 +15,14 @@ def create_pipeline(**_: object) -> Pipeline:
                     *("prompts", "passages", "knowledge_base", "writer", "prompt_library"),
                     *("sft_refine_model", "params:preference"),
                 ],
-                "candidate_responses",
+                ["candidate_responses", "response_drops", "responses_tried"],
                 name="collect_responses",
                 tags="llm",
             ),
             Node(
                 nodes.judge_responses,
                 ["candidate_responses", "judge", "prompt_library"],
-                "verdicts",
+                ["verdicts", "verdict_drops"],
                 name="judge_responses",
                 tags="llm",
             ),
@@ -43,7 +43,9 @@ def create_pipeline(**_: object) -> Pipeline:
             Node(
                 nodes.merge_preferences,
                 [
-                    *("open_preferences", "prompts", "rlaif_preferences", "rlaif_drops"),
+                    *("open_preferences", "prompts", "candidate_responses", "response_drops"),
+                    *("responses_tried", "verdicts", "verdict_drops"),
+                    *("rlaif_preferences", "rlaif_drops"),
                     *("self_play_preferences", "self_play_drops", "self_played"),
                     "benchmark_questions",
                 ],

@@ -90,16 +90,15 @@ def write_knowledge_conversations(
             root = question["parent"] or question["id"]
             source += "_brief" if (root, completion.text) in bare else "_evolved"
         turns = [user(question["text"]), assistant(completion.text)]
-        rows.append(
-            synthetic(
-                turns,
-                source,
-                question["language"],
-                completion,
-                library.parents(question),
-                library.licence(question),
-            )
+        row = synthetic(
+            turns,
+            source,
+            question["language"],
+            completion,
+            library.parents(question),
+            library.licence(question),
         )
+        rows.append((row_id, row))
     return _unique(rows, dropped)
 
 
@@ -162,7 +161,7 @@ def write_rag_conversations(
             library.parents(question),
             library.licence(question),
         )
-        rows.append(row | {"prompt_version": prompt.version})
+        rows.append((row_id, row | {"prompt_version": prompt.version}))
     return _unique(rows, dropped)
 
 
@@ -206,11 +205,10 @@ def write_document_conversations(
             continue
         assert isinstance(completion.parsed, Instruction)  # noqa: S101 - narrows the type
         turns = [user(completion.parsed.prompt), assistant(document["text"])]
-        rows.append(
-            synthetic(
-                turns, "document", document["language"], completion, [row_id], document["licence"]
-            )
+        row = synthetic(
+            turns, "document", document["language"], completion, [row_id], document["licence"]
         )
+        rows.append((row_id, row))
     return _unique(rows, dropped)
 
 
@@ -270,9 +268,8 @@ def write_math_conversations(
             dropped.append((row_id, "no_majority", "the solutions do not agree"))
             continue
         turns = [user(problems[row_id]), assistant(agreed.text)]
-        rows.append(
-            synthetic(turns, "math", languages[row_id], agreed, [row_id], params.math_licence)
-        )
+        row = synthetic(turns, "math", languages[row_id], agreed, [row_id], params.math_licence)
+        rows.append((row_id, row))
     return _unique(rows, dropped)
 
 
@@ -356,11 +353,10 @@ def write_dialogue_conversations(
             dropped.append((row_id, "too_few_rounds", detail))
             continue
         parents = [row["question_id"], row["id"]]
-        rows.append(
-            synthetic(
-                talks[row_id], "dialogue", row["language"], last[row_id], parents, row["licence"]
-            )
+        talk = synthetic(
+            talks[row_id], "dialogue", row["language"], last[row_id], parents, row["licence"]
         )
+        rows.append((row_id, talk))
     return _unique(rows, dropped)
 
 
@@ -446,12 +442,11 @@ def _refused(completion: Completion, language: str) -> tuple[str, str] | None:
     return None
 
 
-def _unique(rows: list[Row], dropped: list[tuple[str, str, str]]) -> Strategy:
-    """Build the table; conversations with the same content are one, the others are drops."""
+def _unique(rows: list[tuple[str, Row]], dropped: list[tuple[str, str, str]]) -> Strategy:
+    """Build the table from attempts and their rows; of equal conversations the first stays."""
     kept: dict[str, Row] = {}
-    for number, row in enumerate(rows):
+    for attempt, row in rows:
         if row["id"] in kept:
-            attempt = content_id("repeated", row["id"], number)
             dropped.append((attempt, "repeated", f"same content as {row['id']}"))
         else:
             kept[row["id"]] = row

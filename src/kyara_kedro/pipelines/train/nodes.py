@@ -1,5 +1,7 @@
 """Three stages of training, each from a table of exactly the rows that it learns from."""
 
+import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +150,7 @@ def _trained(result: StageResult) -> Trained:
         point | {"id": content_id("point", stage, point["step"], point["metric"])}
         for point in result.curve
     )
-    return result.model, curve
+    return replace(result.model, run_id=os.environ.get("MLFLOW_RUN_ID")), curve
 
 
 def _first(dropped: list[Dropped]) -> str:

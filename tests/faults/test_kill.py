@@ -1,0 +1,84 @@
+"""A run that was killed at any moment is simply started again."""
+
+import re
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic
+
+import pytest
+
+from .conftest import small_project, start_kedro, wait_for
+from support import run_kedro
+
+pytestmark = pytest.mark.faults
+
+RUN = ("run", "--pipelines=ingest,synthesize,dedup")
+_VERSION = re.compile(r"/\d{4}-[^/]+Z/")
+
+
+def results(project: Path) -> dict[str, bytes]:
+    """Every table and summary by its path, versions left out."""
+    data = project / "data"
+    return {
+        _VERSION.sub("/", path.relative_to(data).as_posix()): path.read_bytes()
+        for folder in ("02_intermediate", "03_primary", "04_feature", "05_model_input")
+        for path in sorted((data / folder).rglob("*"))
+        if path.suffix in (".parquet", ".json") and path.is_file() and "shard" not in str(path)
+    }
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    project = small_project(tmp_path_factory.mktemp("undisturbed"))
+    done = run_kedro(project, *RUN)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return results(project)
+
+
+def after(seconds: float) -> Callable[[Path], Callable[[], bool]]:
+    def moment(project: Path) -> Callable[[], bool]:
+        start = monotonic()
+        return lambda: monotonic() - start > seconds
+
+    return moment
+
+
+def once(pattern: str) -> Callable[[Path], Callable[[], bool]]:
+    return lambda project: lambda: any((project / "data").glob(pattern))
+
+
+MOMENTS = {
+    "starting": after(1.0),
+    "reading": once("02_intermediate/open_conversations.parquet"),
+    "writing the knowledge base": once("02_intermediate/knowledge_base/building.*"),
+    "writing a table": once("03_primary/.*.part"),
+    "looking for copies": once("04_feature/contamination.parquet"),
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_killed_run_is_made_good_by_the_next(
+    small: Path, undisturbed: dict[str, bytes], moment: str
+) -> None:
+    process = start_kedro(small, *RUN)
+    wait_for(MOMENTS[moment](small), process)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert results(small) != undisturbed
+    done = run_kedro(small, *RUN)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert results(small) == undisturbed
+    leftovers = [*small.glob("data/**/*.part"), *small.glob("data/**/building.*")]
+    assert leftovers == []
+
+
+def test_a_knowledge_base_that_was_never_finished_is_not_taken_for_one(small: Path) -> None:
+    process = start_kedro(small, "run", "--pipelines=ingest")
+    wait_for(MOMENTS["writing the knowledge base"](small), process)
+    process.kill()
+    process.communicate()
+    done = run_kedro(small, "run", "--pipelines=synthesize")
+    assert done.returncode == 1
+    assert "is not there yet: run `kedro run --pipelines=ingest` first" in done.stderr
