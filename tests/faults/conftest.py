@@ -11,6 +11,7 @@ import pytest
 
 from support import KEDRO, ROOT, copy_project
 
+
 def small_project(target: Path) -> Path:
     """A private copy of the project whose sample holds eight documents."""
     copy_project(target)

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from support import run_kedro
-
 from .conftest import start_kedro, wait_for
+from support import run_kedro
 
 pytestmark = pytest.mark.faults
 
@@ -37,7 +36,7 @@ def test_a_run_that_fails_ends_as_failed_with_its_error(small: Path) -> None:
 
 def test_a_run_that_is_told_to_stop_ends_as_killed(small: Path) -> None:
     process = start_kedro(small, "run", "--pipelines=ingest,synthesize")
-    wait_for(lambda: (small / "data/02_intermediate/open_conversations.parquet").exists(), process)
+    wait_for((small / "data/02_intermediate/open_conversations.parquet").exists, process)
     process.send_signal(signal.SIGTERM)
     said, _ = process.communicate(timeout=30)
     assert process.returncode == 128 + signal.SIGTERM

@@ -23,9 +23,7 @@ class Backwards(ExtractiveTeacher):
 
 
 def requests() -> list[ChatRequest]:
-    return [
-        ask(PROMPTS, f"r{n}", "prompt_for_document", "zh-Hant-TW", **BOTH) for n in range(5)
-    ]
+    return [ask(PROMPTS, f"r{n}", "prompt_for_document", "zh-Hant-TW", **BOTH) for n in range(5)]
 
 
 def test_answers_keep_the_order_of_the_requests() -> None:

@@ -10,12 +10,17 @@ from kyara_kedro.records import CONVERSATION, DROP, QUALITY, TAG_MAP, TAGS, drop
 
 from .rows import conversations
 
-ANSWER = "可以先從附近的景點開始安排，再依照天氣和體力決定行程，記得帶水和外套，也要留意末班車的時間。"
+ANSWER = (
+    "可以先從附近的景點開始安排，再依照天氣和體力決定行程，記得帶水和外套，也要留意末班車的時間。"
+)
 THEMES = ("爬山", "賞鳥", "騎車", "露營", "看海", "泡湯", "逛夜市", "讀書")
 POOL = pl.concat(
     [
         conversations(
-            *((f"我想去{theme}，第{n}次了，請問該怎麼準備？", f"{theme}嗎？{n}。{ANSWER}") for n in range(6)),
+            *(
+                (f"我想去{theme}，第{n}次了，請問該怎麼準備？", f"{theme}嗎？{n}。{ANSWER}")
+                for n in range(6)
+            ),
             source=f"set{number % 3}",
         )
         for number, theme in enumerate(THEMES)

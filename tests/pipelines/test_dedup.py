@@ -14,7 +14,9 @@ from .rows import benchmark, conversations
 
 PARAMS = DedupParams()
 ASKED = "玉山的主峰海拔有多高，在東亞的群山之中又排在第幾名？"
-TOLD = "玉山主峰海拔三千九百五十二公尺，是臺灣的最高峰，在東亞群山之中也名列前茅，登山客需要事先申請。"
+TOLD = (
+    "玉山主峰海拔三千九百五十二公尺，是臺灣的最高峰，在東亞群山之中也名列前茅，登山客需要事先申請。"
+)
 NOTHING = benchmark()
 
 
@@ -71,8 +73,14 @@ def test_copies_go_and_say_of_what(copy: tuple[str, str], reason: str) -> None:
 
 def test_the_traditional_copy_stays() -> None:
     """Curation drops Simplified rows, so a Simplified copy must not outlive its original."""
-    simplified = ("玉山在台湾的什么地方？", "玉山在台湾的中部，是岛上最高的山，冬天会下雪，风景很美。")
-    traditional = ("玉山在臺灣的什麼地方？", "玉山在臺灣的中部，是島上最高的山，冬天會下雪，風景很美。")
+    simplified = (
+        "玉山在台湾的什么地方？",
+        "玉山在台湾的中部，是岛上最高的山，冬天会下雪，风景很美。",
+    )
+    traditional = (
+        "玉山在臺灣的什麼地方？",
+        "玉山在臺灣的中部，是島上最高的山，冬天會下雪，風景很美。",
+    )
     for order in ((simplified, traditional), (traditional, simplified)):
         base, _, _ = deduplicated(conversations(*order))
         assert base["messages"][0][0]["content"] == traditional[0]

@@ -18,9 +18,18 @@ ASKED = {"role": "user", "content": "玉山多高？"}
 ANSWERED = {"role": "assistant", "content": "三九五二公尺。"}
 WRONG = {"role": "assistant", "content": "三千公尺。"}
 SYSTEM = {"role": "system", "content": "你是地理老師。"}
-ULTRA = {"instruction": "玉山多高？", "chosen_response": "三九五二公尺。", "rejected_response": "矮。"}
+ULTRA = {
+    "instruction": "玉山多高？",
+    "chosen_response": "三九五二公尺。",
+    "rejected_response": "矮。",
+}
 H4 = {"chosen": [ASKED, ANSWERED], "rejected": [ASKED, WRONG]}
-STEP = {"prompt": "一加二加三？", "initial_reason_steps": "一加二是三。", "chosen": "六", "rejected": "五"}
+STEP = {
+    "prompt": "一加二加三？",
+    "initial_reason_steps": "一加二是三。",
+    "chosen": "六",
+    "rejected": "五",
+}
 
 
 @pytest.mark.parametrize(
@@ -178,9 +187,11 @@ talk = st.lists(texts, min_size=2, max_size=6).map(
 scores = st.integers(0, 5) | st.floats() | values
 anything = st.dictionaries(
     st.sampled_from(
-        [*("conversations", "messages", "instruction", "input", "output", "prompt", "chosen")]
-        + [*("rejected", "chosen_response", "rejected_response", "initial_reason_steps")]
-        + [*("chosen_avg_rating", "rejected_avg_rating", "score_chosen", "score_rejected")]
+        [
+            *("conversations", "messages", "instruction", "input", "output", "prompt", "chosen"),
+            *("rejected", "chosen_response", "rejected_response", "initial_reason_steps"),
+            *("chosen_avg_rating", "rejected_avg_rating", "score_chosen", "score_rejected"),
+        ]
     )
     | texts,
     values | turns,

@@ -11,7 +11,9 @@ from kyara_kedro.teachers.extractive import ExtractiveTeacher
 from .rows import benchmark, pair, pairs, prompts
 
 PARAMS = PreferenceParams()
-ASKED = prompts("請說明玉山有多高。", "請介紹日月潭。", "誰寫了這本書？", "日本で一番高い山は何ですか。")
+ASKED = prompts(
+    "請說明玉山有多高。", "請介紹日月潭。", "誰寫了這本書？", "日本で一番高い山は何ですか。"
+)
 GOOD = "玉山主峰海拔三千九百五十二公尺，是臺灣的最高峰，位在南投、嘉義與高雄的交界。"
 
 

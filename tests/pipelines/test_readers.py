@@ -62,7 +62,9 @@ def test_every_format_gives_the_same_rows_with_their_places(tmp_path: Path) -> N
         "a.CSV": frame.write_csv().replace("\n", "\r\n").replace("第二行\r\n", "第二行\n"),
         "a.parquet": parquet(frame.to_arrow()),
     }
-    forms |= {f"{name}.gz": gzip.compress(str(forms[name]).encode()) for name in ("a.jsonl", "a.csv")}
+    forms |= {
+        f"{name}.gz": gzip.compress(str(forms[name]).encode()) for name in ("a.jsonl", "a.csv")
+    }
     forms["a.JSONL.GZ"] = forms["a.jsonl.gz"]
     for name, data in forms.items():
         read_back = read(tmp_path, name, data)
@@ -137,7 +139,9 @@ def test_a_broken_file_does_not_hide_the_next(tmp_path: Path) -> None:
 def test_parquet_values_that_python_cannot_hold_are_a_fault(tmp_path: Path) -> None:
     far = pa.array([2**62], pa.timestamp("us"))
     assert read(tmp_path, "a.parquet", parquet(pa.table({"t": far})))[0].fault
-    broken = pa.StringArray.from_buffers(1, pa.py_buffer(b"\0\0\0\0\2\0\0\0"), pa.py_buffer(b"\xff\xff"))
+    broken = pa.StringArray.from_buffers(
+        1, pa.py_buffer(b"\0\0\0\0\2\0\0\0"), pa.py_buffer(b"\xff\xff")
+    )
     assert read(tmp_path, "a.parquet", parquet(pa.table({"t": broken})))[0].fault
     twice = pa.table([["甲"], ["乙"]], names=["t", "t"])
     assert len(read(tmp_path, "a.parquet", parquet(twice))) == 1

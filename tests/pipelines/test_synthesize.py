@@ -156,7 +156,9 @@ def test_only_unanswerable_prompts_lack_their_own_passage(corpus: Corpus, tables
 
 def test_knowledge_answers_show_no_reference(tables: Tables) -> None:
     for messages in tables["knowledge"]["messages"].to_list():
-        assert not any(cited(turn["content"]) or "<reference>" in turn["content"] for turn in messages)
+        assert not any(
+            cited(turn["content"]) or "<reference>" in turn["content"] for turn in messages
+        )
 
 
 def test_evidence_is_literal(corpus: Corpus, tables: Tables) -> None:
