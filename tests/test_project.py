@@ -139,9 +139,10 @@ def test_an_unknown_parameter_stops_the_run(project: Path) -> None:
     ],
 )
 def test_a_missing_upstream_table_is_one_line(project: Path, pipeline: str, message: str) -> None:
-    done = run_kedro(project, "run", f"--pipelines={pipeline}")
+    done = run_kedro(project, "run", f"--pipeline={pipeline}")
     assert done.returncode == 1
     assert message in done.stderr
+    assert "deprecated" not in done.stderr
     assert "Traceback" not in done.stderr + done.stdout
 
 

@@ -12,6 +12,8 @@ from kedro.validation.exceptions import DataValidationError, ParameterValidation
 
 from kyara_kedro.hooks.gatekeeper import maker_of
 
+_TRAINING = ("accelerate", "datasets", "peft", "tokenizers", "torch", "transformers", "trl")
+
 
 @click.group()
 def cli() -> None:
@@ -29,12 +31,19 @@ def _in_one_line(error: BaseException) -> str:
     return " ".join(str(error).split())
 
 
-class _InOneLine(click.Command):
-    """A command that tells what has to change in one line."""
+class _Run(click.Command):
+    """Kedro's own, but `--pipeline` stays an alias and what has to change is told in one line."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        if ctx.params["pipeline"] and not ctx.params["pipelines"]:
+            ctx.params |= {"pipelines": [ctx.params["pipeline"]], "pipeline": None}
         try:
             return super().invoke(ctx)
+        except ModuleNotFoundError as error:
+            if error.name not in _TRAINING:
+                raise
+            needed = "training and evaluation need: pip install 'kyara-kedro[train]'"
+            raise click.ClickException(f"{error.name} is not installed; {needed}") from error
         except (
             ValueError,
             OSError,
@@ -46,7 +55,7 @@ class _InOneLine(click.Command):
 
 
 # Kedro looks for this name when the packaged project is run.
-run = _InOneLine("run", params=kedro_run.params, callback=kedro_run.callback, help=kedro_run.help)
+run = _Run("run", params=kedro_run.params, callback=kedro_run.callback, help=kedro_run.help)
 cli.add_command(run)
 
 
@@ -56,9 +65,13 @@ def where() -> None:
     root = find_kedro_project(Path.cwd()) or Path.cwd()
     for title, path, how in (
         ("Report 報告", "data/08_reporting/evaluation_report.html", "open it in a browser"),
-        ("Data set card 資料卡", "data/08_reporting/dataset/README.md", "open it in an editor"),
-        ("Runs and models 模型庫", "data/mlflow/mlflow.db", "make mlflow"),
+        (
+            "Data set card 資料集說明卡",
+            "data/08_reporting/dataset/README.md",
+            "open it in an editor",
+        ),
+        ("Runs and models 執行紀錄與模型", "data/mlflow/mlflow.db", "make mlflow"),
     ):
         place = root / path
-        click.echo(f"{title:<24}{place}  ({how if place.exists() else 'not there yet: make run'})")
-    click.echo(f"{'Lineage 資料流向':<24}kedro-viz  (make viz)")
+        click.echo(f"{title}: {place}  ({how if place.exists() else 'not there yet: make run'})")
+    click.echo("Lineage 資料來龍去脈: kedro-viz  (make viz)")

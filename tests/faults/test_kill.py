@@ -50,9 +50,8 @@ def once(pattern: str) -> Callable[[Path], Callable[[], bool]]:
 
 MOMENTS = {
     "starting": after(1.0),
-    "reading": once("02_intermediate/open_conversations.parquet"),
     "writing the knowledge base": once("02_intermediate/knowledge_base/building.*"),
-    "writing a table": once("03_primary/.*.part"),
+    "writing a table": once("0[34]_*/.*.part"),
     "looking for copies": once("04_feature/contamination.parquet"),
 }
 
