@@ -9,7 +9,7 @@ _CLOSERS = r"[」』”’）》〉】〕\]\)\"']*"
 _CJK = r"\u3000-\u303f\u3400-\u9fff\uff00-\uffef\U00020000-\U0002fa1f"
 _END = re.compile(
     rf"(?P<wide>[。！？；…]+{_CLOSERS})"
-    rf"|(?P<narrow>[.!?]+{_CLOSERS}(?=\s|[{_CJK}]|$))"
+    rf"|(?P<narrow>(?<![.!?])[.!?]++{_CLOSERS}(?=\s|[{_CJK}]|$))"
     r"|\n\s*"
 )
 _UNFINISHED = re.compile(

@@ -13,8 +13,9 @@ _INVISIBLE = re.compile(
 )
 _BLANK = re.compile("[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]")
 _INDENT = re.compile("^[ \t]*\u3000[ \t\u3000]*", re.MULTILINE)
-_TRAILING = re.compile(r"[ \t]+$", re.MULTILINE)
-_CODE_BLOCK = re.compile(r"^([ \t]*```[^`\n]*\n.*?^[ \t]*```)$", re.MULTILINE | re.DOTALL)
+_TRAILING = re.compile(r"(?<![ \t])[ \t]+$", re.MULTILINE)
+# A block that is never closed runs to the end.
+_CODE_BLOCK = re.compile(r"^([ \t]*```[^`\n]*\n(?:.*?^[ \t]*```$|.*))", re.MULTILINE | re.DOTALL)
 _INNER_BLANKS = re.compile(r"(?<=[^ \t\n])[ \t]+")
 _EMPTY_LINES = re.compile(r"\n{3,}")
 

@@ -27,8 +27,8 @@ _CLAUSE = re.compile(r"[^\n。！？；…「」『』“”‘’《》〈〉�
 
 _QUOTES = {"“": "「", "”": "」", "‘": "『", "’": "』"}
 _QUOTED = (
-    re.compile(r"“[^“”\n]*[\u4e00-\u9fff][^“”\n]*”"),
-    re.compile(r"‘[^‘’\n]*[\u4e00-\u9fff][^‘’\n]*’"),
+    re.compile(r"“(?=[^“”\n\u4e00-\u9fff]*[\u4e00-\u9fff])[^“”\n]*”"),
+    re.compile(r"‘(?=[^‘’\n\u4e00-\u9fff]*[\u4e00-\u9fff])[^‘’\n]*’"),
 )
 _LINE = re.compile(r"[^\n]+")
 _WORDS = SEGMENTS | TAIWAN | SURNAMES
