@@ -95,6 +95,21 @@ class Completion:
     error: str = ""
 
 
+def unanswered(request: ChatRequest, teacher: str, kind: str, key: str) -> Completion:
+    """The completion of a request before anything has come of it."""
+    return Completion(
+        row_id=request.row_id,
+        task=request.task,
+        text="",
+        parsed=None,
+        status="ok",
+        teacher=teacher,
+        teacher_kind=kind,
+        prompt_version=request.prompt_version,
+        key=key,
+    )
+
+
 class Teacher(Protocol):
     """Answers requests; a language model behind an endpoint, or rules."""
 

@@ -19,7 +19,13 @@ from pydantic import Field, field_validator
 from kyara_kedro.options import Options
 from kyara_kedro.prompts import REFUSAL
 from kyara_kedro.records import content_id
-from kyara_kedro.teachers.base import ChatRequest, Completion, TeacherError, request_key
+from kyara_kedro.teachers.base import (
+    ChatRequest,
+    Completion,
+    TeacherError,
+    request_key,
+    unanswered,
+)
 from kyara_kedro.teachers.rules import arithmetic, judge, tagging
 from kyara_kedro.teachers.rules.answers import (
     Documents,
@@ -106,22 +112,13 @@ class ExtractiveTeacher:
         rule = _RULES.get(request.task)
         if rule is None:
             raise TeacherError(f"{self.name}: no rule for the task {request.task!r}")
-        blank = Completion(
-            row_id=request.row_id,
-            task=request.task,
-            text="",
-            parsed=None,
-            status="ok",
-            teacher=self.name,
-            teacher_kind=self.kind,
-            prompt_version=request.prompt_version,
-            key=request_key(
-                self.name,
-                request.messages,
-                {"row_id": request.row_id, **self.options.model_dump()},
-                sample=request.sample,
-            ),
+        key = request_key(
+            self.name,
+            request.messages,
+            {"row_id": request.row_id, **self.options.model_dump()},
+            sample=request.sample,
         )
+        blank = unanswered(request, self.name, self.kind, key)
         try:
             reply = rule(request, self.options)
         except Refused as refusal:

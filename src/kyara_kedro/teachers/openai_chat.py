@@ -33,6 +33,7 @@ from kyara_kedro.teachers.base import (
     Status,
     TeacherError,
     request_key,
+    unanswered,
 )
 from kyara_kedro.teachers.ledger import Ledger, StoredReply, now
 from kyara_kedro.teachers.tasks import TASKS, ReplyError, read_reply, without_thoughts
@@ -246,17 +247,7 @@ class OpenAITeacher:
         )
 
     async def _complete(self, session: _Session, request: ChatRequest, call: _Call) -> Completion:
-        blank = Completion(
-            row_id=request.row_id,
-            task=request.task,
-            text="",
-            parsed=None,
-            status="ok",
-            teacher=self.name,
-            teacher_kind=self.kind,
-            prompt_version=request.prompt_version,
-            key=call.key,
-        )
+        blank = unanswered(request, self.name, self.kind, call.key)
         try:
             reply, cached = await session.reply(call)
         except BudgetExhausted as error:

@@ -142,6 +142,11 @@ def encode_pair(tokenizer: Any, pair: PreferencePair) -> EncodedPair:
     )
 
 
+def pair_length(pair: EncodedPair) -> int:
+    """Tokens of the prompt and of the longer answer."""
+    return len(pair["prompt_ids"]) + max(len(pair["chosen_ids"]), len(pair["rejected_ids"]))
+
+
 def _shared(left: list[int], right: list[int]) -> int:
     """Length of the common beginning of two sequences."""
     pairs = zip(left, right, strict=False)

@@ -1,12 +1,19 @@
-"""Which rows of a conversation table a stage trains on."""
+"""Which rows of a conversation or preference table a stage trains on."""
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple
 
 import polars as pl
 
 from kyara_kedro.records import content_id
-from kyara_kedro.training.chat import check_messages, encode
+from kyara_kedro.training.chat import (
+    PreferencePair,
+    check_messages,
+    check_pair,
+    encode,
+    encode_pair,
+    pair_length,
+)
 from kyara_kedro.training.loading import load_tokenizer
 from kyara_kedro.training.model_ref import ModelRef
 
@@ -90,3 +97,42 @@ def _families_within(rows: pl.DataFrame, room: int) -> list[str]:
             taken.append(family)
             room -= size
     return taken
+
+
+def select_pairs(
+    preferences: pl.DataFrame,
+    start: ModelRef,
+    max_length: int,
+    sources: Collection[str] | None = None,
+) -> Selection:
+    """Choose preference pairs, in the order of their ids.
+
+    Args:
+        preferences: A table of ``records.PREFERENCE``.
+        start: The model to be trained, whose tokenizer measures the pairs.
+        max_length: Longest prompt with an answer in tokens.
+        sources: The sources to take; None takes everything.
+    """
+    tokenizer = load_tokenizer(start)
+    kept: list[str] = []
+    drops: list[tuple[str, str, str]] = []
+    ordered = preferences.sort("id")
+    for row in ordered.iter_rows(named=True):
+        pair = pair_of(row)
+        if sources is not None and row["source"] not in sources:
+            drops.append((row["id"], "source_not_in_mix", row["source"]))
+        elif reason := check_pair(pair):
+            drops.append((row["id"], reason, ""))
+        elif (tokens := pair_length(encode_pair(tokenizer, pair))) > max_length:
+            detail = f"{tokens} tokens, max_length is {max_length}"
+            drops.append((row["id"], "over_max_length", detail))
+        else:
+            kept.append(row["id"])
+    return Selection(ordered.filter(pl.col("id").is_in(kept)), drops)
+
+
+def pair_of(row: Mapping[str, Any]) -> PreferencePair:
+    """What training needs of a row of ``records.PREFERENCE``."""
+    return PreferencePair(
+        prompt=row["prompt"], chosen=row["chosen"], rejected=row["rejected"], prefix=row["prefix"]
+    )

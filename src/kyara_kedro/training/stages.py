@@ -23,6 +23,7 @@ from kyara_kedro.training.chat import (
     check_pair,
     encode,
     encode_pair,
+    pair_length,
     template,
 )
 from kyara_kedro.training.loading import ATTENTION, load_tokenizer, quiet
@@ -160,9 +161,7 @@ def train_dpo(
             pairs,
             check_pair,
             lambda pair: encode_pair(tokenizer, pair),
-            lambda ids: (
-                len(ids["prompt_ids"]) + max(len(ids["chosen_ids"]), len(ids["rejected_ids"]))
-            ),
+            pair_length,
             options,
             stage,
         )

@@ -10,13 +10,12 @@ import polars as pl
 from kyara_kedro.errors import UserError
 from kyara_kedro.params import TrainParams
 from kyara_kedro.pipelines.balance import Flow, close
-from kyara_kedro.records import PREFERENCE, TRAINING_CURVE, content_id, drops
+from kyara_kedro.records import TRAINING_CURVE, content_id, drops
 from kyara_kedro.reporting.charts import Figure, line_chart
-from kyara_kedro.training.chat import PreferencePair
 from kyara_kedro.training.embedded import build_embedded_base
 from kyara_kedro.training.model_ref import ModelRef, pretrained
 from kyara_kedro.training.options import SFTOptions, StageOptions
-from kyara_kedro.training.rows import select_rows
+from kyara_kedro.training.rows import pair_of, select_pairs, select_rows
 from kyara_kedro.training.stages import Dropped, StageResult, train_dpo, train_sft
 
 PIPELINE = "train"
@@ -76,26 +75,12 @@ def _sft(
     return _trained(train_sft(start, rows["messages"].to_list(), options, directory, stage))
 
 
-def select_pairs(
+def select_preferences(
     preferences: pl.DataFrame, sft_refine_model: ModelRef, params: TrainParams
 ) -> Selected:
     """Choose the preference pairs of the third stage; the others are drops with a reason."""
-    from kyara_kedro.training.chat import check_pair, encode_pair
-    from kyara_kedro.training.loading import load_tokenizer
-
-    tokenizer = load_tokenizer(sft_refine_model)
-    limit = params.dpo.max_length
-    kept, dropped = [], []
-    for row in preferences.sort("id").iter_rows(named=True):
-        if params.pair_sources and row["source"] not in params.pair_sources:
-            dropped.append((row["id"], "source_not_in_mix", row["source"]))
-        elif reason := check_pair(_pair(row)):
-            dropped.append((row["id"], reason, ""))
-        elif (tokens := _length(encode_pair(tokenizer, _pair(row)))) > limit:
-            dropped.append((row["id"], "over_max_length", f"{tokens} tokens, max_length {limit}"))
-        else:
-            kept.append(row)
-    return _some("dpo", PREFERENCE.frame(kept), _staged("dpo", dropped), "train.pair_sources")
+    chosen = select_pairs(preferences, sft_refine_model, params.dpo.max_length, params.pair_sources)
+    return _some("dpo", chosen.rows, _staged("dpo", chosen.drops), "train.pair_sources")
 
 
 def train_preferences(
@@ -103,7 +88,7 @@ def train_preferences(
 ) -> Trained:
     """Teach the second stage's model to prefer the better answers (DPO)."""
     directory = model_store / "dpo" / _name(sft_refine_model, pairs, params.dpo)
-    rows = [_pair(row) for row in pairs.iter_rows(named=True)]
+    rows = [pair_of(row) for row in pairs.iter_rows(named=True)]
     return _trained(train_dpo(sft_refine_model, rows, params.dpo, directory, "dpo"))
 
 
@@ -190,13 +175,3 @@ def _some(stage: str, rows: pl.DataFrame, dropped: pl.DataFrame, parameter: str)
 def _name(start: ModelRef, rows: pl.DataFrame, options: StageOptions) -> str:
     """A folder for each combination of start, rows and options."""
     return content_id(start.fingerprint, rows["id"].to_list(), options.model_dump())[:16]
-
-
-def _pair(row: dict[str, Any]) -> PreferencePair:
-    return PreferencePair(
-        prompt=row["prompt"], chosen=row["chosen"], rejected=row["rejected"], prefix=row["prefix"]
-    )
-
-
-def _length(pair: Any) -> int:
-    return len(pair["prompt_ids"]) + max(len(pair["chosen_ids"]), len(pair["rejected_ids"]))

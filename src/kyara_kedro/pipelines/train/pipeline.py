@@ -61,7 +61,7 @@ def _dpo() -> Pipeline:
     return Pipeline(
         [
             Node(
-                nodes.select_pairs,
+                nodes.select_preferences,
                 ["preferences", "sft_refine_model", "params:train"],
                 ["dpo_pairs", "dpo_drops"],
                 name="select_pairs",
