@@ -1,6 +1,5 @@
 """Which preference pairs the third stage learns from."""
 
-from pathlib import Path
 from typing import Any
 
 import polars as pl
