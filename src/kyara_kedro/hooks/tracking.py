@@ -25,6 +25,8 @@ from kyara_kedro.records import content_id
 
 logger = logging.getLogger("kyara_kedro")
 _VALUE = 500
+_BATCH = 100
+"""Most parameters that MLflow takes at once."""
 _PATIENCE = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
@@ -98,10 +100,9 @@ class TrackingHooks:
         os.environ["MLFLOW_RUN_ID"] = run.info.run_id
         parameters = _flat(catalog.load("parameters"))
         parameters |= _versions(pipeline, catalog)
-        self._client.log_batch(
-            run.info.run_id,
-            params=[Param(key, str(value)[:_VALUE]) for key, value in parameters.items()],
-        )
+        told = [Param(key, str(value)[:_VALUE]) for key, value in parameters.items()]
+        for start in range(0, len(told), _BATCH):
+            self._client.log_batch(run.info.run_id, params=told[start : start + _BATCH])
 
     def _log_numbers(self, run: str, name: str, data: Any) -> None:
         import time
@@ -121,8 +122,8 @@ class TrackingHooks:
 
     def _end(self, run_id: str, status: str, error: BaseException | None = None) -> None:
         run = self._open.pop(run_id, None)
-        os.environ.pop("MLFLOW_RUN_ID", None)
         if run:
+            os.environ.pop("MLFLOW_RUN_ID", None)
             self._safely(lambda: self._close(run, status, error))
 
     def _close(self, run: str, status: str, error: BaseException | None) -> None:
