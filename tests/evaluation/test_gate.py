@@ -8,7 +8,7 @@ from kyara_kedro.evaluation.benchmarks.base import item_row
 from kyara_kedro.evaluation.comparison import compare
 from kyara_kedro.evaluation.gate import Decision, GateOptions, Rule, decide
 from kyara_kedro.evaluation.scores import benchmark_scores
-from kyara_kedro.records import BENCHMARK_ITEM
+from kyara_kedro.records import BENCHMARK_ITEM, BENCHMARK_SCORE, COMPARISON
 
 RULES = (
     Rule(benchmark="b", metric="accuracy", must_improve="base", floor=0.5, max_no_answer=0.1),
@@ -128,3 +128,24 @@ def test_a_decision_can_be_stored() -> None:
 def test_a_rule_asks_for_something() -> None:
     with pytest.raises(ValidationError, match="asks for nothing"):
         Rule(benchmark="b", metric="accuracy")
+
+
+def test_too_few_items_are_no_evidence() -> None:
+    rule = Rule(benchmark="held_out", metric="exact_match", floor=0.2, min_items=20)
+    row = {
+        "id": "s",
+        "benchmark": "held_out",
+        "model": "dpo",
+        "metric": "exact_match",
+        "score": 1.0,
+        "low": 0.5,
+        "high": 1.0,
+        "items": 4,
+        "no_answer": 0,
+        "scorer_version": "v",
+    }
+    options = GateOptions(rules=(rule,))
+    for items, verdict in ((4, "inconclusive"), (20, "promote")):
+        scores = BENCHMARK_SCORE.frame([row | {"items": items}])
+        decision = decide("dpo", scores, COMPARISON.frame(), options, has_champion=False)
+        assert decision.verdict == verdict

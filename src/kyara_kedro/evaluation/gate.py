@@ -33,6 +33,7 @@ class Rule(Options):
         margin: How much worse counts as no worse.
         floor: Lowest score allowed.
         max_no_answer: Largest share of outputs without an answer.
+        min_items: Fewest items that a floor or a share is believed on; fewer leave it undecided.
     """
 
     benchmark: str
@@ -42,6 +43,7 @@ class Rule(Options):
     margin: NonNegativeFloat = 0.0
     floor: float | None = None
     max_no_answer: float | None = Field(None, ge=0, le=1)
+    min_items: int = Field(1, ge=1)
 
     @model_validator(mode="after")
     def _asks_for_something(self) -> Self:
@@ -66,7 +68,9 @@ class GateOptions(Options):
     """
 
     rules: tuple[Rule, ...] = (
-        Rule(benchmark="held_out", metric="exact_match", must_improve="base", floor=0.2),
+        Rule(
+            benchmark="held_out", metric="exact_match", must_improve="base", floor=0.2, min_items=20
+        ),
         Rule(benchmark="held_out", metric="exact_match", must_not_regress="champion", margin=0.15),
         Rule(benchmark="held_out", metric="stopped", floor=0.8),
     )
@@ -192,6 +196,9 @@ class _Evidence:
             said = f"{found['items']} / {wanted}"
             yield _absent(rule, "items", f"只有 {said} 題有輸出", f"outputs for {said} items only")
             return
+        if found["items"] < rule.min_items:
+            said = f"{found['items']} < {rule.min_items}"
+            yield _absent(rule, "min_items", f"題數太少：{said}", f"too few items: {said}")
         if rule.floor is not None:
             yield _finding(rule, "floor", found["score"] >= rule.floor, found["score"], rule.floor)
         if rule.max_no_answer is not None:
