@@ -198,7 +198,7 @@ class _Evidence:
             return
         if found["items"] < rule.min_items:
             said = f"{found['items']} < {rule.min_items}"
-            yield _absent(rule, "min_items", f"題數太少：{said}", f"too few items: {said}")
+            yield _absent(rule, "items", f"題數太少：{said}", f"too few items: {said}")
         if rule.floor is not None:
             yield _finding(rule, "floor", found["score"] >= rule.floor, found["score"], rule.floor)
         if rule.max_no_answer is not None:
