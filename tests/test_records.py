@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 
 from kyara_kedro import records
+from kyara_kedro.content import content_id
 from kyara_kedro.records import (
     CONVERSATION,
     DOCUMENT,
@@ -15,7 +16,6 @@ from kyara_kedro.records import (
     QUESTION,
     Record,
     RecordError,
-    content_id,
     drops,
 )
 

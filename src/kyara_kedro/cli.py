@@ -1,4 +1,4 @@
-"""The project's commands: `kedro run` with errors in one line, and `kedro where`."""
+"""The project's commands: `kedro run` with errors in one line, `kedro where`, `serve-model`."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,18 @@ from kedro.validation.exceptions import DataValidationError, ParameterValidation
 
 from kyara_kedro.hooks.gatekeeper import maker_of
 
-_TRAINING = ("accelerate", "datasets", "peft", "tokenizers", "torch", "transformers", "trl")
+_TRAINING = (
+    "accelerate",
+    "datasets",
+    "peft",
+    "safetensors",
+    "starlette",
+    "tokenizers",
+    "torch",
+    "transformers",
+    "trl",
+    "uvicorn",
+)
 
 
 @click.group()
@@ -31,18 +42,16 @@ def _in_one_line(error: BaseException) -> str:
     return " ".join(str(error).split())
 
 
-class _Run(click.Command):
-    """Kedro's own, but `--pipeline` stays an alias and what has to change is told in one line."""
+class _Plain(click.Command):
+    """A command that tells in one line what has to change."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        if ctx.params["pipeline"] and not ctx.params["pipelines"]:
-            ctx.params |= {"pipelines": [ctx.params["pipeline"]], "pipeline": None}
         try:
             return super().invoke(ctx)
         except ModuleNotFoundError as error:
             if error.name not in _TRAINING:
                 raise
-            needed = "training and evaluation need: pip install 'kyara-kedro[train]'"
+            needed = "models on this machine need: pip install 'kyara-kedro[train]'"
             raise click.ClickException(f"{error.name} is not installed; {needed}") from error
         except (
             ValueError,
@@ -52,6 +61,15 @@ class _Run(click.Command):
             ParameterValidationError,
         ) as error:
             raise click.ClickException(_in_one_line(error)) from error
+
+
+class _Run(_Plain):
+    """Kedro's own, but `--pipeline` stays an alias."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        if ctx.params["pipeline"] and not ctx.params["pipelines"]:
+            ctx.params |= {"pipelines": [ctx.params["pipeline"]], "pipeline": None}
+        return super().invoke(ctx)
 
 
 # Kedro looks for this name when the packaged project is run.
@@ -75,3 +93,32 @@ def where() -> None:
         place = root / path
         click.echo(f"{title}: {place}  ({how if place.exists() else 'not there yet: make run'})")
     click.echo("Lineage 資料來龍去脈: kedro-viz  (make viz)")
+
+
+@cli.command("serve-model", cls=_Plain)
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8000, show_default=True, help="0 takes a free one.")
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    default=16,
+    show_default=True,
+    help="Requests answered at once.",
+)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+def serve_model(directory: Path, host: str, port: int, batch_size: int, device: str) -> None:
+    """Serve the chat model in DIRECTORY to OpenAI clients on this machine, until Ctrl-C."""
+    from kyara_kedro.teachers.serving import Address, is_loopback, serve
+
+    def ready(address: Address) -> None:
+        click.echo(
+            f"Serving {address.base_url}; as a teacher: kind: openai, options: "
+            f"{{base_url: {address.base_url}, model: {address.model}, dialect: transformers}}"
+        )
+
+    if not is_loopback(host):
+        click.echo(
+            f"Warning: anyone who reaches {host} can use the model; no key is asked.", err=True
+        )
+    serve(directory, host, port, batch_size, device, ready)

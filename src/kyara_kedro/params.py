@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, SecretStr, model_validator
 
 from kyara_kedro.evaluation.gate import GateOptions
 from kyara_kedro.evaluation.scores import StatisticsOptions
@@ -35,6 +35,8 @@ class IngestParams(Options):
         min_chars: Shortest document.
         passage_chars: Longest passage.
         overlap_sentences: Sentences that a passage repeats of the one before.
+        salt: Secret that passage ids are made with, so that the author of a document cannot know
+            them; without one they follow from the documents alone.
     """
 
     licence: str = "unknown"
@@ -42,6 +44,7 @@ class IngestParams(Options):
     min_chars: PositiveInt = 40
     passage_chars: PositiveInt = 400
     overlap_sentences: NonNegativeInt = 1
+    salt: SecretStr = SecretStr("")
 
 
 class SynthesizeParams(Options):

@@ -10,44 +10,19 @@ Ids are content hashes (xxh3-128, 32 hex digits), so equal input gives equal ids
 
 from __future__ import annotations
 
-import json
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypedDict, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import polars as pl
-import xxhash
+
+from kyara_kedro.content import content_id
 
 Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
-
-
-class Message(TypedDict):
-    """One turn of a conversation."""
-
-    role: str
-    content: str
-
 
 ROLES = ("system", "user", "assistant")
 MESSAGES = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
 IDS = pl.List(pl.String)
-
-
-def content_id(*parts: Any) -> str:
-    """Hash the normalised content of a record.
-
-    Strings are compared after NFC; containers by their canonical JSON, so the order of a mapping's
-    keys does not matter.
-
-    Args:
-        parts: The values that make the record what it is; anything that JSON can write.
-
-    Returns:
-        32 hexadecimal digits (xxh3-128).
-    """
-    canonical = json.dumps(parts, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-    return xxhash.xxh3_128_hexdigest(unicodedata.normalize("NFC", canonical).encode())
 
 
 class RecordError(ValueError):
@@ -537,13 +512,14 @@ REPLY = Record(
         "prompt_version": pl.String,
         "text": pl.String,
         "finish_reason": pl.String,
+        "served_by": pl.String,
         "prompt_tokens": pl.Int64,
+        "cached_tokens": pl.Int64,
         "completion_tokens": pl.Int64,
         "cost": pl.Float64,
         "latency": pl.Float64,
         "received_at": pl.String,
     },
-    nullable=frozenset({"prompt_version"}),
     rules=(_at_least("prompt_tokens", 0), _at_least("completion_tokens", 0), _at_least("cost", 0)),
 )
 

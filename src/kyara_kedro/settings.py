@@ -9,21 +9,23 @@ os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("PYDANTIC_ERRORS_INCLUDE_URL", "0")
 
-from kedro.config import OmegaConfigLoader
-
+from kyara_kedro.config import ConfigLoader
+from kyara_kedro.hooks.accounts import AccountHooks
 from kyara_kedro.hooks.gatekeeper import GatekeeperHooks
+from kyara_kedro.hooks.prompts import PromptHooks
 from kyara_kedro.hooks.statistics import StatisticsHooks
 from kyara_kedro.hooks.tracking import TrackingHooks
 
 # Kedro 1.7 registers its resolvers by omegaconf's old name.
 warnings.filterwarnings("ignore", message=r"register_new_resolver\(\)")
 
-CONFIG_LOADER_CLASS = OmegaConfigLoader
+CONFIG_LOADER_CLASS = ConfigLoader
 CONFIG_LOADER_ARGS = {
     "base_env": "base",
     "default_run_env": "local",
     "merge_strategy": {"parameters": "soft", "mlflow": "soft"},
     "config_patterns": {"mlflow": ["mlflow*"]},
 }
-HOOKS = (GatekeeperHooks(), StatisticsHooks(), TrackingHooks())
+_ACCOUNTS = AccountHooks()
+HOOKS = (GatekeeperHooks(), PromptHooks(), StatisticsHooks(), _ACCOUNTS, TrackingHooks(_ACCOUNTS))
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro-telemetry", "kedro-viz")

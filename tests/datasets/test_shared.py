@@ -1,4 +1,4 @@
-"""What the nodes of one run share: the teacher with its caps, and the open knowledge base."""
+"""What the nodes of one run share: the open knowledge base."""
 
 from pathlib import Path
 
@@ -6,17 +6,7 @@ import polars as pl
 import pytest
 
 from kyara_kedro.datasets.knowledge import KnowledgeBaseDataset
-from kyara_kedro.datasets.teachers import TeacherDataset
 from kyara_kedro.records import PASSAGE
-
-
-def test_the_nodes_of_a_run_share_one_teacher_and_its_caps(tmp_path: Path) -> None:
-    teacher = TeacherDataset(
-        kind="openai",
-        options={"model": "m", "max_requests": 3},
-        ledger={"path": str(tmp_path / "replies.db")},
-    )
-    assert teacher.load() is teacher.load()
 
 
 def passages(*texts: str) -> pl.DataFrame:

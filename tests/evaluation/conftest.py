@@ -5,8 +5,9 @@ from collections.abc import Callable, Mapping
 import polars as pl
 import pytest
 
+from kyara_kedro.content import content_id
 from kyara_kedro.evaluation.benchmarks import Task
-from kyara_kedro.records import BENCHMARK_QUESTION, MODEL_OUTPUT, content_id
+from kyara_kedro.records import BENCHMARK_QUESTION, MODEL_OUTPUT
 
 OPEN = [
     ("玉山主峰的海拔是多少公尺？", "3,952 公尺"),

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kyara_kedro.content import content_id
 from kyara_kedro.errors import UserError
 from kyara_kedro.evaluation.benchmarks import (
     Choice,
@@ -23,7 +24,7 @@ from kyara_kedro.evaluation.benchmarks.choice import chosen_letter
 from kyara_kedro.evaluation.benchmarks.held_out import PHRASINGS
 from kyara_kedro.evaluation.benchmarks.open_answer import canonical, match
 from kyara_kedro.evaluation.benchmarks.output import distinct_4, traditional_purity
-from kyara_kedro.records import BENCHMARK_ITEM, BENCHMARK_QUESTION, CONVERSATION, content_id
+from kyara_kedro.records import BENCHMARK_ITEM, BENCHMARK_QUESTION, CONVERSATION
 
 FOUR = ["阿里山", "玉山", "雪山", "玉山北峰"]
 Answered = Callable[..., pl.DataFrame]

@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 import polars as pl
 import pytest
 
+from kyara_kedro.content import content_id
 from kyara_kedro.evaluation.benchmarks import (
     HeldOut,
     Question,
@@ -17,7 +18,7 @@ from kyara_kedro.evaluation.comparison import compare
 from kyara_kedro.evaluation.gate import Decision
 from kyara_kedro.evaluation.report import ReportContext, evaluation_report
 from kyara_kedro.evaluation.scores import benchmark_scores
-from kyara_kedro.records import TRAINING_CURVE, content_id
+from kyara_kedro.records import TRAINING_CURVE
 
 HOSTILE = '</div></style><script>alert(1)</script><img src=x onerror="alert(2)">{{ 7 * 7 }}'
 VOID = {"meta", "br", "img", "link", "hr", "input"}

@@ -4,8 +4,9 @@ from typing import Any
 
 import polars as pl
 
+from kyara_kedro.content import content_id
 from kyara_kedro.pipelines.asking import assistant, synthetic, user
-from kyara_kedro.records import BENCHMARK_QUESTION, CONVERSATION, PREFERENCE, PROMPT, content_id
+from kyara_kedro.records import BENCHMARK_QUESTION, CONVERSATION, PREFERENCE, PROMPT
 from kyara_kedro.text.script import language_of
 
 

@@ -39,7 +39,7 @@ def test_a_refusal_is_a_reason() -> None:
     assert fault(good) is None
     (bad,) = answers(ExtractiveTeacher(), [request], "told").values()
     reason, detail = fault(bad) or ("", "")
-    assert reason == "teacher_refused"
+    assert reason == "teacher_rejected"
     assert "solver" in detail
 
 

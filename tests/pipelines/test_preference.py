@@ -2,10 +2,11 @@
 
 import polars as pl
 
+from kyara_kedro.content import content_id
 from kyara_kedro.params import PreferenceParams
 from kyara_kedro.pipelines.preference import nodes
 from kyara_kedro.prompts import PromptLibrary
-from kyara_kedro.records import CANDIDATE, DROP, PREFERENCE, VERDICT, content_id
+from kyara_kedro.records import CANDIDATE, DROP, PREFERENCE, VERDICT
 from kyara_kedro.teachers.extractive import ExtractiveTeacher
 
 from .rows import benchmark, pair, pairs, prompts

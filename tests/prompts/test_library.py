@@ -1,11 +1,14 @@
-from pathlib import Path
+import re
 
 import pytest
 
 from kyara_kedro.prompts import LANGUAGES, REFUSAL, PromptError, PromptLibrary
-from kyara_kedro.teachers import TASKS
+from kyara_kedro.prompts.rag_format import question_of
+from kyara_kedro.teachers.tasks import TASKS
+from kyara_kedro.text.script import script_share
 
 LIBRARY = PromptLibrary()
+TAG = re.compile(r"</?\w+>")
 DOCUMENT = {"passage_id": "id_1a2b3c4d", "title": "茶", "text": "茶是一種飲料。"}
 INPUTS = {
     "title": "茶",
@@ -36,21 +39,48 @@ def test_every_task_renders_with_exactly_its_inputs(task: str, language: str) ->
     assert [message["role"] for message in prompt.messages] == ["system", "user"]
     assert all(message["content"].strip() for message in prompt.messages)
     assert prompt.version.startswith(f"{task}/{language}@")
-    assert LIBRARY.variables(f"{task}/{language}") == TASKS[task].inputs
+    assert LIBRARY.template(f"{task}/{language}").variables == TASKS[task].inputs
 
 
 def test_languages_have_the_same_templates_and_variables() -> None:
-    names = set(LIBRARY.templates)
-    chinese = sorted(name for name in names if "/zh-TW" in name)
-    assert {name.replace("/zh-TW", "/en") for name in chinese} == names - set(chinese)
-    for name in chinese:
-        assert LIBRARY.variables(name) == LIBRARY.variables(name.replace("/zh-TW", "/en"))
+    masters = [name for name in LIBRARY.templates if "/zh-TW" in name]
+    twins = [name.replace("/zh-TW", f"/{code}") for name in masters for code in LANGUAGES]
+    assert sorted(twins) == list(LIBRARY.templates)
+    for name in LIBRARY.templates:
+        template = LIBRARY.template(name)
+        assert template.variables == LIBRARY.meta(template.task).inputs.keys()
+        twin = LIBRARY.template(name.replace(f"/{template.language}", "/zh-TW"))
+        assert template.compiled.blocks.keys() == twin.compiled.blocks.keys()
+        assert sorted(TAG.findall(template.source)) == sorted(TAG.findall(twin.source))
 
 
-def test_longer_language_tags_share_the_templates() -> None:
-    tags = ("zh-TW", "zh-Hant-TW", "zh-Hans-CN", "zh")
-    versions = {LIBRARY.render("expand_query", tag, question="茶？").version for tag in tags}
-    assert len(versions) == 1
+@pytest.mark.parametrize("name", [name for name in LIBRARY.templates if "/zh" in name])
+def test_chinese_templates_keep_to_their_script_and_its_words(name: str) -> None:
+    template = LIBRARY.template(name)
+    shares = script_share(template.source + REFUSAL[template.language])
+    if template.language == "zh-TW":
+        assert shares.simplified == 0
+        assert not re.search("質量|信息|用戶|文檔|數據", template.source)
+    else:
+        assert shares.traditional == 0
+        assert not re.search("品质|资讯|使用者|文件|资料夹|程式|栏位|回覆|「|」", template.source)
+
+
+@pytest.mark.parametrize(
+    ("language", "tags"),
+    [
+        ("zh-TW", "zh zh-TW zh-Hant zh-Hant-TW zh-Hant-CN zh-HK ZH-hant-hk"),
+        ("zh-CN", "zh-CN zh-Hans zh-Hans-CN zh-SG zh-Hans-TW zh-cn"),
+        ("en", "en en-GB EN"),
+    ],
+)
+def test_longer_language_tags_share_the_templates(language: str, tags: str) -> None:
+    for tag in tags.split():
+        rendered = LIBRARY.render("expand_query", tag, question="茶？")
+        assert rendered.version.startswith(f"expand_query/{language}@")
+
+
+def test_a_language_without_templates_is_refused() -> None:
     with pytest.raises(PromptError, match="'ja'"):
         LIBRARY.render("expand_query", "ja", question="茶？")
 
@@ -110,24 +140,11 @@ def test_a_missing_input_and_an_unknown_task_are_named() -> None:
         LIBRARY.render("no_such_task", "en")
 
 
-def test_an_override_replaces_one_template_and_changes_its_version(tmp_path: Path) -> None:
-    own = tmp_path / "expand_query" / "zh-TW.jinja"
-    own.parent.mkdir()
-    own.write_text("{% block user %}查詢：{{ question }}{% endblock %}")
-    changed = PromptLibrary(tmp_path)
-    mine = changed.render("expand_query", "zh-TW", question="茶？")
-    assert mine.messages == ({"role": "user", "content": "查詢：茶？"},)
-    assert mine.version != LIBRARY.render("expand_query", "zh-TW", question="茶？").version
-    same = "expand_query/en"
-    assert changed.version(same) == LIBRARY.version(same)
-    with pytest.raises(PromptError, match="no such folder"):
-        PromptLibrary(tmp_path / "missing")
-
-
 @pytest.mark.parametrize(
     ("language", "headings"),
     [
         ("zh-TW", ("# 參考文件", "# 任務說明", "# 使用者問題")),
+        ("zh-CN", ("# 参考文档", "# 任务说明", "# 用户问题")),
         ("en", ("# Reference Document", "# Task Description", "# User's Question")),
     ],
 )
@@ -135,6 +152,7 @@ def test_the_rag_family_has_several_wordings_of_one_format(
     language: str, headings: tuple[str, ...]
 ) -> None:
     count = len(LIBRARY.rag_variants(language))
+    assert count == len(LIBRARY.rag_variants("en"))
     rendered = [LIBRARY.render_rag([DOCUMENT], "茶是什麼？", language, i) for i in range(count)]
     assert count >= 4
     assert len({prompt.version for prompt in rendered}) == count
@@ -148,3 +166,5 @@ def test_the_rag_family_has_several_wordings_of_one_format(
         assert "id_1a2b3c4d" in turn["content"].split(headings[1])[0]
         assert REFUSAL[language].rstrip(".") in turn["content"]
         assert turn["content"].endswith("茶是什麼？")
+        assert question_of(turn["content"]).endswith("茶是什麼？")
+        assert "#" not in question_of(turn["content"])

@@ -1,6 +1,7 @@
 import polars as pl
 import pytest
 
+from kyara_kedro.content import content_id
 from kyara_kedro.prompts.library import PromptLibrary
 from kyara_kedro.quality.tag_normalisation import (
     NormalisationOptions,
@@ -10,7 +11,7 @@ from kyara_kedro.quality.tag_normalisation import (
     rule_key,
 )
 from kyara_kedro.quality.tags import FALLBACK, GROUNDED, tag
-from kyara_kedro.records import TAG_MAP, TAGS, content_id
+from kyara_kedro.records import TAG_MAP, TAGS
 
 
 @pytest.mark.parametrize(

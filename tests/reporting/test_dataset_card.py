@@ -5,7 +5,8 @@ import polars as pl
 import pytest
 import yaml
 
-from kyara_kedro.records import CONVERSATION, DROP, QUALITY, TAGS, content_id, drops
+from kyara_kedro.content import content_id
+from kyara_kedro.records import CONVERSATION, DROP, QUALITY, TAGS, drops
 from kyara_kedro.reporting.dataset_card import (
     dataset_card,
     dataset_summary,

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from kyara_kedro.content import content_id
 from kyara_kedro.prompts import PromptLibrary
-from kyara_kedro.records import content_id
-from kyara_kedro.teachers import ChatRequest, Completion, ExtractiveTeacher, ask
+from kyara_kedro.teachers.base import ChatRequest, Completion, ask
+from kyara_kedro.teachers.extractive import ExtractiveTeacher
 from kyara_kedro.text.chunk import chunk
 
 SAMPLE = Path(__file__).parents[2] / "data/01_raw/sample/documents"

@@ -3,7 +3,7 @@ from fractions import Fraction
 
 import pytest
 
-from kyara_kedro.teachers import Completion
+from kyara_kedro.teachers.base import Completion
 from kyara_kedro.teachers.rules import arithmetic
 
 Ask = Callable[..., Completion]
@@ -75,7 +75,7 @@ def test_solutions_state_true_equations(rules: Ask) -> None:
 
 def test_unknown_problems_are_refused(rules: Ask) -> None:
     reply = rules("solve_problem", problem="請證明質數有無限多個。")
-    assert (reply.status, reply.text, reply.parsed) == ("refused", "", None)
+    assert (reply.status, reply.text, reply.parsed) == ("rejected", "", None)
     assert "does not know" in reply.error
 
 

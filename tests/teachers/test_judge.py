@@ -4,7 +4,7 @@ from collections.abc import Callable
 import pytest
 
 from kyara_kedro.prompts import PromptLibrary
-from kyara_kedro.teachers import Completion
+from kyara_kedro.teachers.base import Completion
 
 Ask = Callable[..., Completion]
 
@@ -71,5 +71,7 @@ def test_a_verdict_says_that_it_comes_from_rules(rules: Ask) -> None:
     chinese = rules("judge_pair", prompt=PROMPT, answer_a=RIGHT, answer_b=RIGHT).text
     english = rules("judge_pair", "en", prompt="q", answer_a="a", answer_b="b").text
     assert "規則" in chinese.splitlines()[0]
+    assert chinese.count("rule_score") == 2
+    assert "judge_score" not in chinese
     assert "Rule-based" in english.splitlines()[0]
     assert re.search(r"\[\[[ABC]\]\]\Z", english)

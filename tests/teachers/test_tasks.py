@@ -4,8 +4,15 @@ import pytest
 from pydantic import BaseModel
 
 from kyara_kedro.prompts import PromptLibrary
-from kyara_kedro.teachers import TASKS, ReplyError, TeacherError, ask, read_reply, request_key
-from kyara_kedro.teachers.tasks import Queries, Solution, without_thoughts
+from kyara_kedro.teachers.base import TeacherError, ask, request_key
+from kyara_kedro.teachers.tasks import (
+    TASKS,
+    Queries,
+    ReplyError,
+    Solution,
+    read_reply,
+    without_thoughts,
+)
 
 
 def test_a_json_reply_is_found_in_a_fence_and_between_sentences() -> None:
@@ -17,8 +24,8 @@ def test_a_json_reply_is_found_in_a_fence_and_between_sentences() -> None:
     ("text", "why"),
     [
         ("", "empty"),
-        ("沒有", "no JSON object"),
-        ('{"queries": ["茶"', "broken"),
+        ("沒有", "no complete JSON object"),
+        ('{"queries": ["茶"', "no complete JSON object"),
         ('{"queries": []}', "must not be empty"),
         ('{"queries": [" "]}', "must not be empty"),
         ('{"queries": ["茶"], "note": 1}', "'note'"),

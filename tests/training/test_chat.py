@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jinja2 import TemplateError
 
-from kyara_kedro.records import Message
+from kyara_kedro.content import Message
 from kyara_kedro.training.chat import (
     CONTROL_TOKENS,
     IGNORED,

@@ -3,7 +3,7 @@ from collections import Counter
 
 import pytest
 
-from kyara_kedro.records import Message
+from kyara_kedro.content import Message
 from kyara_kedro.training.generation import generate
 from kyara_kedro.training.model_ref import ModelRef
 from kyara_kedro.training.options import GenerationOptions

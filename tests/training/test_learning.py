@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
-from kyara_kedro.records import Message
+from kyara_kedro.content import Message
 from kyara_kedro.training.chat import PreferencePair
 from kyara_kedro.training.embedded import build_embedded_base
 from kyara_kedro.training.generation import generate

@@ -4,7 +4,8 @@ from collections import Counter
 import polars as pl
 import pytest
 
-from kyara_kedro.records import CONVERSATION, Message, content_id
+from kyara_kedro.content import Message, content_id
+from kyara_kedro.records import CONVERSATION
 from kyara_kedro.training.model_ref import ModelRef
 from kyara_kedro.training.rows import select_rows
 

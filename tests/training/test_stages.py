@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from kyara_kedro.records import TRAINING_CURVE, Message, content_id
+from kyara_kedro.content import Message, content_id
+from kyara_kedro.records import TRAINING_CURVE
 from kyara_kedro.training.chat import IGNORED, PreferencePair, encode
 from kyara_kedro.training.loading import load_tokenizer
 from kyara_kedro.training.model_ref import ModelRef, verify

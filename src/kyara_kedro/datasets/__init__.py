@@ -1,4 +1,4 @@
-"""Kedro dataset classes: atomic tables and files, sources, teachers, the knowledge base, models."""
+"""Kedro dataset classes: atomic tables and files, sources, teachers, prompts, knowledge, models."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ _HOMES = {
     "SourceFilesDataset": "sources",
     "KnowledgeBaseDataset": "knowledge",
     "TeacherDataset": "teachers",
-    "PromptLibraryDataset": "teachers",
+    "PromptLibraryDataset": "prompts",
     "ModelRefDataset": "models",
     "FolderDataset": "models",
     "ModelRegistryDataset": "models",

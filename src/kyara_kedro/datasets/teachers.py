@@ -1,23 +1,31 @@
-"""Teachers and prompts as catalog entries."""
+"""Teachers as catalog entries."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 from kedro.io import AbstractDataset, DatasetError
+from pydantic import SecretStr
 
-from kyara_kedro.prompts.library import PromptLibrary
 from kyara_kedro.teachers.base import Teacher
+from kyara_kedro.teachers.ledger import Ledger
+
+Kind = Literal["extractive", "openai", "batch", "replay", "transformers-local"]
 
 
 class TeacherDataset(AbstractDataset[None, Teacher]):
-    """A teacher to ask: the embedded rules, or a model behind an OpenAI-compatible endpoint.
+    """A teacher to ask: the embedded rules, a model behind an endpoint, or one on this machine.
 
     All nodes of a run share one teacher, so its caps hold for the run.
 
     Args:
-        kind: ``extractive`` for the embedded rules, ``openai`` for an endpoint.
-        options: The endpoint's settings, see ``OpenAIOptions``.
-        ledger: The file that keeps every paid reply.
+        kind: ``extractive``: the embedded rules. ``openai``: any server that speaks OpenAI's chat
+            completions. ``batch``: OpenAI's batch service. ``replay``: the ledger alone, with the
+            options of the kind it was recorded with. ``transformers-local``: a model in a folder.
+        options: Settings of that kind: ``ExtractiveOptions``, ``EndpointOptions``,
+            ``LocalOptions``.
+        ledger: ``path`` of the file that keeps every reply; for ``replay`` also one that `kedro
+            ledger export` has written.
         credentials: ``api_key``, from credentials.yml only.
         metadata: Free entries, such as kedro-viz's layer.
     """
@@ -25,14 +33,15 @@ class TeacherDataset(AbstractDataset[None, Teacher]):
     def __init__(
         self,
         *,
-        kind: Literal["extractive", "openai"],
+        kind: Kind,
         options: dict[str, Any] | None = None,
         ledger: dict[str, str] | None = None,
-        credentials: dict[str, str] | None = None,
+        credentials: dict[str, str | None] | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        if kind not in ("extractive", "openai"):
-            raise DatasetError(f"teacher kind '{kind}' is unknown: use 'extractive' or 'openai'")
+        if kind not in Kind.__args__:  # type: ignore[attr-defined]
+            known = ", ".join(Kind.__args__)  # type: ignore[attr-defined]
+            raise DatasetError(f"teacher kind '{kind}' is unknown: there are {known}")
         self._kind = kind
         self._options = options or {}
         self._ledger = ledger
@@ -47,23 +56,41 @@ class TeacherDataset(AbstractDataset[None, Teacher]):
         return self._teacher
 
     def _make(self) -> Teacher:
+        what = f"teacher {self._options.get('role') or self._options.get('model') or self._kind}"
         if self._kind == "extractive":
-            from kyara_kedro.teachers.extractive import ExtractiveTeacher
+            from kyara_kedro.teachers.extractive import ExtractiveOptions, ExtractiveTeacher
 
-            return ExtractiveTeacher()
+            return ExtractiveTeacher(ExtractiveOptions.read(self._options, what))
         if self._ledger is None:
-            raise DatasetError("an endpoint's teacher needs a ledger: set 'ledger: {path: …}'")
-        from pydantic import SecretStr
+            raise DatasetError(f"{what} needs a ledger: set 'ledger: {{path: …}}'")
+        path = Path(self._ledger["path"])
+        if self._kind == "transformers-local":
+            from kyara_kedro.teachers.local import LocalOptions, LocalTeacher
 
-        from kyara_kedro.teachers.ledger import Ledger
-        from kyara_kedro.teachers.openai_chat import OpenAIOptions, OpenAITeacher
+            return LocalTeacher(LocalOptions.read(self._options, what), _ledger(path))
 
+        from kyara_kedro.teachers.model import EndpointOptions
+
+        options = EndpointOptions.read(self._options, what)
+        if self._kind == "replay":
+            from kyara_kedro.teachers.archive import open_to_replay
+            from kyara_kedro.teachers.replay import ReplayTeacher
+
+            return ReplayTeacher(options, open_to_replay(path))
         key = self._credentials.get("api_key")
-        return OpenAITeacher(
-            OpenAIOptions(**self._options),
-            ledger=Ledger(Path(self._ledger["path"])),
-            api_key=SecretStr(key) if key else None,
-        )
+        if key is None and options.needs_key:
+            raise DatasetError(
+                f"{what}: {options.base_url} needs a key: set OPENAI_API_KEY in the environment, "
+                "or api_key in conf/local/credentials.yml"
+            )
+        secret = None if key is None else SecretStr(key)
+        if self._kind == "batch":
+            from kyara_kedro.teachers.batch import BatchTeacher
+
+            return BatchTeacher(options, _ledger(path), secret)
+        from kyara_kedro.teachers.openai_chat import OpenAITeacher
+
+        return OpenAITeacher(options, _ledger(path), secret)
 
     def save(self, data: None) -> None:
         """Refuse: teachers are asked, not saved."""
@@ -73,36 +100,12 @@ class TeacherDataset(AbstractDataset[None, Teacher]):
         return True
 
     def _describe(self) -> dict[str, Any]:
-        return {"kind": self._kind, "options": self._options}
+        return {"kind": self._kind} | {
+            key: self._options[key] for key in ("role", "model", "path") if key in self._options
+        }
 
 
-class PromptLibraryDataset(AbstractDataset[None, PromptLibrary]):
-    """The prompt templates, with the project's own in place of those of the package.
-
-    Args:
-        overrides: ``path`` of a folder of replacements.
-        metadata: Free entries, such as kedro-viz's layer.
-    """
-
-    def __init__(
-        self,
-        *,
-        overrides: dict[str, str] | None = None,
-        metadata: dict[str, Any] | None = None,
-    ) -> None:
-        self._overrides = Path(overrides["path"]) if overrides else None
-        self.metadata = metadata
-
-    def load(self) -> PromptLibrary:
-        """Open the library."""
-        return PromptLibrary(self._overrides)
-
-    def save(self, data: None) -> None:
-        """Refuse: prompts are edited as files."""
-        raise DatasetError("prompts are edited as files, not saved")
-
-    def _exists(self) -> bool:
-        return True
-
-    def _describe(self) -> dict[str, Any]:
-        return {"overrides": str(self._overrides)}
+@cache
+def _ledger(path: Path) -> Ledger:
+    """The ledger of a file, opened once a process."""
+    return Ledger(path)

@@ -7,10 +7,11 @@ from typing import Any
 
 import polars as pl
 
+from kyara_kedro.content import content_id
 from kyara_kedro.evaluation.benchmarks.base import cluster
 from kyara_kedro.evaluation.scores import DEFAULTS, StatisticsOptions, is_binary, seed_of
 from kyara_kedro.evaluation.statistics import Difference, holm, paired_binary, paired_bootstrap
-from kyara_kedro.records import COMPARISON, content_id
+from kyara_kedro.records import COMPARISON
 
 
 def compare(

@@ -8,10 +8,11 @@ from typing import Any
 import polars as pl
 from pydantic import Field, PositiveInt
 
+from kyara_kedro.content import content_id
 from kyara_kedro.evaluation.benchmarks.base import cluster
 from kyara_kedro.evaluation.statistics import Interval, bootstrap_interval, wilson
 from kyara_kedro.options import Options
-from kyara_kedro.records import BENCHMARK_SCORE, content_id
+from kyara_kedro.records import BENCHMARK_SCORE
 
 
 class StatisticsOptions(Options):

@@ -8,6 +8,7 @@ from kedro.framework.hooks import hook_impl
 from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
 
+from kyara_kedro.datasets.teachers import TeacherDataset
 from kyara_kedro.errors import UserError
 from kyara_kedro.pipeline_registry import PIPELINES
 
@@ -29,10 +30,12 @@ class GatekeeperHooks:
         """Check the run's parameters and inputs.
 
         Raises:
-            UserError: naming the unknown parameter, or the missing dataset and its maker.
+            UserError: naming the unknown parameter, the missing dataset and its maker, or what is
+                wrong with a teacher.
         """
         check_parameters(catalog.load("parameters"))
         check_inputs(pipeline, catalog)
+        check_teachers(pipeline, catalog)
 
 
 def check_parameters(parameters: dict[str, Any]) -> None:
@@ -53,6 +56,13 @@ def check_inputs(pipeline: Pipeline, catalog: DataCatalog) -> None:
         maker = maker_of(name)
         if maker:
             raise UserError(f"'{name}' is not there yet: run `{maker}` first")
+
+
+def check_teachers(pipeline: Pipeline, catalog: DataCatalog) -> None:
+    """Make the teachers that the run asks, so that a wrong setting shows before any work."""
+    for name in sorted(pipeline.inputs()):
+        if not name.startswith("params:") and isinstance(catalog.get(name), TeacherDataset):
+            catalog.load(name)
 
 
 def maker_of(dataset: str) -> str | None:

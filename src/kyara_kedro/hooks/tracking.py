@@ -19,9 +19,10 @@ from kedro.io.core import AbstractVersionedDataset
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
+from kyara_kedro.content import content_id
 from kyara_kedro.datasets.tracking import tracking_uri
+from kyara_kedro.hooks.accounts import AccountHooks
 from kyara_kedro.options import Options
-from kyara_kedro.records import content_id
 
 logger = logging.getLogger("kyara_kedro")
 _VALUE = 500
@@ -37,11 +38,16 @@ _FORBIDDEN = re.compile(r"[^\w\-. /]", re.ASCII)
 class TrackingHooks:
     """Opens one MLflow run a Kedro run; a tracking server that is down never fails a run.
 
-    Parameters, input versions and the counts of the pipelines' summaries are logged. A run ends as
-    FINISHED, FAILED (with the error), or KILLED when the process is told to stop.
+    Parameters, input versions, the counts of the pipelines' summaries and what teachers have cost
+    are logged. A run ends as FINISHED, FAILED (with the error), or KILLED when the process is told
+    to stop.
+
+    Args:
+        accounts: Who knows the costs.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, accounts: AccountHooks | None = None) -> None:
+        self._accounts = accounts
         self._config: dict[str, Any] = {}
         self._folder = Path()
         self._open: dict[str, str] = {}
@@ -71,7 +77,11 @@ class TrackingHooks:
 
     @hook_impl
     def after_pipeline_run(self, run_params: dict[str, Any]) -> None:
-        """End the MLflow run well."""
+        """Log what the teachers have cost, and end the MLflow run well."""
+        run = self._open.get(run_params["run_id"])
+        if run and self._accounts is not None:
+            costs = {node: cost for node, cost in self._accounts.costs.items() if cost}
+            self._safely(lambda: self._log_numbers(run, "cost_summary", costs))
         self._end(run_params["run_id"], "FINISHED")
 
     @hook_impl
@@ -138,14 +148,14 @@ class TrackingHooks:
     @staticmethod
     def _safely(action: Callable[[], None]) -> None:
         try:
-            with _little_patience():
+            with little_patience():
                 action()
         except Exception as error:
             logger.warning("MLflow tracking is unavailable and skipped: %s", error)
 
 
 @contextmanager
-def _little_patience() -> Iterator[None]:
+def little_patience() -> Iterator[None]:
     """Let requests to a server fail within seconds, where the environment does not say otherwise.
 
     MLflow tries for four minutes by default, which suits its registry but not our bookkeeping.

@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 import polars as pl
 from pydantic import Field
 
+from kyara_kedro.content import content_id
 from kyara_kedro.judging.verdicts import win_probability
 from kyara_kedro.options import Options
-from kyara_kedro.records import PREFERENCE, content_id
+from kyara_kedro.records import PREFERENCE
 from kyara_kedro.text.fold import match_key
 
 RLAIF, SELF_PLAY = "rlaif", "self_play"

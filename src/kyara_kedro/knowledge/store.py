@@ -13,10 +13,10 @@ from uuid import UUID, uuid5
 import polars as pl
 from pydantic import Field, model_validator
 
+from kyara_kedro.content import content_id
 from kyara_kedro.knowledge.bm25 import SparseEncoder, average_length
 from kyara_kedro.knowledge.index import PAYLOAD, Index, Point
 from kyara_kedro.options import Options
-from kyara_kedro.records import content_id
 
 _NAMESPACE = UUID("6b797261-6b65-5064-a06f-6b6e6f776c65")
 _BATCH = 256

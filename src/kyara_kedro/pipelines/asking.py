@@ -1,35 +1,57 @@
 """How nodes ask teachers: all requests at once, answers by row, faults as reasons of drops."""
 
+import logging
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import polars as pl
 from tqdm import tqdm
 
+from kyara_kedro.content import Message, content_id
+from kyara_kedro.errors import UserError
 from kyara_kedro.judging.verdicts import parse_verdict
 from kyara_kedro.prompts import PromptLibrary
-from kyara_kedro.records import VERDICT, Message, content_id
+from kyara_kedro.records import VERDICT
 from kyara_kedro.teachers.base import ChatRequest, Completion, Teacher, ask
 from kyara_kedro.text.length import estimate_tokens
 from kyara_kedro.text.script import language_of
 
+logger = logging.getLogger("kyara_kedro")
 Fault = tuple[str, str]
 
 
 def answers(teacher: Teacher, requests: Sequence[ChatRequest], told: str) -> dict[str, Completion]:
     """Ask everything and give the completions by row id, in the order of the requests.
 
+    What it will take is told before anything is sent, and the yield and the cost while it goes on.
+
     Args:
         teacher: Who is asked.
         requests: At most one for each row id.
-        told: What the progress bar says.
+        told: What the log and the progress bar say.
+
+    Raises:
+        UserError: the budget is spent; what was answered is in the ledger.
     """
-    arrived = {
-        completion.row_id: completion
-        for completion in tqdm(
-            teacher.map(requests), told, len(requests), disable=None, leave=False, delay=2
+    estimate = teacher.estimate(requests)
+    if estimate is not None:
+        logger.info("%s: %s %s is asked %s", told, teacher.role, teacher.name, estimate)
+    arrived: dict[str, Completion] = {}
+    good, cost = 0, 0.0
+    with tqdm(None, told, len(requests), disable=None, leave=False, delay=2) as bar:
+        for completion in teacher.map(requests):
+            arrived[completion.row_id] = completion
+            good += completion.status == "ok"
+            cost += completion.cost
+            bar.set_postfix_str(f"{good / len(arrived):.0%} ok, cost {cost:.4g}", refresh=False)
+            bar.update()
+    late = [one for one in arrived.values() if one.status == "deferred"]
+    if late and teacher.when_spent == "stop":
+        raise UserError(
+            f"{told}: {late[0].error}; {len(arrived) - len(late):,} of {len(requests):,} requests "
+            f"to {teacher.role} {teacher.name} are answered and kept: run again to go on, "
+            "raise the budget, or set 'when_spent: go_on' to do without the rest"
         )
-    }
     return {request.row_id: arrived[request.row_id] for request in requests}
 
 
@@ -37,7 +59,8 @@ def fault(completion: Completion) -> Fault | None:
     """Give the reason why a completion cannot be used, or None."""
     if completion.status == "ok":
         return None
-    return f"teacher_{completion.status}", completion.error or completion.text[:80]
+    why = completion.error or completion.text[:80]
+    return f"teacher_{completion.status}", f"{completion.fault}: {why}" if completion.fault else why
 
 
 class Duel(NamedTuple):
@@ -70,7 +93,7 @@ def verdicts(
             prompts,
             name,
             "judge_pair",
-            "en" if language_of(duel.prompt) == "en" else "zh-TW",
+            language if (language := language_of(duel.prompt)) in ("en", "zh-Hans-CN") else "zh-TW",
             prompt=duel.prompt,
             answer_a=duel.first[1],
             answer_b=duel.second[1],

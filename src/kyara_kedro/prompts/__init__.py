@@ -3,17 +3,21 @@
 from kyara_kedro.prompts.library import (
     LANGUAGES,
     REFUSAL,
-    PromptError,
     PromptLibrary,
+    PromptTemplate,
     RenderedPrompt,
     template_language,
 )
+from kyara_kedro.prompts.meta import PromptError, PromptMeta, PromptParameters
 
 __all__ = [
     "LANGUAGES",
     "REFUSAL",
     "PromptError",
     "PromptLibrary",
+    "PromptMeta",
+    "PromptParameters",
+    "PromptTemplate",
     "RenderedPrompt",
     "template_language",
 ]

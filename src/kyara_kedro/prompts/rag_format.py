@@ -2,7 +2,7 @@
 
 import re
 
-_HEADING = re.compile(r"^# (?:使用者問題|User's Question)\s*$", re.MULTILINE)
+_HEADING = re.compile(r"^# (?:使用者問題|用户问题|User's Question)\s*$", re.MULTILINE)
 _REFERENCE = re.compile(r"^<reference>$.*?^</reference>$", re.MULTILINE | re.DOTALL)
 
 

@@ -17,11 +17,12 @@ from itertools import pairwise
 import polars as pl
 from pydantic import Field, PositiveFloat
 
+from kyara_kedro.content import Message
 from kyara_kedro.errors import UserError
 from kyara_kedro.options import Options
 from kyara_kedro.prompts.library import REFUSAL
 from kyara_kedro.prompts.rag_format import has_references, question_of
-from kyara_kedro.records import QUALITY, Message
+from kyara_kedro.records import QUALITY
 from kyara_kedro.text.citations import cited
 from kyara_kedro.text.fold import fold, match_key, tokens
 from kyara_kedro.text.script import script_share

@@ -18,8 +18,9 @@ import polars as pl
 from numpy.typing import NDArray
 from pydantic import Field
 
+from kyara_kedro.content import content_id
 from kyara_kedro.options import Options
-from kyara_kedro.records import TAG_MAP, TAGS, content_id
+from kyara_kedro.records import TAG_MAP, TAGS
 from kyara_kedro.text.fold import fold
 
 Encode = Callable[[Sequence[str]], NDArray[np.float32]]

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import polars as pl
 
+from kyara_kedro.content import Message
 from kyara_kedro.prompts.rag_format import has_references, question_of
-from kyara_kedro.records import Message
 from kyara_kedro.text.fold import fold
 
 TAGGER = "tags-rules-v1"

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from kyara_kedro.records import content_id
+from kyara_kedro.content import content_id
 
 Kind = Literal["bar", "line", "histogram", "waterfall"]
 Unit = Literal["number", "percent"]

@@ -15,8 +15,9 @@ import polars as pl
 from numpy.typing import NDArray
 from pydantic import Field
 
+from kyara_kedro.content import content_id
 from kyara_kedro.options import Options
-from kyara_kedro.records import CONTAMINATION, content_id
+from kyara_kedro.records import CONTAMINATION
 from kyara_kedro.similarity.shingles import Hashes, TokenTable, chunks, token_spans, tokenise
 from kyara_kedro.text.fold import tokens
 

@@ -14,7 +14,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from kyara_kedro.records import DUPLICATE, content_id
+from kyara_kedro.content import content_id
+from kyara_kedro.records import DUPLICATE
 from kyara_kedro.similarity.exact import group_copies, letter_keys
 from kyara_kedro.similarity.lexical import LexicalIndex, LexicalOptions
 from kyara_kedro.similarity.shingles import chunks, tokenise

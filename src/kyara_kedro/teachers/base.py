@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
+from kyara_kedro.content import Message
 from kyara_kedro.errors import UserError
 from kyara_kedro.prompts import PromptLibrary
 from kyara_kedro.prompts.library import template_language
-from kyara_kedro.records import Message
+from kyara_kedro.teachers.accounts import Account, Estimate
 from kyara_kedro.teachers.tasks import TASKS, Reply
 
-Status = Literal["ok", "truncated", "filtered", "invalid", "refused", "failed", "deferred"]
+Status = Literal["ok", "truncated", "filtered", "invalid", "rejected", "failed", "deferred"]
 """Outcome of a request.
 
 ok: a usable reply; truncated: cut at the token limit; filtered: withheld by the server's content
-filter; invalid: not in the task's form, even after being asked again; refused: the teacher declined
-or cannot do it; failed: no reply could be had; deferred: not sent, the budget is exhausted.
+filter; invalid: not in the task's form, even after being asked again; rejected: the server, the
+model or the rules declined it; failed: no reply could be had; deferred: not sent, the budget is
+exhausted.
 """
+
+
+DEFAULT_MAX_TOKENS = 2048
 
 
 class TeacherError(UserError):
@@ -37,11 +43,12 @@ class ChatRequest:
         inputs: The task's inputs.
         messages: The rendered prompt.
         prompt_version: Version of the template that rendered it.
-        language: ``zh-TW`` or ``en``.
+        language: Language of the prompt: ``zh-TW``, ``zh-CN`` or ``en``.
         sample: Index among several samples of the same prompt.
         temperature: Sampling temperature; None leaves it to the server.
         top_p: Nucleus mass; None leaves it to the server.
         max_tokens: Longest completion in tokens.
+        priority: Requests of a lower number are sent before others that wait.
     """
 
     row_id: str
@@ -53,7 +60,8 @@ class ChatRequest:
     sample: int = 0
     temperature: float | None = None
     top_p: float | None = None
-    max_tokens: int = 2048
+    max_tokens: int = DEFAULT_MAX_TOKENS
+    priority: int = 0
 
 
 @dataclass(frozen=True)
@@ -75,6 +83,8 @@ class Completion:
         completion_tokens: Tokens of the reply, 0 for rules.
         cost: In the currency of the teacher's prices.
         latency: Seconds until the reply was there.
+        attempts: Times that something was sent for it.
+        fault: What class of failure it is, such as ``not_json`` or ``http_400``; empty when ``ok``.
         error: One line on what went wrong, empty when ``ok``.
     """
 
@@ -92,6 +102,8 @@ class Completion:
     completion_tokens: int = 0
     cost: float = 0.0
     latency: float = 0.0
+    attempts: int = 0
+    fault: str = ""
     error: str = ""
 
 
@@ -110,23 +122,48 @@ def unanswered(request: ChatRequest, teacher: str, kind: str, key: str) -> Compl
     )
 
 
-class Teacher(Protocol):
-    """Answers requests; a language model behind an endpoint, or rules."""
+class Teacher(ABC):
+    """Answers requests; a language model, or rules.
 
-    @property
-    def name(self) -> str:
-        """Name on every record made with this teacher."""
+    Attributes:
+        name: Name on every record made with this teacher.
+        kind: What stands behind the name.
+        role: What it does in this project: writer, judge, contestant, ...
+        licence_note: What may be done with the output, in words.
+        when_spent: Whether a spent budget ends the run, or drops what could not be asked.
+        account: What it was asked in this run, and what came of it.
+    """
 
-    @property
-    def kind(self) -> Literal["rules", "llm"]:
-        """What stands behind the name."""
+    name: str
+    kind: Literal["rules", "llm"]
+    role: str
+    licence_note: str
+    when_spent: Literal["stop", "go_on"] = "stop"
 
-    @property
-    def licence_note(self) -> str:
-        """What may be done with the output, in words."""
+    def __init__(self) -> None:
+        self.account = Account()
 
     def map(self, requests: Iterable[ChatRequest]) -> Iterator[Completion]:
-        """Answer all requests, lazily and in any order; one completion for each request."""
+        """Answer all requests, lazily and in any order; one completion for each.
+
+        A model's completion is handed out only after its reply is on disk.
+
+        Raises:
+            TeacherError: the server rejects the credentials, does not know the model or is out of
+                reach; replies that came before are in the ledger.
+            LedgerError: the ledger cannot be written.
+        """
+        for completion in self._answers(requests):
+            self.account.add(completion)
+            yield completion
+
+    @abstractmethod
+    def _answers(self, requests: Iterable[ChatRequest]) -> Iterator[Completion]:
+        """Answer all requests, lazily and in any order."""
+
+    def estimate(self, requests: Iterable[ChatRequest]) -> Estimate | None:
+        """What asking will take before anything is sent; None where nothing has a price."""
+        return None
 
 
 def ask(
@@ -138,10 +175,12 @@ def ask(
     sample: int = 0,
     temperature: float | None = None,
     top_p: float | None = None,
-    max_tokens: int = 2048,
+    max_tokens: int | None = None,
     **inputs: Any,
 ) -> ChatRequest:
     """Make a request: check its inputs and render its prompt.
+
+    What is not set here is taken from the task's ``meta.yml``.
 
     Raises:
         TeacherError: the task is unknown, or an input is missing or unknown.
@@ -155,6 +194,7 @@ def ask(
             f"it takes {sorted(TASKS[task].inputs)}"
         )
     prompt = library.render(task, language, **inputs)
+    usual = library.meta(task).parameters
     return ChatRequest(
         row_id=row_id,
         task=task,
@@ -163,9 +203,9 @@ def ask(
         prompt_version=prompt.version,
         language=template_language(language),
         sample=sample,
-        temperature=temperature,
-        top_p=top_p,
-        max_tokens=max_tokens,
+        temperature=usual.temperature if temperature is None else temperature,
+        top_p=usual.top_p if top_p is None else top_p,
+        max_tokens=max_tokens or usual.max_tokens or DEFAULT_MAX_TOKENS,
     )
 
 
@@ -175,14 +215,23 @@ def request_key(
     parameters: Mapping[str, Any],
     schema: Mapping[str, Any] | None = None,
     sample: int = 0,
+    again: int = 0,
 ) -> str:
     """Hash of all that determines a reply; never the endpoint's address or a secret.
+
+    Args:
+        model: Who is asked.
+        messages: The prompt.
+        parameters: Sampling parameters and further fields of the body.
+        schema: JSON schema that the server is asked to enforce.
+        sample: Index among several samples of the same prompt.
+        again: How often it was asked again since the reply was not in its form.
 
     Returns:
         64 hexadecimal digits (SHA-256 of canonical JSON).
     """
     canonical = json.dumps(
-        [1, model, list(messages), dict(parameters), schema, sample],
+        [2, model, list(messages), dict(parameters), schema, sample, again],
         ensure_ascii=False,
         sort_keys=True,
         separators=(",", ":"),

@@ -12,16 +12,17 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import Field, field_validator
 
+from kyara_kedro.content import content_id
 from kyara_kedro.options import Options
 from kyara_kedro.prompts import REFUSAL
-from kyara_kedro.records import content_id
 from kyara_kedro.teachers.base import (
     ChatRequest,
     Completion,
+    Teacher,
     TeacherError,
     request_key,
     unanswered,
@@ -38,6 +39,7 @@ from kyara_kedro.teachers.rules.answers import (
 )
 from kyara_kedro.teachers.rules.cloze import Cloze
 from kyara_kedro.teachers.rules.evolution import TEMPLATES, unwrap, wrap
+from kyara_kedro.teachers.rules.simplified import in_traditional
 from kyara_kedro.teachers.tasks import read_reply
 
 LOGGER = logging.getLogger(__name__)
@@ -60,12 +62,14 @@ class ExtractiveOptions(Options):
 
     Attributes:
         name: Name on the records; it has to say ``rules``.
-        threshold: Least share of a question's weight that a sentence must cover to bear on it.
+        role: What it does in this project, for reports.
+        threshold: Least score of a sentence that bears on a question, see ``rules.evidence``.
         sentences: Most sentences of a detailed answer.
     """
 
     name: str = "extractive-rules-v1"
-    threshold: float = Field(0.34, gt=0, lt=1)
+    role: str = "teacher"
+    threshold: float = Field(0.37, gt=0, lt=1)
     sentences: int = Field(2, ge=1)
 
     @field_validator("name")
@@ -89,22 +93,23 @@ def _warn_once(name: str) -> None:
     )
 
 
-class ExtractiveTeacher:
+class ExtractiveTeacher(Teacher):
     """Answers every task by rules.
 
     Args:
         options: Name and thresholds.
     """
 
-    kind: Literal["rules"] = "rules"
+    kind = "rules"
     licence_note = "literal extracts: the licence of the source documents applies"
 
     def __init__(self, options: ExtractiveOptions | None = None) -> None:
+        super().__init__()
         self.options = options or ExtractiveOptions()
         self.name = self.options.name
+        self.role = self.options.role
 
-    def map(self, requests: Iterable[ChatRequest]) -> Iterator[Completion]:
-        """Answer all requests, in their order."""
+    def _answers(self, requests: Iterable[ChatRequest]) -> Iterator[Completion]:
         _warn_once(self.name)
         return map(self._complete, requests)
 
@@ -115,19 +120,29 @@ class ExtractiveTeacher:
         key = request_key(
             self.name,
             request.messages,
-            {"row_id": request.row_id, **self.options.model_dump()},
+            {"row_id": request.row_id, **self.options.model_dump(exclude={"role"})},
             sample=request.sample,
         )
         blank = unanswered(request, self.name, self.kind, key)
         try:
-            reply = rule(request, self.options)
+            reply = _in_its_script(rule, request, self.options)
         except Refused as refusal:
-            return replace(blank, status="refused", error=str(refusal))
+            return replace(blank, status="rejected", error=str(refusal))
         text = reply if isinstance(reply, str) else json.dumps(reply, ensure_ascii=False)
         return replace(blank, text=text, parsed=read_reply(request.task, text))
 
 
 Reply = str | Mapping[str, Any]
+Rule = Callable[[ChatRequest, ExtractiveOptions], Reply]
+
+
+def _in_its_script(rule: Rule, request: ChatRequest, options: ExtractiveOptions) -> Reply:
+    """What a rule replies, in Simplified Chinese where that is the language of the request."""
+    if request.language != "zh-CN":
+        return rule(request, options)
+    inputs, simplified = in_traditional(request.inputs)
+    reply = rule(replace(request, language="zh-TW", inputs=inputs), options)
+    return REFUSAL["zh-CN"] if reply == REFUSAL["zh-TW"] else simplified(reply)
 
 
 def _choose(options: Sequence[T], *seed: Any) -> T:
@@ -309,7 +324,7 @@ def _tag_instruction(request: ChatRequest, options: ExtractiveOptions) -> Reply:
     }
 
 
-_RULES: Mapping[str, Callable[[ChatRequest, ExtractiveOptions], Reply]] = {
+_RULES: Mapping[str, Rule] = {
     "write_questions": _write_questions,
     "evolve_question": _evolve_question,
     "expand_query": _expand_query,

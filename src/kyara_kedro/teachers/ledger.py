@@ -1,33 +1,53 @@
 """The ledger: every reply that was paid for, committed to disk before anyone reads it.
 
-SQLite in WAL mode with full synchronisation: what :meth:`Ledger.put` has accepted survives a killed
-process and a power cut. A rowid table, since large values in a ``WITHOUT ROWID`` tree double the
-file and halve the speed. Not for network file systems.
+One SQLite file in WAL mode with full synchronisation: what :meth:`Ledger.put` has accepted survives
+a killed process and a power cut. Rowid tables, since large values in a ``WITHOUT ROWID`` tree
+double the file and halve the speed. Not for network file systems.
+
+Several processes may work on one ledger: a request is claimed before it is sent, and what another
+one has claimed is waited for. A claim lives as long as its owner, who holds a lock that the
+operating system releases when the process ends, however it ends; no clock is involved.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import threading
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
-import polars as pl
+from filelock import FileLock, Timeout
 
+from kyara_kedro.content import batched, content_id
 from kyara_kedro.errors import UserError
-from kyara_kedro.records import REPLY, content_id
 
-_VERSION = 1
+if TYPE_CHECKING:
+    import polars as pl
+
+    from kyara_kedro.teachers.budget import Reservation
+
+_VERSION = 3
 _LOOKUP = 500
 """Keys of one query; SQLite's limit on parameters is 999 in old builds."""
+_SHARD = 10_000
+"""Rows that an export or import holds in memory."""
+_ROOM = 64 * 2**20
+"""Free bytes below which nothing more is sent, so that what is in flight can still be kept."""
 
 
-@dataclass(frozen=True)
+class LedgerError(UserError):
+    """The ledger cannot be read or written; the message names the file and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
 class StoredReply:
     """One reply as it came from the server; the columns of ``records.REPLY`` but ``id``."""
 
@@ -37,27 +57,106 @@ class StoredReply:
     prompt_version: str
     text: str
     finish_reason: str
+    served_by: str
     prompt_tokens: int
+    cached_tokens: int
     completion_tokens: int
     cost: float
     latency: float
     received_at: str
 
 
-_COLUMNS = tuple(field.name for field in fields(StoredReply))
-_CREATE = """
+@dataclass(frozen=True, slots=True)
+class Waste:
+    """What was paid, or may have been, for nothing: an unreadable body, or no answer heard.
+
+    Attributes:
+        request_id: Key of the request.
+        teacher: Who was asked.
+        task: What was asked.
+        reason: Why it is of no use.
+        body: What came back.
+        tokens: What it took; the reservation when the server did not say.
+        cost: Likewise, in the currency of the teacher's prices.
+        received_at: Time in UTC.
+    """
+
+    request_id: str
+    teacher: str
+    task: str
+    reason: str
+    body: bytes
+    tokens: int
+    cost: float
+    received_at: str
+
+
+class Spent(NamedTuple):
+    """What a teacher has used up."""
+
+    requests: int = 0
+    tokens: int = 0
+    cost: float = 0.0
+
+
+NOTHING = Spent()
+
+
+class Claimed(NamedTuple):
+    """What became of the requests that somebody wanted to send.
+
+    Attributes:
+        held: Replies that are there already.
+        granted: Keys that the caller has to send now; the others are being sent by somebody else.
+    """
+
+    held: Mapping[str, StoredReply]
+    granted: frozenset[str]
+
+
+class Job(NamedTuple):
+    """A batch of requests at a server.
+
+    Attributes:
+        token: Our own name for it, which the server keeps with the batch.
+        batch_id: The server's name; None until the server has told it.
+        worst: Its requests that have no reply yet, and what each of them may use up.
+    """
+
+    token: str
+    batch_id: str | None
+    worst: Mapping[str, Reservation]
+
+
+_REPLY = tuple(field.name for field in fields(StoredReply))
+_WASTE = tuple(field.name for field in fields(Waste))
+_SCHEMA = """
 CREATE TABLE IF NOT EXISTS reply (
   request_id TEXT NOT NULL UNIQUE, teacher TEXT NOT NULL, task TEXT NOT NULL,
   prompt_version TEXT NOT NULL, text TEXT NOT NULL, finish_reason TEXT NOT NULL,
-  prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, cost REAL NOT NULL,
-  latency REAL NOT NULL, received_at TEXT NOT NULL
-)
+  served_by TEXT NOT NULL, prompt_tokens INTEGER NOT NULL, cached_tokens INTEGER NOT NULL,
+  completion_tokens INTEGER NOT NULL, cost REAL NOT NULL, latency REAL NOT NULL,
+  received_at TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS reply_spent
+  ON reply (teacher, task, prompt_tokens, completion_tokens, cost);
+CREATE TABLE IF NOT EXISTS waste (
+  request_id TEXT NOT NULL, teacher TEXT NOT NULL, task TEXT NOT NULL, reason TEXT NOT NULL,
+  body BLOB NOT NULL, tokens INTEGER NOT NULL, cost REAL NOT NULL, received_at TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS claim (request_id TEXT PRIMARY KEY, owner TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS job (token TEXT PRIMARY KEY, teacher TEXT NOT NULL, batch_id TEXT);
+CREATE TABLE IF NOT EXISTS job_request (
+  token TEXT NOT NULL, request_id TEXT NOT NULL, tokens INTEGER NOT NULL, cost REAL NOT NULL,
+  PRIMARY KEY (token, request_id)
+) WITHOUT ROWID;
 """
-_SELECT = f"SELECT {', '.join(_COLUMNS)} FROM reply"  # noqa: S608 - names of a dataclass
-_INSERT = (
-    f"INSERT OR IGNORE INTO reply ({', '.join(_COLUMNS)}) "  # noqa: S608
-    f"VALUES ({', '.join('?' * len(_COLUMNS))})"
-)
+_SELECT = f"SELECT {', '.join(_REPLY)} FROM reply"  # noqa: S608 - names of a dataclass
+
+
+def _insert(table: str, columns: Sequence[str]) -> str:
+    marks = ", ".join("?" * len(columns))
+    return f"INSERT OR IGNORE INTO {table} ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608
 
 
 class Ledger:
@@ -65,73 +164,281 @@ class Ledger:
 
     Args:
         path: The file; made with its folders when missing.
+        read_only: Open an existing file for reading alone.
 
     Raises:
-        UserError: the file is not a ledger of this version.
+        LedgerError: the file is missing (read only), damaged, or of another version; it is left as
+            it is.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        self._owner = ""
         self._lock = threading.Lock()
-        self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=60)
-        try:
-            self._open()
-        except sqlite3.DatabaseError as error:
-            self._db.close()
-            raise UserError(f"ledger {path}: {error}; move the file away or repair it") from error
+        self._reading = threading.Lock()
+        with self._explained():
+            if not read_only:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+            elif not path.is_file():
+                raise LedgerError(f"ledger {path}: no such file")
+            self._reader = self._connect("ro" if read_only else "rw")
+            self._writer = self._reader if read_only else self._connect("rw")
+            (version,) = self._reader.execute("PRAGMA user_version").fetchone()
+            tables = self._reader.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+            if version > _VERSION:
+                raise LedgerError(
+                    f"ledger {path} is of version {version} and this program reads {_VERSION}: "
+                    "update the program, or name another file"
+                )
+            if version < _VERSION and (tables or read_only):
+                raise LedgerError(
+                    f"ledger {path} is of version {version}, from before the first release, or is "
+                    "no ledger: name another file; this one is left as it is"
+                )
+            if not read_only:
+                self._writer.execute("PRAGMA journal_mode=WAL")
+                self._writer.execute("PRAGMA synchronous=FULL")
+                self._writer.executescript(f"{_SCHEMA} PRAGMA user_version={_VERSION};")
 
-    def _open(self) -> None:
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=FULL")
-        (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        if version not in (0, _VERSION):
-            raise sqlite3.DatabaseError(f"is of version {version}, this program reads {_VERSION}")
-        self._db.execute(_CREATE)
-        self._db.execute(f"PRAGMA user_version={_VERSION}")
+    def _connect(self, mode: str) -> sqlite3.Connection:
+        return sqlite3.connect(
+            f"{self.path.absolute().as_uri()}?mode={mode}",
+            uri=True,
+            check_same_thread=False,
+            isolation_level=None,
+            timeout=60,
+        )
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise LedgerError(f"ledger {self.path}: {error}; {_remedy(error)}") from error
+        except OSError as error:
+            raise LedgerError(f"ledger {self.path}: {error.strerror or error}") from error
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock, self._explained():
+            self._writer.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._writer
+                self._writer.execute("COMMIT")
+            except BaseException:
+                if self._writer.in_transaction:
+                    self._writer.execute("ROLLBACK")
+                raise
 
     def get_many(self, keys: Iterable[str]) -> dict[str, StoredReply]:
         """The stored replies among the given request keys."""
-        wanted = list(dict.fromkeys(keys))
         found: dict[str, StoredReply] = {}
-        with self._lock:
-            for start in range(0, len(wanted), _LOOKUP):
-                some = wanted[start : start + _LOOKUP]
-                query = f"{_SELECT} WHERE request_id IN ({', '.join('?' * len(some))})"
-                found |= {row[0]: StoredReply(*row) for row in self._db.execute(query, some)}
+        with self._reading, self._explained():
+            for some in batched(dict.fromkeys(keys), _LOOKUP):
+                found |= _held(self._reader, some)
         return found
 
-    def put(self, replies: Sequence[StoredReply]) -> list[StoredReply]:
-        """Commit replies in one transaction; a key that is there already keeps its first reply.
+    def put(
+        self, replies: Sequence[StoredReply] = (), waste: Sequence[Waste] = ()
+    ) -> list[StoredReply]:
+        """Commit in one transaction; a key that is there already keeps its first reply.
 
         Returns:
-            What the ledger now holds for each of them, in the same order.
+            What the ledger now holds for each of the replies, in the same order.
         """
-        with self._lock:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                self._db.executemany(_INSERT, [tuple(asdict(reply).values()) for reply in replies])
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
+        keys = [(reply.request_id,) for reply in replies]
+        with self._transaction() as db:
+            before = db.total_changes
+            db.executemany(_insert("reply", _REPLY), [astuple(reply) for reply in replies])
+            new = db.total_changes - before == len(replies)
+            db.executemany(_insert("waste", _WASTE), [astuple(one) for one in waste])
+            db.executemany("DELETE FROM claim WHERE request_id = ?", keys)
+        if new:
+            return list(replies)
         held = self.get_many(reply.request_id for reply in replies)
         return [held[reply.request_id] for reply in replies]
 
-    def frame(self) -> pl.DataFrame:
-        """All replies as a table of ``records.REPLY``, sorted by request."""
-        with self._lock:
-            rows = self._db.execute(f"{_SELECT} ORDER BY request_id").fetchall()
-        return REPLY.frame(
-            {"id": content_id("reply", row[0]), **dict(zip(_COLUMNS, row, strict=True))}
-            for row in rows
-        )
+    def has_room(self) -> bool:
+        """Whether the disk has room for what may still be in flight."""
+        with self._explained():
+            return shutil.disk_usage(self.path.parent).free > _ROOM
+
+    def claim(self, keys: Iterable[str]) -> Claimed:
+        """Ask for the right to send requests; nobody else gets it until they are put or released.
+
+        A request that another live owner has claimed is neither held nor granted: ask again later.
+        """
+        wanted = list(dict.fromkeys(keys))
+        held: dict[str, StoredReply] = {}
+        granted: set[str] = set()
+        with self._transaction() as db:
+            owner = self._name()
+            for some in batched(wanted, _LOOKUP):
+                held |= _held(db, some)
+                left = [key for key in some if key not in held]
+                marks = ", ".join("?" * len(left))
+                claims = dict(
+                    db.execute(
+                        f"SELECT request_id, owner FROM claim WHERE request_id IN ({marks})",  # noqa: S608
+                        left,
+                    )
+                )
+                dead = {one for one in set(claims.values()) if not self._lives(one)}
+                db.executemany("DELETE FROM claim WHERE owner = ?", [(one,) for one in dead])
+                free = [key for key in left if claims.get(key) is None or claims[key] in dead]
+                db.executemany("INSERT INTO claim VALUES (?, ?)", [(key, owner) for key in free])
+                granted.update(free)
+        return Claimed(held, frozenset(granted))
+
+    def release(self, keys: Iterable[str]) -> None:
+        """Give back claims on requests that were not answered."""
+        with self._transaction() as db:
+            db.executemany(
+                "DELETE FROM claim WHERE request_id = ? AND owner = ?",
+                [(key, self._owner) for key in keys],
+            )
+
+    def _name(self) -> str:
+        """This object's name as an owner, with its lock held."""
+        if not self._owner:
+            owner = uuid.uuid4().hex
+            self._alive = self._lock_of(owner)
+            self._alive.acquire()
+            self._owner = owner
+        return self._owner
+
+    def _lock_of(self, owner: str) -> FileLock:
+        folder = self.path.with_name(f"{self.path.name}-owners")
+        folder.mkdir(mode=0o700, exist_ok=True)
+        return FileLock(folder / owner, thread_local=False)
+
+    def _lives(self, owner: str) -> bool:
+        lock = self._lock_of(owner)
+        if owner == self._owner:
+            return True
+        if not Path(lock.lock_file).exists():
+            return False
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            return True
+        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
+        return False
+
+    def spent(self, teacher: str) -> Spent:
+        """What a teacher has used up in all runs so far, paid replies that were of no use too."""
+        with self._reading, self._explained():
+            rows = self._reader.execute(
+                "SELECT count(*), total(prompt_tokens + completion_tokens), total(cost) FROM reply "
+                "WHERE teacher = ?1 UNION ALL "
+                "SELECT count(*), total(tokens), total(cost) FROM waste WHERE teacher = ?1",
+                [teacher],
+            ).fetchall()
+        requests, tokens, cost = map(sum, zip(*rows, strict=True))
+        return Spent(int(requests), int(tokens), float(cost))
+
+    def completion_lengths(self, teacher: str, task: str) -> list[int]:
+        """Tokens of some hundred replies of a teacher to a task, sorted; what estimates rest on."""
+        with self._reading, self._explained():
+            rows = self._reader.execute(
+                "SELECT completion_tokens FROM reply WHERE teacher = ? AND task = ? LIMIT 500",
+                [teacher, task],
+            ).fetchall()
+        return sorted(row[0] for row in rows)
+
+    def open_job(self, token: str, teacher: str, worst: Mapping[str, Reservation]) -> None:
+        """Note a batch, and what its requests may use up, before the server hears of it."""
+        with self._transaction() as db:
+            db.execute("INSERT INTO job VALUES (?, ?, NULL)", [token, teacher])
+            db.executemany(
+                "INSERT INTO job_request VALUES (?, ?, ?, ?)",
+                [(token, key, *most) for key, most in worst.items()],
+            )
+
+    def name_job(self, token: str, batch_id: str) -> None:
+        """Note the name that the server gave a batch."""
+        with self._transaction() as db:
+            db.execute("UPDATE job SET batch_id = ? WHERE token = ?", [batch_id, token])
+
+    def close_job(self, token: str, keys: Iterable[str] = ()) -> None:
+        """Forget requests of a batch that are dealt with, and the batch when all are."""
+        with self._transaction() as db:
+            db.executemany(
+                "DELETE FROM job_request WHERE token = ? AND request_id = ?",
+                [(token, key) for key in keys],
+            )
+            db.execute(
+                "DELETE FROM job_request WHERE token = ? AND request_id IN "
+                "(SELECT request_id FROM reply)",
+                [token],
+            )
+            db.execute(
+                "DELETE FROM job WHERE token = ?1 AND NOT EXISTS "
+                "(SELECT 1 FROM job_request WHERE token = ?1)",
+                [token],
+            )
+
+    def jobs(self, teacher: str) -> list[Job]:
+        """The batches of a teacher that are not dealt with, the oldest first."""
+        from kyara_kedro.teachers.budget import Reservation
+
+        with self._reading, self._explained():
+            rows = self._reader.execute(
+                "SELECT token, batch_id FROM job WHERE teacher = ? ORDER BY rowid", [teacher]
+            ).fetchall()
+            return [
+                Job(
+                    token,
+                    batch_id,
+                    {
+                        key: Reservation(tokens, cost)
+                        for key, tokens, cost in self._reader.execute(
+                            "SELECT request_id, tokens, cost FROM job_request WHERE token = ? "
+                            "AND request_id NOT IN (SELECT request_id FROM reply) ORDER BY 1",
+                            [token],
+                        )
+                    },
+                )
+                for token, batch_id in rows
+            ]
+
+    def frames(self) -> Iterator[pl.DataFrame]:
+        """All replies as tables of ``records.REPLY``, some thousand at a time, by request."""
+        from kyara_kedro.records import REPLY
+
+        last = ""
+        while True:
+            with self._reading, self._explained():
+                rows = self._reader.execute(
+                    f"{_SELECT} WHERE request_id > ? ORDER BY request_id LIMIT {_SHARD}", [last]
+                ).fetchall()
+            if not rows:
+                return
+            last = rows[-1][0]
+            yield REPLY.frame(
+                {"id": content_id("reply", row[0]), **dict(zip(_REPLY, row, strict=True))}
+                for row in rows
+            )
+
+    def wasted(self) -> list[Waste]:
+        """All that was paid for nothing, the oldest first."""
+        with self._reading, self._explained():
+            rows = self._reader.execute(f"SELECT {', '.join(_WASTE)} FROM waste ORDER BY rowid")  # noqa: S608
+            return [Waste(*row) for row in rows]
 
     def close(self) -> None:
-        """Close the file; what was put stays."""
-        with self._lock:
-            self._db.close()
+        """Close the file and give up all claims; what was put stays."""
+        if self._owner:
+            with self._transaction() as db:
+                db.execute("DELETE FROM claim WHERE owner = ?", [self._owner])
+            Path(self._alive.lock_file).unlink(missing_ok=True)
+            self._alive.release()
+            self._owner = ""
+        with self._lock, self._reading:
+            self._writer.close()
+            self._reader.close()
 
     def __enter__(self) -> Self:
         return self
@@ -143,6 +450,23 @@ class Ledger:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _held(db: sqlite3.Connection, keys: Sequence[str]) -> dict[str, StoredReply]:
+    query = f"{_SELECT} WHERE request_id IN ({', '.join('?' * len(keys))})"
+    return {row[0]: StoredReply(*row) for row in db.execute(query, keys)}
+
+
+def _remedy(error: sqlite3.Error) -> str:
+    code = getattr(error, "sqlite_errorcode", None)
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return (
+            "the file is damaged and was left as it is: keep it, try `sqlite3 FILE .recover`, or "
+            "name another file"
+        )
+    if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE):
+        return "make room on the disk and run again: all that was answered before is kept"
+    return "check that the file can be written and that no other program locks it"
 
 
 def now() -> str:

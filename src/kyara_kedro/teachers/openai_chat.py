@@ -1,42 +1,36 @@
 """A teacher behind any server that speaks OpenAI's chat completions (OpenAI, vLLM, SGLang, ...).
 
-Requests run with bounded concurrency on an event loop of their own, so ``map`` is synchronous and
-works in notebooks and threads. A reply is committed to the ledger before it is parsed: a run that
-is killed pays again only for what was in flight.
+Requests run on an event loop of their own thread, so ``map`` is synchronous and works in notebooks
+and under servers. A reply is committed to the ledger before it is looked at: a run that is killed
+pays again only for what was in flight.
 """
 
 from __future__ import annotations
 
 import asyncio
 import email.utils
-import json
 import logging
 import queue
-import threading
 import time
 from collections.abc import Coroutine, Iterable, Iterator, Mapping
-from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import urlsplit
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, JsonValue, SecretStr, field_validator
+from pydantic import SecretStr
 
-from kyara_kedro.options import Options
-from kyara_kedro.prompts import PromptLibrary
-from kyara_kedro.records import Message
-from kyara_kedro.teachers.base import (
-    ChatRequest,
-    Completion,
-    Status,
-    TeacherError,
-    request_key,
-    unanswered,
-)
-from kyara_kedro.teachers.ledger import Ledger, StoredReply, now
-from kyara_kedro.teachers.tasks import TASKS, ReplyError, read_reply, without_thoughts
+from kyara_kedro.content import batched
+from kyara_kedro.prompts.library import PromptLibrary
+from kyara_kedro.teachers.admission import Lane, Limits, Outcome, OutOfReach
+from kyara_kedro.teachers.background import background_loop
+from kyara_kedro.teachers.base import ChatRequest, Completion, TeacherError
+from kyara_kedro.teachers.budget import Budget, BudgetExhausted, Reservation
+from kyara_kedro.teachers.calls import Call
+from kyara_kedro.teachers.ledger import Ledger, LedgerError, Spent, StoredReply, Waste, now
+from kyara_kedro.teachers.model import PAGE, EndpointOptions, LanguageModel
+from kyara_kedro.teachers.replies import read_body, summed, used_by, without_reply
+from kyara_kedro.teachers.tasks import ReplyError
 
 if TYPE_CHECKING:
     import httpx2
@@ -44,489 +38,576 @@ if TYPE_CHECKING:
 
 LOGGER = logging.getLogger(__name__)
 
-_RETRIED = frozenset({408, 409, 429})
 _STOPPING = frozenset({401, 403, 404})
-_WINDOW = 256
-"""Requests looked up in the ledger at once, and the most replies of one commit."""
-_BUDGET_POLL = 0.05
+_BUSY = 429
+_TRIED_AGAIN = frozenset({408, 409})
+_GROUP = 256
+"""Most replies of one commit."""
 _GRACE = 30.0
-"""Seconds that replies in flight get when the caller stops early."""
+"""Seconds that replies in flight get when the run stops early, and a full disk to be cleared."""
+_LOOK_AGAIN = 0.1
+"""Seconds between two looks at requests that another process is sending."""
+_POLL = 0.02
+_LONGEST_BACKOFF = 60.0
+_KEPT = 64 * 1024
+"""Bytes that are kept of an unusable body."""
+_NOTHING = Reservation(0, 0.0)
 
 
-class OpenAIOptions(Options):
-    """Settings of an :class:`OpenAITeacher`; the API key is not one of them.
-
-    Attributes:
-        model: Model name as the server knows it.
-        name: Name on the records; the model's when None.
-        licence_note: What may be done with the output.
-        base_url: Root of the API, as ``https://host/v1``; without user, password or query.
-        concurrency: Most requests in flight.
-        timeout: Seconds until a request is given up and retried.
-        max_attempts: Most sends of one request.
-        backoff: Seconds before the second send; doubles each time up to ``max_backoff``.
-        max_backoff: Longest wait in seconds when the server names none.
-        structured_output: Whether the server is asked to enforce the reply's JSON schema.
-        limit_parameter: How the server calls the completion's limit.
-        extra_body: Further fields of the body, such as ``reasoning_effort``.
-        price_prompt: Price of a million prompt tokens.
-        price_completion: Price of a million completion tokens.
-        max_requests: Most sends during the teacher's life, retries included.
-        max_tokens_total: Most tokens during the teacher's life, reserved before sending.
-    """
-
-    model: str = Field(min_length=1)
-    name: str | None = None
-    licence_note: str = "see the terms of the model and of its provider"
-    base_url: str = "https://api.openai.com/v1"
-    concurrency: int = Field(32, ge=1, le=512)
-    timeout: float = Field(600.0, gt=0)
-    max_attempts: int = Field(8, ge=1)
-    backoff: float = Field(1.0, ge=0)
-    max_backoff: float = Field(60.0, ge=0)
-    structured_output: bool = True
-    limit_parameter: Literal["max_completion_tokens", "max_tokens"] = "max_completion_tokens"
-    extra_body: dict[str, JsonValue] = Field(default_factory=dict)
-    price_prompt: float = Field(0.0, ge=0)
-    price_completion: float = Field(0.0, ge=0)
-    max_requests: int | None = Field(None, ge=0)
-    max_tokens_total: int | None = Field(None, ge=0)
-
-    @field_validator("base_url")
-    @classmethod
-    def _without_secrets(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("must be an http or https address such as https://host/v1")
-        if parts.username or parts.password or parts.query or parts.fragment:
-            raise ValueError(
-                "must hold no user, password or query, since addresses are logged; pass the key "
-                "as a credential"
-            )
-        return url
-
-
-class BudgetExhausted(Exception):
-    """The budget does not allow another send."""
-
-
-class _Unanswered(Exception):
-    """The request cannot be answered; the message says why."""
-
-
-class Budget:
-    """Caps on sends and tokens; what a send may cost at worst is reserved before it goes out.
+class OpenAITeacher(LanguageModel):
+    """A language model behind an OpenAI-compatible server.
 
     Args:
-        max_requests: Most sends, None for no cap.
-        max_tokens: Most tokens of prompts and replies, None for no cap.
-    """
-
-    def __init__(self, max_requests: int | None = None, max_tokens: int | None = None) -> None:
-        self.max_requests = max_requests
-        self.max_tokens = max_tokens
-        self.requests = 0
-        self.tokens = 0
-        self.reserved = 0
-        self._lock = threading.Lock()
-
-    def reserve(self, tokens: int) -> bool:
-        """Reserve one send of at most so many tokens.
-
-        Returns:
-            False when there is no room now, but sends in flight may give some back.
-
-        Raises:
-            BudgetExhausted: there is no room and there will be none.
-        """
-        with self._lock:
-            if self.max_requests is not None and self.requests >= self.max_requests:
-                raise BudgetExhausted(f"the cap of {self.max_requests} requests is reached")
-            taken = self.tokens + self.reserved
-            if self.max_tokens is not None and taken + tokens > self.max_tokens:
-                if self.reserved:
-                    return False
-                raise BudgetExhausted(
-                    f"{self.tokens} of {self.max_tokens} tokens are spent, and this request may "
-                    f"take {tokens}"
-                )
-            self.requests += 1
-            self.reserved += tokens
-            return True
-
-    def settle(self, reserved: int, used: int) -> None:
-        """Replace a reservation by what was used."""
-        with self._lock:
-            self.reserved -= reserved
-            self.tokens += used
-
-
-@dataclass(frozen=True)
-class _Call:
-    """One prompt as it is sent: its key and its body without ``model``."""
-
-    key: str
-    messages: tuple[Message, ...]
-    body: Mapping[str, Any]
-    task: str
-    prompt_version: str
-    token_bound: int
-
-
-class OpenAITeacher:
-    """A language model behind an OpenAI-compatible server, with every reply in a ledger.
-
-    Args:
-        options: Model, endpoint, limits and prices.
+        options: Model, endpoint, limits, prices and budget.
         ledger: Where replies are kept and looked up.
         api_key: The credential; a server without authentication takes any.
         library: Templates; only the one that asks again is used here.
     """
 
-    kind: Literal["llm"] = "llm"
-
     def __init__(
         self,
-        options: OpenAIOptions,
+        options: EndpointOptions,
         ledger: Ledger,
         api_key: SecretStr | None = None,
         library: PromptLibrary | None = None,
     ) -> None:
+        super().__init__(options, ledger, library)
         self.options = options
-        self.name = options.name or options.model
-        self.licence_note = options.licence_note
-        self.budget = Budget(options.max_requests, options.max_tokens_total)
-        self._ledger = ledger
-        self._key = api_key or SecretStr("none")
-        self._library = library or PromptLibrary()
-        for noisy in ("openai", "httpx2", "httpcore2"):  # they log addresses, one line a request
-            logging.getLogger(noisy).setLevel(logging.WARNING)
+        self.when_spent = options.budget.when_spent
+        before = ledger.spent(self.name) if options.budget.per == "ledger" else Spent()
+        self.budget = Budget(options.budget, before)
+        self.key = api_key or SecretStr("none")
 
-    def map(self, requests: Iterable[ChatRequest]) -> Iterator[Completion]:
-        """Answer all requests, in the order in which their replies arrive.
-
-        Raises:
-            TeacherError: the server rejects the credentials or does not know the model; replies
-                that came before are in the ledger.
-        """
-        source = iter(requests)
-        with _Session(self.options, self._key, self._ledger, self.budget) as session:
-            done: queue.SimpleQueue[Future[Completion]] = queue.SimpleQueue()
-            pending = 0
-            while window := list(islice(source, _WINDOW)):
-                calls = [self._call(request, request.messages) for request in window]
-                session.recall(calls)
-                for request, call in zip(window, calls, strict=True):
-                    session.submit(self._answer(session, request, call)).add_done_callback(done.put)
-                pending += len(window)
-                while pending >= _WINDOW or (pending and not done.empty()):
-                    yield done.get().result()
-                    pending -= 1
-            for _ in range(pending):
-                yield done.get().result()
-
-    async def _answer(self, session: _Session, request: ChatRequest, call: _Call) -> Completion:
-        """Ask, and ask once more with the reason when the reply is not in the task's form."""
-        first = await self._complete(session, request, call)
-        if first.status != "invalid":
-            return first
-        again = self._library.render("reask", request.language, error=first.error)
-        said = Message(role="assistant", content=first.text or "(empty)")
-        second = await self._complete(
-            session, request, self._call(request, (*call.messages, said, *again.messages))
-        )
-        if second.status == "deferred":
-            return replace(first, error=f"{first.error}; not asked again: {second.error}")
-        return replace(
-            second,
-            cached=first.cached and second.cached,
-            prompt_tokens=first.prompt_tokens + second.prompt_tokens,
-            completion_tokens=first.completion_tokens + second.completion_tokens,
-            cost=first.cost + second.cost,
-            latency=first.latency + second.latency,
-        )
-
-    async def _complete(self, session: _Session, request: ChatRequest, call: _Call) -> Completion:
-        blank = unanswered(request, self.name, self.kind, call.key)
+    def _answers(self, requests: Iterable[ChatRequest]) -> Iterator[Completion]:
+        session: _Session | None = None
+        most = max(2 * self.options.limits.in_flight, PAGE)
         try:
-            reply, cached = await session.reply(call)
-        except BudgetExhausted as error:
-            return replace(blank, status="deferred", error=str(error))
-        except _Unanswered as error:
-            return replace(blank, status="failed", error=str(error))
-        text = without_thoughts(reply.text)
-        found = replace(
-            blank,
-            text=text,
-            cached=cached,
-            prompt_tokens=reply.prompt_tokens,
-            completion_tokens=reply.completion_tokens,
-            cost=0.0 if cached else reply.cost,
-            latency=reply.latency,
-        )
-        if reply.finish_reason in _UNUSABLE:
-            status, why = _UNUSABLE[reply.finish_reason]
-            return replace(found, status=status, error=why)
-        try:
-            return replace(found, parsed=read_reply(request.task, text))
-        except ReplyError as error:
-            return replace(found, status="invalid", error=str(error))
-
-    def _call(self, request: ChatRequest, messages: tuple[Message, ...]) -> _Call:
-        options = self.options
-        schema = TASKS[request.task].schema if options.structured_output else None
-        parameters: dict[str, Any] = {
-            **options.extra_body,
-            options.limit_parameter: request.max_tokens,
-        }
-        if request.temperature is not None:
-            parameters["temperature"] = request.temperature
-        if request.top_p is not None:
-            parameters["top_p"] = request.top_p
-        body: dict[str, Any] = {"messages": list(messages), **parameters}
-        if schema is not None:
-            body["response_format"] = {
-                "type": "json_schema",
-                "json_schema": {"name": request.task, "schema": schema, "strict": True},
-            }
-        return _Call(
-            key=request_key(options.model, messages, parameters, schema, request.sample),
-            messages=messages,
-            body=body,
-            task=request.task,
-            prompt_version=request.prompt_version,
-            token_bound=_most_tokens(messages) + request.max_tokens,
-        )
+            for page in batched(requests, PAGE):
+                calls = [self._caller.call(request) for request in page]
+                held = self.ledger.get_many(call.key for call in calls)
+                for call in calls:
+                    reply = held.get(call.key)
+                    if reply is not None:
+                        found = self.complete(call, reply, cached=True)
+                        if self.again(call, found) is None:
+                            yield found
+                            continue
+                    session = session or _Session(self)
+                    session.submit(call)
+                while session is not None and (session.pending > most or session.arrived):
+                    yield session.next()
+            while session is not None and session.pending:
+                yield session.next()
+        finally:
+            if session is not None:
+                session.close()
 
 
-_UNUSABLE: Mapping[str, tuple[Status, str]] = {
-    "length": ("truncated", "the reply was cut at the token limit"),
-    "content_filter": ("filtered", "the server's content filter withheld the reply"),
-    "refusal": ("refused", "the model declined"),
-}
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """What came of one send.
+
+    Attributes:
+        outcome: What it says about the endpoint.
+        reply: The reply, if it is one.
+        used: What was or may have been paid for.
+        fault: Class of the failure.
+        why: The failure in a line.
+        body: An unusable body, kept.
+        wait: Seconds that the server asks to wait.
+        final: Whether sending it again is of no use.
+    """
+
+    outcome: Outcome
+    reply: StoredReply | None = None
+    used: Reservation = _NOTHING
+    fault: str = ""
+    why: str = ""
+    body: bytes = b""
+    wait: float | None = None
+    final: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Got:
+    """A reply that is on disk, and what it took to get it."""
+
+    reply: StoredReply
+    attempts: int = 0
+    wasted: float = 0.0
+
+
+class _Halted(Exception):
+    """Nothing more is sent; the caller has been told why."""
+
+
+class _Unanswered(Exception):
+    """A request without a usable reply."""
+
+    def __init__(self, heard: _Heard, attempts: int, wasted: float) -> None:
+        super().__init__(heard.why)
+        self.heard, self.attempts, self.wasted = heard, attempts, wasted
 
 
 class _Session:
-    """One ``map``: its event loop in a thread, its connections, and the writer to the ledger."""
+    """One ``map``: its connections, its calls in flight, and the writer to the ledger."""
 
-    def __init__(
-        self, options: OpenAIOptions, key: SecretStr, ledger: Ledger, budget: Budget
-    ) -> None:
-        self._options = options
-        self._secret = key
-        self._ledger = ledger
-        self._budget = budget
-        self._held: dict[str, StoredReply] = {}
-        self._asked: dict[str, asyncio.Task[tuple[StoredReply, bool]]] = {}
-        self._slots = asyncio.Semaphore(options.concurrency)
-        self._arrived: asyncio.Queue[tuple[StoredReply, asyncio.Future[StoredReply]]] = (
-            asyncio.Queue()
-        )
-        self._stop: TeacherError | None = None
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, name="teacher", daemon=True)
+    def __init__(self, teacher: OpenAITeacher) -> None:
+        for noisy in ("openai", "httpx2", "httpcore2", "aiohttp"):  # a line and an address each
+            logging.getLogger(noisy).setLevel(logging.WARNING)
+        options = teacher.options
+        self.pending = 0
+        self._teacher = teacher
+        self._limits = options.limits
+        self._lane = _lane(options.base_url, options.model, options.limits)
+        self._loop = background_loop()
+        self._arrivals: queue.SimpleQueue[Completion | Exception] = queue.SimpleQueue()
+        self._works: set[asyncio.Task[None]] = set()
+        self._flying: set[asyncio.Task[Any]] = set()
+        self._asked: dict[str, asyncio.Future[_Got]] = {}
+        self._wanted: dict[str, asyncio.Future[StoredReply | None]] = {}
+        self._claimed: set[str] = set()
+        self._wake = asyncio.Event()
+        self._entries: asyncio.Queue[_Entry] = asyncio.Queue()
+        self._halted = False
+        self._give_up_at = 0.0
         self._client: openai.AsyncOpenAI
         self._response: type[httpx2.Response]
+        if not teacher.ledger.has_room():
+            raise _full(teacher.ledger)
+        self._do(self._open())
 
-    def __enter__(self) -> _Session:
+    def submit(self, call: Call) -> None:
+        """Start to answer a call."""
+        self.pending += 1
+        self._loop.call_soon_threadsafe(self._begin, call)
+
+    @property
+    def arrived(self) -> bool:
+        """Whether :meth:`next` has something at once."""
+        return not self._arrivals.empty()
+
+    def next(self) -> Completion:
+        """Wait for the next completion.
+
+        Raises:
+            TeacherError, LedgerError: nothing more can be asked.
+        """
+        arrival = self._arrivals.get()
+        if isinstance(arrival, Exception):
+            raise arrival
+        self.pending -= 1
+        return arrival
+
+    def close(self) -> None:
+        """Send nothing more, keep what is in flight, and close."""
+        if self.pending and self._flying:
+            LOGGER.info("waiting for %d replies in flight", len(self._flying))
+        self._do(self._close())
+
+    def _do(self, work: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    async def _open(self) -> None:
         import httpx2
         import openai
 
+        options, timeout = self._teacher.options, self._limits.timeout
+        most = httpx2.Limits(max_connections=self._limits.in_flight, keepalive_expiry=30.0)
         self._response = httpx2.Response
         self._client = openai.AsyncOpenAI(
-            api_key=self._secret.get_secret_value(),
-            base_url=self._options.base_url,
+            api_key=self._teacher.key.get_secret_value(),
+            base_url=options.base_url,
             max_retries=0,
-            timeout=httpx2.Timeout(self._options.timeout, connect=min(60, self._options.timeout)),
+            timeout=httpx2.Timeout(timeout, connect=min(60.0, timeout)),
+            http_client=openai.DefaultAioHttpClient(limits=most, follow_redirects=False),
         )
-        self._thread.start()
-        return self
+        self._keepers = [asyncio.create_task(self._claim()), asyncio.create_task(self._write())]
 
-    def __exit__(self, *_: object) -> None:
-        if self._stop is None:
-            self._stop = TeacherError("the caller stopped")
-        asyncio.run_coroutine_threadsafe(self._finish(), self._loop).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+    async def _close(self) -> None:
+        self._halted = True
+        waiting = self._works - self._flying
+        for task in waiting:
+            task.cancel()
+        given_up_at = time.monotonic() + _GRACE
+        while self._flying and time.monotonic() < given_up_at:
+            await asyncio.sleep(_POLL)
+        for task in self._works:
+            task.cancel()
+        await asyncio.gather(*self._works, return_exceptions=True)
+        await self._entries.join()
+        for task in self._keepers:
+            task.cancel()
+        await asyncio.gather(*self._keepers, return_exceptions=True)
+        if self._claimed:
+            await asyncio.to_thread(self._teacher.ledger.release, self._claimed)
+        await self._client.close()
 
-    def recall(self, calls: Iterable[_Call]) -> None:
-        """Look a window of calls up in the ledger, in one query."""
-        self._held |= self._ledger.get_many(call.key for call in calls)
+    def _begin(self, call: Call) -> None:
+        task = self._loop.create_task(self._answer(call))
+        self._works.add(task)
+        task.add_done_callback(self._works.discard)
 
-    def submit(self, work: Coroutine[Any, Any, Completion]) -> Future[Completion]:
-        """Run a coroutine on the session's loop."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
+    async def _answer(self, call: Call) -> None:
+        """Ask, and ask once more with the reason when the reply is not in the task's form."""
+        try:
+            found = await self._ask(call)
+            again = self._teacher.again(call, found)
+            if again is not None:
+                found = summed(found, await self._ask(again))
+        except _Halted:
+            return
+        except Exception as error:
+            self._halt(error)
+        else:
+            self._arrivals.put(found)
 
-    async def reply(self, call: _Call) -> tuple[StoredReply, bool]:
-        """The reply to a call, and whether nothing had to be sent for it by this caller.
+    def _halt(self, error: Exception) -> None:
+        """Send nothing more and tell the caller why."""
+        if not self._halted:
+            self._halted = True
+            self._arrivals.put(error)
 
-        Equal calls that wait at the same time are sent once.
+    async def _ask(self, call: Call) -> Completion:
+        name = self._teacher.name
+        try:
+            got = await self._get(call)
+        except BudgetExhausted as error:
+            return without_reply(call, name, "deferred", "budget", str(error))
+        except _Unanswered as error:
+            heard = error.heard
+            blank = without_reply(
+                call, name, "rejected" if heard.final else "failed", heard.fault, heard.why
+            )
+            return replace(blank, attempts=error.attempts, cost=error.wasted)
+        found = self._teacher.complete(
+            call, got.reply, cached=not got.attempts, attempts=got.attempts
+        )
+        return replace(found, cost=found.cost + got.wasted) if got.wasted else found
+
+    async def _get(self, call: Call) -> _Got:
+        """The reply to a call, from the ledger or the server; equal calls are sent once.
 
         Raises:
-            TeacherError: the server rejected the credentials or the model, now or before.
+            TeacherError, LedgerError: nothing more can be asked.
             BudgetExhausted: the budget does not allow it.
             _Unanswered: the server refused this request, or failed at every attempt.
         """
         running = self._asked.get(call.key)
         if running is not None:
-            return (await asyncio.shield(running))[0], True
-        task = self._loop.create_task(self._find_or_ask(call))
-        self._asked[call.key] = task
-        task.add_done_callback(lambda _: self._asked.pop(call.key))
-        return await asyncio.shield(task)
-
-    async def _find_or_ask(self, call: _Call) -> tuple[StoredReply, bool]:
-        held = self._held.pop(call.key, None)
-        if held is None:
-            held = (await asyncio.to_thread(self._ledger.get_many, [call.key])).get(call.key)
-        if held is not None:
-            return held, True
-        async with self._slots:
-            reply = await self._send_until_answered(call)
-        committed: asyncio.Future[StoredReply] = self._loop.create_future()
-        self._arrived.put_nowait((reply, committed))
-        return await committed, False
-
-    async def _send_until_answered(self, call: _Call) -> StoredReply:
-        """Send with retries. The slot is held while waiting: a busy server is asked less often."""
-        import openai
-
-        why = ""
-        for attempt in range(self._options.max_attempts):
-            if self._stop is not None:
-                raise self._stop
-            while not self._budget.reserve(call.token_bound):
-                await asyncio.sleep(_BUDGET_POLL)
-            used = call.token_bound  # unless known better: an unheard answer may be billed
-            wait: float | None = None
-            try:
-                started = time.perf_counter()
-                response = await self._client.post(
-                    "/chat/completions",
-                    cast_to=self._response,
-                    body={"model": self._options.model, **call.body},
-                )
-                reply = self._stored(call, response.content, time.perf_counter() - started)
-                used = reply.prompt_tokens + reply.completion_tokens
-            except openai.APIStatusError as error:
-                used = 0
-                why = f"HTTP {error.status_code}: {error.message[:200]}"
-                if error.status_code in _STOPPING or error.code == "insufficient_quota":
-                    self._stop = TeacherError(
-                        f"teacher {self._options.model} at {self._options.base_url}: {why}; "
-                        "check the credentials, the model's name and the quota"
-                    )
-                    raise self._stop from None
-                if error.status_code < 500 and error.status_code not in _RETRIED:
-                    raise _Unanswered(why) from None
-                wait = retry_after(error.response.headers)
-            except openai.APIConnectionError as error:
-                why = type(error).__name__
-            except ReplyError as error:
-                why = str(error)
+            return _Got((await asyncio.shield(running)).reply)
+        future = self._asked[call.key] = self._loop.create_future()
+        try:
+            held = await self._claim_of(call.key)
+            got = _Got(held) if held is not None else await self._send(call)
+        except BaseException as error:
+            if isinstance(error, asyncio.CancelledError):
+                future.cancel()
             else:
-                return reply
-            finally:
-                self._budget.settle(call.token_bound, used)
-            LOGGER.debug("attempt %d of %s: %s", attempt + 1, call.key[:12], why)
-            if attempt + 1 < self._options.max_attempts:
-                backoff = min(self._options.max_backoff, self._options.backoff * 2**attempt)
-                await asyncio.sleep(_jitter(call.key, attempt) * backoff if wait is None else wait)
-        raise _Unanswered(f"{self._options.max_attempts} attempts failed, the last with {why}")
+                future.set_exception(error)
+                future.exception()  # seen: nobody else need be waiting for it
+            raise
+        else:
+            future.set_result(got)
+            return got
+        finally:
+            del self._asked[call.key]
 
-    def _stored(self, call: _Call, content: bytes, latency: float) -> StoredReply:
-        """Read the envelope of a reply, not what the model wrote.
+    async def _claim_of(self, key: str) -> StoredReply | None:
+        """Wait for what another one is sending; None when it is ours to send."""
+        wanted: asyncio.Future[StoredReply | None] = self._loop.create_future()
+        self._wanted[key] = wanted
+        self._wake.set()
+        try:
+            return await wanted
+        finally:
+            self._wanted.pop(key, None)
+
+    async def _claim(self) -> None:
+        """Claim all that is wanted at once, again and again while others are sending some of it."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            wanted = list(self._wanted)
+            try:
+                claimed = await asyncio.to_thread(self._teacher.ledger.claim, wanted)
+            except Exception as error:
+                for future in self._wanted.values():
+                    _settle(future, error)
+                continue
+            self._claimed |= claimed.granted
+            for key in wanted:
+                waiting = self._wanted.get(key)
+                if waiting is None:
+                    continue
+                if key in claimed.held or key in claimed.granted:
+                    _settle(waiting, claimed.held.get(key))
+                else:
+                    self._loop.call_later(_LOOK_AGAIN, self._wake.set)
+
+    async def _send(self, call: Call) -> _Got:
+        """Send until it is answered."""
+        attempts = failures = 0
+        wasted = 0.0
+        while True:
+            heard, probe = await self._send_once(call, again=attempts > 0)
+            attempts += 1
+            if heard.reply is not None:
+                return _Got(heard.reply, attempts, wasted)
+            wasted += heard.used.cost
+            failures += heard.outcome != "busy" and not probe
+            if heard.final or failures >= self._limits.attempts:
+                raise _Unanswered(heard, attempts, wasted)
+            if self._halted:
+                raise _Halted
+            LOGGER.debug("attempt %d of %s: %s", attempts, call.key[:12], heard.why)
+            if heard.wait is not None and heard.wait > max(self._limits.patience, _LONGEST_BACKOFF):
+                raise TeacherError(
+                    f"{self._place}: asks to come back in {heard.wait / 3600:.1f} h ({heard.why}); "
+                    "all replies so far are kept: run again then"
+                )
+            if not self._lane.breaker.open:
+                backoff = min(_LONGEST_BACKOFF, self._limits.backoff * 2 ** max(0, failures - 1))
+                jitter = _jitter(call.key, attempts)
+                await asyncio.sleep(jitter * backoff if heard.wait is None else heard.wait)
+
+    async def _send_once(self, call: Call, *, again: bool) -> tuple[_Heard, bool]:
+        """Wait for leave and budget, send, and commit what came.
+
+        Returns:
+            What was heard, and whether the send was a probe of a broken endpoint.
+        """
+        if self._halted:
+            raise _Halted
+        priority = call.request.priority - again
+        leave = await self._lane.enter(call.tokens, priority)
+        try:
+            await self._teacher.budget.reserve(call.worst)
+        except BaseException:
+            self._lane.abandon(leave)
+            raise
+        task = asyncio.current_task()
+        if self._halted or task is None:
+            self._teacher.budget.settle(call.worst, _NOTHING, sent=False)
+            self._lane.abandon(leave)
+            raise _Halted
+        self._flying.add(task)
+        try:
+            heard = await self._post(call)
+            self._teacher.budget.settle(call.worst, heard.used)
+            try:
+                self._lane.leave(leave, heard.outcome, heard.used.tokens, heard.why)
+            except OutOfReach as error:
+                raise TeacherError(
+                    f"{self._place}: {error}; check the address and that the server is up; all "
+                    "replies so far are kept"
+                ) from None
+            if heard.reply is not None:
+                heard = replace(heard, reply=await self._commit(heard.reply))
+            elif heard.used.tokens:
+                await self._commit(waste=self._waste(call, heard))
+        finally:
+            self._flying.discard(task)
+        return heard, leave.probe
+
+    async def _post(self, call: Call) -> _Heard:
+        """Send once and read what comes back.
 
         Raises:
-            ReplyError: the body is not a chat completion.
+            TeacherError: no request of this kind can be answered.
         """
+        import openai
+
+        options, started = self._teacher.options, time.perf_counter()
+        content = b""
         try:
-            body = json.loads(content)
-            choice = body["choices"][0]
-            message = choice["message"]
-            usage = body.get("usage") or {}
-            refusal = message.get("refusal")
-            text = message.get("content") or refusal or ""
-            prompt_tokens = int(usage.get("prompt_tokens") or 0)
-            completion_tokens = int(usage.get("completion_tokens") or 0)
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
-            raise ReplyError(
-                f"the body is not a chat completion ({type(error).__name__})"
-            ) from None
-        return StoredReply(
-            request_id=call.key,
-            teacher=self._options.model,
-            task=call.task,
-            prompt_version=call.prompt_version,
-            text=str(text),
-            finish_reason="refusal" if refusal else str(choice.get("finish_reason") or "stop"),
-            prompt_tokens=prompt_tokens,
-            completion_tokens=completion_tokens,
-            cost=(
-                prompt_tokens * self._options.price_prompt
-                + completion_tokens * self._options.price_completion
+            async with asyncio.timeout(self._limits.timeout):
+                response = await self._client.post(
+                    "/chat/completions", cast_to=self._response, body=call.body
+                )
+            content = response.content
+            reply = read_body(content, call, options, time.perf_counter() - started)
+        except openai.APIStatusError as error:
+            return self._refused(error)
+        except (openai.APIConnectionError, TimeoutError) as error:
+            if _never_sent(error):
+                why = f"no connection ({_root(error)})"
+                return _Heard("broken", fault="unreachable", why=why)
+            slow = time.perf_counter() - started >= self._limits.timeout
+            fault = "timeout" if slow else "no_answer"
+            why = f"no whole answer ({_root(error)})"
+            return _Heard("broken", used=call.worst, fault=fault, why=why)
+        except ReplyError as error:
+            used = used_by(content, call, options)
+            body = content[:_KEPT]
+            return _Heard("answered", used=used, fault=error.fault, why=str(error), body=body)
+        paid = Reservation(reply.prompt_tokens + reply.completion_tokens, reply.cost)
+        return _Heard("answered", reply=reply, used=paid)
+
+    def _refused(self, error: openai.APIStatusError) -> _Heard:
+        status = error.status_code
+        why = f"HTTP {status}: {' '.join(error.message.split())[:200]}"
+        if status in _STOPPING or error.code == "insufficient_quota":
+            raise TeacherError(
+                f"{self._place}: {why}; check the credentials, the model's name and the quota"
             )
-            / 1e6,
-            latency=latency,
+        fault = f"http_{status}"
+        wait = retry_after(error.response.headers)
+        if status == _BUSY:
+            return _Heard("busy", fault=fault, why=why, wait=wait)
+        if status >= 500 or status in _TRIED_AGAIN:
+            return _Heard("broken", fault=fault, why=why, wait=wait)
+        return _Heard("answered", fault=fault, why=why, final=True)
+
+    @property
+    def _place(self) -> str:
+        options = self._teacher.options
+        return f"{self._teacher.role} {options.model} at {options.base_url}"
+
+    def _waste(self, call: Call, heard: _Heard) -> Waste:
+        return Waste(
+            request_id=call.key,
+            teacher=self._teacher.name,
+            task=call.request.task,
+            reason=heard.fault,
+            body=heard.body,
+            tokens=heard.used.tokens,
+            cost=heard.used.cost,
             received_at=now(),
         )
 
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._writer = self._loop.create_task(self._write())
-        self._loop.run_forever()
+    async def _commit(
+        self, reply: StoredReply | None = None, waste: Waste | None = None
+    ) -> StoredReply | None:
+        """Have something written; gives what the ledger then holds for the reply."""
+        written: asyncio.Future[StoredReply | None] = self._loop.create_future()
+        self._entries.put_nowait(_Entry(reply, waste, written))
+        return await written
 
     async def _write(self) -> None:
-        """Commit all replies that have arrived in one transaction, then hand them out."""
+        """Commit all that has arrived in one transaction, then hand it out."""
         while True:
-            batch = [await self._arrived.get()]
-            while not self._arrived.empty() and len(batch) < _WINDOW:
-                batch.append(self._arrived.get_nowait())
+            group = [await self._entries.get()]
+            while not self._entries.empty() and len(group) < _GROUP:
+                group.append(self._entries.get_nowait())
             try:
-                held = await asyncio.to_thread(self._ledger.put, [reply for reply, _ in batch])
+                held = await self._put(group)
             except Exception as error:
-                for _, committed in batch:
-                    committed.set_exception(error)
-                continue
-            for reply, (_, committed) in zip(held, batch, strict=True):
-                committed.set_result(reply)
+                for entry in group:
+                    _settle(entry.written, error)
+            else:
+                for entry in group:
+                    _settle(
+                        entry.written, held.get(entry.reply.request_id) if entry.reply else None
+                    )
+            finally:
+                for _ in group:
+                    self._entries.task_done()
 
-    async def _finish(self) -> None:
-        """Let what is in flight arrive, then close."""
-        if self._asked:
-            await asyncio.wait(self._asked.values(), timeout=_GRACE)
-        left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-        for task in left:
-            task.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
-        await self._client.close()
+    async def _put(self, group: list[_Entry]) -> dict[str, StoredReply]:
+        """Write; when the disk is full, send nothing more and try again until the grace is over."""
+        ledger = self._teacher.ledger
+        replies = [entry.reply for entry in group if entry.reply is not None]
+        waste = [entry.waste for entry in group if entry.waste is not None]
+        while True:
+            try:
+                held = await asyncio.to_thread(ledger.put, replies, waste)
+            except LedgerError as error:
+                self._halt(error)
+                self._give_up_at = self._give_up_at or time.monotonic() + _GRACE
+                if time.monotonic() > self._give_up_at:
+                    raise
+                await asyncio.sleep(1)
+            else:
+                break
+        if not ledger.has_room():
+            self._halt(_full(ledger))
+        self._claimed -= {reply.request_id for reply in replies}
+        return {reply.request_id: reply for reply in held}
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """Something to be written, and who waits for it."""
+
+    reply: StoredReply | None
+    waste: Waste | None
+    written: asyncio.Future[StoredReply | None]
+
+
+def _settle(future: asyncio.Future[Any], outcome: Any) -> None:
+    if future.done():
+        return
+    if isinstance(outcome, Exception):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)
+
+
+@cache
+def _lane(base_url: str, model: str, limits: Limits) -> Lane:
+    """The lane to a model, shared by all teachers of the process that ask it."""
+    return Lane(limits)
+
+
+def _full(ledger: Ledger) -> LedgerError:
+    return LedgerError(
+        f"ledger {ledger.path}: the disk is nearly full, so nothing more is sent; make room and "
+        "run again: all that was answered is kept"
+    )
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An exception and its causes, the outermost first."""
+    found: BaseException | None = error
+    while found is not None:
+        yield found
+        found = found.__cause__ or found.__context__
+
+
+def _never_sent(error: BaseException) -> bool:
+    """Whether no connection was made, so that the server cannot have worked for it."""
+    import aiohttp
+
+    return any(isinstance(one, aiohttp.ClientConnectorError) for one in _chain(error))
+
+
+def _root(error: BaseException) -> str:
+    """The first cause of a failed send in a few words."""
+    *_, first = _chain(error)
+    return " ".join(f"{type(first).__name__} {first}".split())[:160]
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait by the headers ``Retry-After-Ms`` and ``Retry-After`` (seconds or a date)."""
-    if (milliseconds := headers.get("retry-after-ms")) is not None:
-        try:
-            return max(0.0, float(milliseconds) / 1000)
-        except ValueError:
+    """Seconds to wait by the headers ``Retry-After-Ms`` and ``Retry-After`` (seconds or a date).
+
+    A date is compared with the response's own ``Date``, so that a wrong clock here does no harm.
+    """
+    try:
+        if (milliseconds := headers.get("retry-after-ms")) is not None:
+            return _seconds(milliseconds) / 1000
+        if (value := headers.get("retry-after")) is None:
             return None
-    value = headers.get("retry-after")
-    if value is None:
+        try:
+            return _seconds(value)
+        except ValueError:
+            told = headers.get("date")
+            here = datetime.now(UTC) if told is None else email.utils.parsedate_to_datetime(told)
+            return max(0.0, (email.utils.parsedate_to_datetime(value) - here).total_seconds())
+    except (ValueError, TypeError):
         return None
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
-        moment = email.utils.parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
 
 
-def _most_tokens(messages: Iterable[Message]) -> int:
-    """Upper bound of a prompt's tokens: a byte-level tokeniser makes at most one a byte."""
-    return sum(len(message["content"].encode()) + 16 for message in messages)
+def _seconds(value: str) -> float:
+    """A number of seconds that can be waited.
+
+    Raises:
+        ValueError: it is none.
+    """
+    seconds = float(value)
+    if not 0 <= seconds < float("inf"):
+        raise ValueError(value)
+    return seconds
 
 
 def _jitter(key: str, attempt: int) -> float:

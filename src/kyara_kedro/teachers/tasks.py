@@ -6,7 +6,8 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Self, TypeVar
+from functools import cached_property
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
@@ -27,8 +28,27 @@ Filled = Annotated[str, AfterValidator(_filled)]
 """A string that is not blank; a validator, as strict schemas have no ``minLength``."""
 
 
+Fault = Literal["empty", "not_json", "schema", "form", "body", "tool_calls", "refusal", "finish"]
+"""How a reply can fail.
+
+empty: nothing is said; not_json: no JSON object is in it; schema: its JSON lacks or misuses a
+field; form: plain text of another form than asked for; body: the HTTP body is no chat completion;
+tool_calls: it calls tools instead of answering; refusal: the model declined; finish: the server
+broke it off.
+"""
+
+
 class ReplyError(ValueError):
-    """A reply does not have the form that its task asks for; the message says what is wrong."""
+    """A reply does not have the form that its task asks for; the message says what is wrong.
+
+    Args:
+        fault: The class of the failure.
+        message: What is wrong, for the teacher and for people.
+    """
+
+    def __init__(self, fault: Fault, message: str) -> None:
+        super().__init__(message)
+        self.fault = fault
 
 
 class Reply(BaseModel):
@@ -40,24 +60,71 @@ class Reply(BaseModel):
 
     @classmethod
     def read(cls, text: str) -> Self:
-        """Read the JSON object in a text, which may stand in a code fence or between sentences.
+        """Read the JSON object in a text, in a code fence or between sentences, or else its tags.
 
         Raises:
-            ReplyError: there is no JSON object or it breaks the schema.
+            ReplyError: there is neither, or it breaks the schema.
         """
-        start = text.find("{")
-        if start < 0:
-            raise ReplyError("there is no JSON object in it")
-        try:
-            found, _ = json.JSONDecoder().raw_decode(text[start:])
-        except json.JSONDecodeError as error:
-            raise ReplyError(f"its JSON is broken: {error}") from error
+        found = _json_object(text)
+        if found is None:
+            found = read_tags(cls, text)
         try:
             return cls.model_validate(found)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             where = ".".join(map(str, first["loc"])) or "object"
-            raise ReplyError(f"field {where!r}: {first['msg']}") from error
+            raise ReplyError("schema", f"field {where!r}: {first['msg']}") from error
+
+
+def _json_object(text: str) -> dict[str, Any] | None:
+    """The first JSON object in a text; None when there is none."""
+    start = text.find("{")
+    while start >= 0:
+        try:
+            found: dict[str, Any] = json.JSONDecoder().raw_decode(text, start)[0]
+        except (json.JSONDecodeError, RecursionError):
+            start = text.find("{", start + 1)
+        else:
+            return found
+    return None
+
+
+def tag_form(shape: type[Reply]) -> str:
+    """How a reply is written in plain tags, for models that cannot write JSON."""
+    parts = []
+    for name, field in shape.model_fields.items():
+        inner = _inner(field.annotation)
+        body = tag_form(inner) if isinstance(inner, type) and issubclass(inner, Reply) else "…"
+        parts.append(f"<{name}>{body}</{name}>")
+    return "".join(parts)
+
+
+def read_tags(shape: type[Reply], text: str) -> dict[str, Any]:
+    """Read a reply in plain tags, one tag a field; a list repeats its tag.
+
+    Raises:
+        ReplyError: not one of the tags is there.
+    """
+    found: dict[str, Any] = {}
+    for name, field in shape.model_fields.items():
+        inner = _inner(field.annotation)
+        said: list[Any] = re.findall(rf"<{name}>(.*?)</{name}>", text, re.DOTALL)
+        if isinstance(inner, type) and issubclass(inner, Reply):
+            said = [read_tags(inner, one) for one in said]
+        else:
+            said = [one.strip() for one in said]
+        if inner is not field.annotation:
+            found[name] = said
+        elif said:
+            found[name] = said[0]
+    if not any(found.values()):
+        raise ReplyError("not_json", "there is no complete JSON object in it")
+    return found
+
+
+def _inner(annotation: Any) -> Any:
+    """The type of a list's items; the annotation itself when it is no list."""
+    return get_args(annotation)[0] if get_origin(annotation) is list else annotation
 
 
 class WrittenQuestion(Reply):
@@ -124,7 +191,9 @@ class Solution(Reply):
         solution = text.strip()
         found = _ANSWER.match(solution.rpartition("\n")[2])
         if found is None:
-            raise ReplyError("its last line is not '答案：' or 'Answer:' with the final value")
+            raise ReplyError(
+                "form", "its last line is not '答案：' or 'Answer:' with the final value"
+            )
         return cls(solution=solution, answer=found["answer"].strip("*$ 。"))
 
 
@@ -153,12 +222,17 @@ class Task:
     inputs: frozenset[str]
     reply: type[Reply] | None = None
 
-    @property
+    @cached_property
     def schema(self) -> dict[str, Any] | None:
         """JSON schema of a structured reply."""
         if self.reply is None or not self.reply.structured:
             return None
         return self.reply.model_json_schema()
+
+    @cached_property
+    def written_schema(self) -> str:
+        """The schema as JSON, empty when there is none."""
+        return json.dumps(self.schema) if self.schema else ""
 
 
 def _task(inputs: str, reply: type[Reply] | None = None) -> Task:
@@ -196,6 +270,6 @@ def read_reply(task: str, text: str) -> Reply | None:
         ReplyError: the reply is empty or does not have the form.
     """
     if not text.strip():
-        raise ReplyError("it is empty")
+        raise ReplyError("empty", "it is empty")
     shape = TASKS[task].reply
     return None if shape is None else shape.read(text)

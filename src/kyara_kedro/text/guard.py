@@ -19,7 +19,7 @@ _FORBIDDEN = (
     r"<\s*/?\s*(documents?|references?|context|system|instructions?|user|assistant)\b",
     r"<(start_of_turn|end_of_turn|bos|eos|\|[a-z_]{2,}\|)>|\[/?inst\]|<</?sys>>",
     r"【\s*id_[0-9a-f]{4,}\s*】|\bid\s*[=:]\s*[\"']?id_[0-9a-f]{8}",
-    r"^\s*#+\s*(參考文件|任務說明|使用者問題)\s*$",
+    r"^\s*#+\s*(參考文件|參考文檔|任務說明|使用者問題|用戶問題)\s*$",
     r"^\s*#+\s*(reference documents?|task description|user's question)\s*$",
     # Orders to drop the instructions.
     rf"{_FORGET}.{{0,6}}(以上|上面|上述|之前|先前|前面|此前|原本|系統).{{0,8}}({_ORDERS})",

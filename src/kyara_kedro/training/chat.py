@@ -11,7 +11,8 @@ from functools import cache
 from importlib import resources
 from typing import Any, NamedTuple, TypedDict
 
-from kyara_kedro.records import ROLES, Message
+from kyara_kedro.content import Message
+from kyara_kedro.records import ROLES
 
 START_OF_TURN = "<start_of_turn>"
 END_OF_TURN = "<end_of_turn>"

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
-from kyara_kedro.records import content_id
+from kyara_kedro.content import content_id
 
 _REF = "model_ref.json"
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from kyara_kedro.records import content_id
+from kyara_kedro.content import content_id
 from kyara_kedro.training.chat import (
     PreferencePair,
     check_messages,

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from tqdm import tqdm
 
+from kyara_kedro.content import Message
 from kyara_kedro.errors import UserError
-from kyara_kedro.records import Message
 from kyara_kedro.training.chat import (
     Encoded,
     EncodedPair,

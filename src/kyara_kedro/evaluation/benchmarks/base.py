@@ -9,8 +9,9 @@ from typing import Any
 
 import polars as pl
 
+from kyara_kedro.content import Message, content_id
 from kyara_kedro.errors import UserError
-from kyara_kedro.records import BENCHMARK_ITEM, BENCHMARK_QUESTION, Message, content_id
+from kyara_kedro.records import BENCHMARK_ITEM, BENCHMARK_QUESTION
 
 
 @dataclass(frozen=True)

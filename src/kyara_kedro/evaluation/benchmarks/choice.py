@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from functools import cache
 
+from kyara_kedro.content import Message
 from kyara_kedro.errors import UserError
 from kyara_kedro.evaluation.benchmarks.base import (
     Question,
@@ -20,7 +21,6 @@ from kyara_kedro.evaluation.benchmarks.base import (
     scorer_version,
     wording,
 )
-from kyara_kedro.records import Message
 from kyara_kedro.text.fold import fold, tokens
 
 LETTERS = "ABCDEFGHIJ"

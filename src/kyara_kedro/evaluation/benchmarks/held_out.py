@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import polars as pl
 
+from kyara_kedro.content import Message, content_id
 from kyara_kedro.evaluation.benchmarks.base import (
     Question,
     Task,
@@ -17,7 +18,7 @@ from kyara_kedro.evaluation.benchmarks.base import (
     wording,
 )
 from kyara_kedro.evaluation.benchmarks.open_answer import match
-from kyara_kedro.records import BENCHMARK_QUESTION, Message, content_id
+from kyara_kedro.records import BENCHMARK_QUESTION
 
 PHRASINGS = {
     "zh-TW": (

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable
 from decimal import Decimal
 
+from kyara_kedro.content import Message
 from kyara_kedro.evaluation.benchmarks.base import (
     Question,
     Task,
@@ -18,7 +19,6 @@ from kyara_kedro.evaluation.benchmarks.base import (
     scorer_version,
     wording,
 )
-from kyara_kedro.records import Message
 from kyara_kedro.text.fold import fold
 
 PROMPTS = {

@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 
+from kyara_kedro.content import content_id
 from kyara_kedro.errors import UserError
 from kyara_kedro.evaluation.benchmarks import (
     HeldOut,
@@ -25,7 +26,7 @@ from kyara_kedro.params import EvaluateParams
 from kyara_kedro.pipelines.asking import Duel, verdicts
 from kyara_kedro.pipelines.balance import Flow, close
 from kyara_kedro.prompts.library import PromptLibrary
-from kyara_kedro.records import MODEL_OUTPUT, content_id, drops
+from kyara_kedro.records import MODEL_OUTPUT, drops
 from kyara_kedro.teachers.base import Teacher
 from kyara_kedro.training.generation import generate
 from kyara_kedro.training.model_ref import ModelRef, pretrained

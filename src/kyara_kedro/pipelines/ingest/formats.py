@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kyara_kedro.records import ROLES, Message
+from kyara_kedro.content import Message
+from kyara_kedro.records import ROLES
 from kyara_kedro.text.normalise import visible
 
 _LARGEST_SCORE = 1e9

@@ -1,5 +1,6 @@
 """From raw files to clean records, passages and the knowledge base."""
 
+import hmac
 from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import polars as pl
 from tqdm import tqdm
 
+from kyara_kedro.content import content_id
 from kyara_kedro.datasets.sources import SourceFile
 from kyara_kedro.errors import UserError
 from kyara_kedro.evaluation.benchmarks.choice import right_letter
@@ -23,7 +25,6 @@ from kyara_kedro.records import (
     PREFERENCE,
     PROMPT,
     Record,
-    content_id,
     drops,
 )
 from kyara_kedro.text.chunk import chunk
@@ -97,16 +98,26 @@ def chunk_documents(documents: pl.DataFrame, params: IngestParams) -> pl.DataFra
                     "licence": document["licence"],
                 }
             )
-    return with_passage_ids(PASSAGE.frame(rows))
+    return with_passage_ids(PASSAGE.frame(rows), params.salt.get_secret_value())
 
 
-def with_passage_ids(passages: pl.DataFrame) -> pl.DataFrame:
-    """Give each passage ``id_`` and the first 8 hex digits of its id, more where two would meet."""
+def with_passage_ids(passages: pl.DataFrame, salt: str = "") -> pl.DataFrame:
+    """Give each passage ``id_`` and 8 hex digits, more where two would meet.
+
+    They are the first digits of the row's id, or with a salt those of its keyed hash (HMAC-SHA256),
+    which only who knows the salt can compute.
+    """
+    rows = passages["id"].to_list()
+    source = pl.Series([_keyed(row, salt) for row in rows] if salt else rows, dtype=pl.String)
     for digits in range(8, 33):
-        named = passages.with_columns(passage_id=pl.format("id_{}", pl.col("id").str.head(digits)))
+        named = passages.with_columns(passage_id=pl.format("id_{}", source.str.head(digits)))
         if named["passage_id"].is_unique().all():
             return named
     return named
+
+
+def _keyed(row_id: str, salt: str) -> str:
+    return hmac.digest(salt.encode(), row_id.encode(), "sha256").hex()[:32]
 
 
 def index_passages(passages: pl.DataFrame) -> pl.DataFrame:

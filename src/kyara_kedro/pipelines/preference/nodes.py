@@ -6,13 +6,14 @@ from typing import Any
 
 import polars as pl
 
+from kyara_kedro.content import Message, content_id
 from kyara_kedro.judging.pairs import PairOptions, preference_pairs, self_play_pairs
 from kyara_kedro.knowledge.store import KnowledgeStore
 from kyara_kedro.params import PreferenceParams
 from kyara_kedro.pipelines.asking import Duel, Fault, answers, fault, user, verdicts
 from kyara_kedro.pipelines.balance import Flow, close
 from kyara_kedro.prompts.library import PromptLibrary
-from kyara_kedro.records import CANDIDATE, Message, content_id, drops
+from kyara_kedro.records import CANDIDATE, drops
 from kyara_kedro.similarity.contamination import find_contamination
 from kyara_kedro.teachers.base import Teacher, ask
 from kyara_kedro.text.fold import match_key

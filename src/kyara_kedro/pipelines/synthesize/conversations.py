@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+from kyara_kedro.content import Message, content_id
 from kyara_kedro.params import SynthesizeParams
 from kyara_kedro.pipelines.asking import answers, assistant, fault, synthetic, user
 from kyara_kedro.prompts import PromptLibrary
 from kyara_kedro.prompts.library import REFUSAL, template_language
-from kyara_kedro.records import CONVERSATION, Message, content_id, drops
+from kyara_kedro.records import CONVERSATION, drops
 from kyara_kedro.teachers.base import Completion, Teacher, ask
 from kyara_kedro.teachers.tasks import Instruction, Problem, Question, Solution
 from kyara_kedro.text.citations import citation_fault

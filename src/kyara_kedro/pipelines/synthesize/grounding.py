@@ -4,11 +4,12 @@ from typing import Any
 
 import polars as pl
 
+from kyara_kedro.content import content_id
 from kyara_kedro.knowledge.store import KnowledgeStore
 from kyara_kedro.params import SynthesizeParams
 from kyara_kedro.pipelines.asking import answers
 from kyara_kedro.prompts import PromptLibrary
-from kyara_kedro.records import REFERENCE, SEARCH_QUERY, content_id
+from kyara_kedro.records import REFERENCE, SEARCH_QUERY
 from kyara_kedro.teachers.base import Teacher, ask
 from kyara_kedro.teachers.tasks import Queries, Relevance
 

@@ -5,10 +5,11 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+from kyara_kedro.content import content_id
 from kyara_kedro.params import SynthesizeParams
 from kyara_kedro.pipelines.asking import answers, fault
 from kyara_kedro.prompts import PromptLibrary
-from kyara_kedro.records import QUESTION, content_id, drops
+from kyara_kedro.records import QUESTION, drops
 from kyara_kedro.teachers.base import ChatRequest, Teacher, ask
 from kyara_kedro.teachers.tasks import KINDS, Question, WrittenQuestions
 from kyara_kedro.text.fold import match_key

@@ -7,10 +7,11 @@ from typing import Any
 
 import polars as pl
 
+from kyara_kedro.content import content_id
 from kyara_kedro.errors import UserError
 from kyara_kedro.params import TrainParams
 from kyara_kedro.pipelines.balance import Flow, close
-from kyara_kedro.records import TRAINING_CURVE, content_id, drops
+from kyara_kedro.records import TRAINING_CURVE, drops
 from kyara_kedro.reporting.charts import Figure, line_chart
 from kyara_kedro.training.embedded import build_embedded_base
 from kyara_kedro.training.model_ref import ModelRef, pretrained

@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from kyara_kedro.records import content_id
+from kyara_kedro.content import content_id
 from kyara_kedro.teachers.rules import cloze_en, cloze_zh
 from kyara_kedro.teachers.rules.cloze import Cloze
 from kyara_kedro.teachers.rules.evidence import (
     question_terms,
     rank_sentences,
+    support,
     terms,
 )
 from kyara_kedro.teachers.rules.evolution import Form, unwrap
@@ -48,8 +49,9 @@ _WORDS = {
     },
 }
 _ENDINGS = "。！？!?；; \n"
-_ELSEWHERE = 0.6
-"""Least coverage of a supporting sentence of another document, as a share of the best one's."""
+_NO_CITATION = str.maketrans("【】", "〔〕")
+_SUPPORTS = 0.6
+"""Least score of a supporting sentence, as a share of the first one's."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def find(question: str, documents: Documents, language: str, threshold: float) -
         question: The question.
         documents: Mappings with ``title`` and ``text``.
         language: ``zh-TW`` or ``en``.
-        threshold: Least share of the question's weight that the best sentence must cover.
+        threshold: Least score of the best sentence, see :mod:`evidence`.
     """
     ranked = rank_sentences(question, documents)
     exact = next(
@@ -106,20 +108,23 @@ def find(question: str, documents: Documents, language: str, threshold: float) -
     )
     span: str | None
     if exact is not None:
-        span, evidence, number = exact[0].answer, exact[0].evidence, exact[1]
-    elif ranked and ranked[0].coverage >= threshold:
-        evidence, number = ranked[0].text, ranked[0].document
-        span = _filling(question, documents[number], evidence, language)
+        made, number = exact
+        first = next(one for one in ranked if (one.text, one.document) == (made.evidence, number))
+        span = made.answer
+    elif ranked and max(one.score for one in ranked) >= threshold:
+        first = ranked[0]
+        span = _filling(question, documents[first.document], first.text, language)
     else:
         return None
-    elsewhere = _ELSEWHERE * ranked[0].coverage
-    support = tuple(
-        (one.text, one.document)
-        for one in ranked
-        if one.text != evidence
-        and one.coverage >= (threshold if one.document == number else max(threshold, elsewhere))
+    least = max(threshold, _SUPPORTS * first.score)
+    others = [one for one in ranked if one.text != first.text and one.score >= least]
+    return Found(
+        span=span,
+        evidence=first.text,
+        document=first.document,
+        support=tuple((one.text, one.document) for one in support(question, first, others)),
+        context=_context(documents, first.document, first.text),
     )
-    return Found(span, evidence, number, support, _context(documents, number, evidence))
 
 
 def _context(documents: Documents, number: int, evidence: str) -> tuple[tuple[str, int], ...]:
@@ -202,8 +207,11 @@ def _write(found: Found, documents: Documents, manner: Manner, form: Form) -> st
     def source(number: int) -> str:
         return f"【{documents[number]['passage_id']}】" if manner.cite else ""
 
+    def quote(text: str) -> str:
+        return text.translate(_NO_CITATION) if manner.cite else text
+
     def stated(text: str, number: int) -> str:
-        return f"{text.rstrip(_ENDINGS + '.')}{source(number)}{'。' if zh else '.'}"
+        return f"{quote(text).rstrip(_ENDINGS + '.')}{source(number)}{'。' if zh else '.'}"
 
     def told(further: Sequence[tuple[str, int]]) -> str:
         parts = [sentence, *(stated(*one) for one in further)]
@@ -211,9 +219,10 @@ def _write(found: Found, documents: Documents, manner: Manner, form: Form) -> st
 
     cited = source(found.document)
     sentence = stated(found.evidence, found.document)
-    span = found.span or found.evidence.rstrip(_ENDINGS)
-    quoted = f"「{found.evidence}」" if zh else f'"{found.evidence}"'
-    row = " | ".join(cell.replace("|", "／") for cell in (span, f"{found.evidence}{cited}"))
+    evidence = quote(found.evidence)
+    span = quote(found.span or found.evidence.rstrip(_ENDINGS))
+    quoted = f"「{evidence}」" if zh else f'"{evidence}"'
+    row = " | ".join(cell.replace("|", "／") for cell in (span, f"{evidence}{cited}"))
     words = _WORDS["zh-TW" if zh else "en"]
     forms: dict[Form, str] = {
         "plain": told(found.support[: manner.sentences - 1]),

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
-from kyara_kedro.records import content_id
+from kyara_kedro.content import content_id
+from kyara_kedro.text.fold import fold
 
 Numbers = dict[str, Fraction]
 
@@ -307,10 +308,11 @@ def pose(persona: str, seed: str, language: str) -> str:
 
 
 def solve(problem: str) -> Solved | None:
-    """Solve a problem of a known kind; None for any other."""
+    """Solve a problem of a known kind, in either Chinese script; None for any other."""
+    folded = fold(problem)
     for family in FAMILIES:
         for language, pattern in _PATTERNS[family.text["en"]]:
-            match = pattern.search(problem)
+            match = pattern.search(folded)
             if match is None:
                 continue
             numbers = {name: Fraction(match[name]) for name in family.draw}
@@ -338,8 +340,8 @@ def _is_short(value: Fraction) -> bool:
 
 
 def _pattern(text: str) -> re.Pattern[str]:
-    escaped = re.escape(text)
-    slots = {"who": r"[^。.]{1,60}?", "item": r"[^。，.]{1,30}?"}
+    escaped = re.escape(fold(text))
+    slots = {"who": r"[^。.]{1,60}?", "item": r"[^。,.]{1,30}?"}
     return re.compile(
         re.sub(
             r"\\\{(\w+)\\\}",

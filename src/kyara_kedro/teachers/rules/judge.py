@@ -16,12 +16,12 @@ from kyara_kedro.text.script import script_share
 
 _GIVEN_ID = re.compile(r"\bid_[0-9a-f]{8,32}\b")
 _DOCUMENT = re.compile(r"<document>(.*?)</document>", re.DOTALL)
-_QUESTION = re.compile(r"# (?:使用者問題|User's Question)\s+(.+)\Z", re.DOTALL)
+_QUESTION = re.compile(r"# (?:使用者問題|用[户戶][问問][题題]|User's Question)\s+(.+)\Z", re.DOTALL)
 _ENDS = re.compile(r"[。！？.!?」』）)}\]|`\d】%％]\s*\Z|^[^。，.,]{1,24}\Z")
 _NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?(?:/\d+)?")
 _DECLINES = re.compile(
     "|".join(map(re.escape, REFUSAL.values()))
-    + r"|無法回答|沒有[^。]{0,12}資料|抱歉|cannot answer|I have no"
+    + r"|缺乏與問題相關|無法回答|沒有[^。]{0,12}資料|抱歉|cannot answer|I have no"
 )
 _NOTES = {
     "zh-TW": {
@@ -70,11 +70,11 @@ class Points:
     """What the rules find in one reply.
 
     Attributes:
-        score: Sum of the points; a fault subtracts.
+        rule_score: Sum of the points; a fault subtracts. No model's judgement, hence the name.
         findings: What was found, a key of the notes, with its points.
     """
 
-    score: float
+    rule_score: float
     findings: tuple[tuple[str, float], ...]
 
 
@@ -159,13 +159,19 @@ def judge_pair(prompt: str, answer_a: str, answer_b: str, language: str) -> str:
     """A verdict by rules, ending in [[A]], [[B]] or [[C]]; equal under a swap of the replies."""
     own = solution(prompt)
     a, b = points(own, answer_a, answer_b), points(own, answer_b, answer_a)
-    verdict = "C" if abs(a.score - b.score) < _MARGIN else "A" if a.score > b.score else "B"
+    verdict = (
+        "C"
+        if abs(a.rule_score - b.rule_score) < _MARGIN
+        else "A"
+        if a.rule_score > b.rule_score
+        else "B"
+    )
     notes = _NOTES["en" if language == "en" else "zh-TW"]
     solved = notes["solved"].format(answer=own.answer) if own.answer else notes["open"]
     lines = [notes["head"], solved]
     for name, judged in (("A", a), ("B", b)):
         said = ", ".join(f"{notes[key]} {value:+.2f}" for key, value in judged.findings)
-        lines.append(f"{name}: {judged.score:.2f} ({said})")
+        lines.append(f"{name}: rule_score {judged.rule_score:.2f} ({said})")
     return "\n".join((*lines, f"[[{verdict}]]"))
 
 

@@ -1,0 +1,207 @@
+"""Batched decoding: prompts as token ids in, written text out.
+
+What training and teachers share; how messages become tokens is theirs to say. Rows are padded on
+the left, since a model goes on at a row's last position; padded on the right it would continue
+from the padding.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
+from itertools import groupby
+from typing import Any, NamedTuple
+
+from kyara_kedro.errors import UserError
+
+LOGGER = logging.getLogger(__name__)
+
+
+class Sampling(NamedTuple):
+    """How a row is written.
+
+    Attributes:
+        max_tokens: Longest text in tokens, its end included.
+        temperature: 0 takes the most probable token, 1 samples from the model's distribution.
+        top_p: Samples only from the most probable tokens that together have this probability.
+    """
+
+    max_tokens: int
+    temperature: float = 0.0
+    top_p: float = 1.0
+
+
+class Prompt(NamedTuple):
+    """A row to be continued.
+
+    Attributes:
+        tokens: The prompt's token ids.
+        seed: Of this row's samples alone, 63 bits.
+        sampling: How it is written.
+    """
+
+    tokens: Sequence[int]
+    seed: int
+    sampling: Sampling
+
+
+class Written(NamedTuple):
+    """A text, whether the model ended it itself, and its length in tokens without the end."""
+
+    text: str
+    stopped: bool
+    tokens: int
+
+
+class HaltedError(Exception):
+    """Somebody asked to stop in the middle of a batch; what it had written is lost."""
+
+
+def _never() -> bool:
+    return False
+
+
+class Decoder:
+    """Writes with one model, in batches as large as its memory bears.
+
+    A sample depends on the row's seed and prompt, not on its neighbours: logits get Gumbel noise
+    from a generator of the row's own, and the largest wins (the Gumbel-max trick), which is a draw
+    from the softmax. What neighbours can change is the rounding of logits: by a few units in the
+    last place in float32, and visibly in bfloat16, where two tokens may be a tie.
+
+    Args:
+        network: A causal language model; its own generation settings are replaced, so that
+            penalties and temperatures that it came with do not apply.
+        tokenizer: The model's.
+        ends: Token ids that end a text.
+        batch_size: Rows written at once; halved whenever the accelerator's memory is not enough.
+    """
+
+    def __init__(
+        self, network: Any, tokenizer: Any, ends: Collection[int], batch_size: int
+    ) -> None:
+        from transformers import GenerationConfig
+
+        self.batch_size = batch_size
+        self._network = network
+        self._tokenizer = tokenizer
+        self._ends = sorted(ends)
+        self._padding = self._ends[0]
+        if tokenizer.pad_token_id is not None:
+            self._padding = tokenizer.pad_token_id
+        network.generation_config = GenerationConfig(
+            eos_token_id=self._ends, pad_token_id=self._padding
+        )
+
+    def write(
+        self, prompts: Sequence[Prompt], halted: Callable[[], bool] = _never
+    ) -> Iterator[list[tuple[int, Written]]]:
+        """Continue prompts; those of a batch share their sampling, and the longest come first.
+
+        Args:
+            prompts: In any order.
+            halted: Looked at after every token.
+
+        Yields:
+            The texts of a batch, each with its prompt's number.
+
+        Raises:
+            HaltedError: as soon as ``halted`` says so.
+            UserError: not even one row fits into the accelerator's memory.
+        """
+        import torch
+
+        order = sorted(range(len(prompts)), key=lambda number: _by_length(prompts[number]))
+        for sampling, same in groupby(order, key=lambda number: prompts[number].sampling):
+            left = list(same)
+            while left:
+                batch = left[: self.batch_size]
+                texts: list[Written] = []
+                with suppress(torch.OutOfMemoryError):
+                    texts = self._write([prompts[number] for number in batch], sampling, halted)
+                if texts:
+                    left = left[len(batch) :]
+                    yield list(zip(batch, texts, strict=True))
+                else:
+                    self._shrink(prompts[batch[0]], len(batch))
+
+    def _shrink(self, longest: Prompt, size: int) -> None:
+        import torch
+
+        if size == 1:
+            raise UserError(
+                f"out of memory: one prompt of {len(longest.tokens)} tokens and a reply of "
+                f"{longest.sampling.max_tokens} do not fit; ask for shorter replies or take a "
+                "smaller model"
+            )
+        self.batch_size = size // 2
+        torch.cuda.empty_cache()
+        LOGGER.warning("Out of memory with %d rows: going on with %d.", size, self.batch_size)
+
+    def _write(
+        self, prompts: Sequence[Prompt], sampling: Sampling, halted: Callable[[], bool]
+    ) -> list[Written]:
+        """Write one batch."""
+        import torch
+        from torch.nn.utils.rnn import pad_sequence
+
+        device = self._network.device
+        rows = [torch.tensor(prompt.tokens) for prompt in prompts]
+        tokens, mask = (
+            pad_sequence(some, batch_first=True, padding_value=value, padding_side="left")
+            for some, value in ((rows, self._padding), ([torch.ones_like(r) for r in rows], 0))
+        )
+        with torch.inference_mode():
+            output = self._network.generate(
+                input_ids=tokens.to(device),
+                attention_mask=mask.to(device),
+                max_new_tokens=sampling.max_tokens,
+                do_sample=False,
+                logits_processor=_samplers([prompt.seed for prompt in prompts], sampling, device),
+                stopping_criteria=[
+                    lambda ids, _: torch.full((len(ids),), halted(), device=ids.device)
+                ],
+            )
+        if halted():
+            raise HaltedError
+        return [self._text(row) for row in output[:, tokens.shape[1] :].tolist()]
+
+    def _text(self, tokens: list[int]) -> Written:
+        length = next((i for i, token in enumerate(tokens) if token in self._ends), None)
+        text = self._tokenizer.decode(tokens[:length], skip_special_tokens=True).strip()
+        return Written(text, length is not None, len(tokens) if length is None else length)
+
+
+def _by_length(prompt: Prompt) -> tuple[int, Sampling, int, int]:
+    return -prompt.sampling.max_tokens, prompt.sampling, -len(prompt.tokens), prompt.seed
+
+
+def _samplers(seeds: list[int], sampling: Sampling, device: Any) -> Any:
+    """Logits processors after which the largest logit is the sample; none when greedy."""
+    import torch
+    from transformers import LogitsProcessor, LogitsProcessorList
+    from transformers.generation import TemperatureLogitsWarper, TopPLogitsWarper
+
+    class GumbelNoise(LogitsProcessor):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
+
+        def __call__(self, input_ids: Any, scores: Any) -> Any:
+            exponential = torch.stack(
+                [
+                    torch.empty_like(row, dtype=torch.float32).exponential_(generator=generator)
+                    for row, generator in zip(scores, self.generators, strict=True)
+                ]
+            )
+            return scores - exponential.log()
+
+    if sampling.temperature == 0:
+        return LogitsProcessorList()
+    return LogitsProcessorList(
+        [
+            TemperatureLogitsWarper(sampling.temperature),
+            TopPLogitsWarper(sampling.top_p),
+            GumbelNoise(),
+        ]
+    )

@@ -1,0 +1,141 @@
+"""Accounts: what asking will cost, what it has cost, and what came of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from kyara_kedro.teachers.base import Completion
+
+_PROMPT_SPREAD = (0.6, 1.3)
+"""What tokenizers make of a text, relative to the estimate by Gemma-2's."""
+_LOW, _HIGH = 0.1, 0.9
+"""Quantiles of the replies so far that a range of costs goes by."""
+
+
+class Estimate(NamedTuple):
+    """What asking some requests will take, before anything is sent.
+
+    Attributes:
+        requests: How many are asked.
+        held: How many the ledger answers.
+        calls: How many are sent at least.
+        tokens: Fewest and most tokens to expect.
+        cost: Least and greatest cost to expect.
+        measured: Whether the replies' length is known from earlier ones; otherwise it ranges from
+            nothing to the limit.
+    """
+
+    requests: int
+    held: int
+    calls: int
+    tokens: tuple[int, int]
+    cost: tuple[float, float]
+    measured: bool
+
+    def __str__(self) -> str:
+        if not self.calls:
+            return f"{self.requests:,} requests, all answered by the ledger"
+        known = f", {self.held:,} in the ledger" if self.held else ""
+        low, high = self.tokens
+        guess = "" if self.measured else " (replies of unknown length)"
+        price = f", cost {self.cost[0]:.4g} to {self.cost[1]:.4g}" if self.cost[1] else ""
+        return (
+            f"{self.requests:,} requests{known}: {self.calls:,} to send, {low:,} to {high:,} "
+            f"tokens{price}{guess}"
+        )
+
+
+def prompt_range(tokens: int) -> tuple[int, int]:
+    """Fewest and most tokens of prompts, by their estimate."""
+    return round(tokens * _PROMPT_SPREAD[0]), round(tokens * _PROMPT_SPREAD[1])
+
+
+def reply_range(lengths: Sequence[int], limit: int) -> tuple[int, int]:
+    """Fewest and most tokens of a reply, by those of earlier replies.
+
+    Args:
+        lengths: Of earlier replies, sorted.
+        limit: Longest that is allowed.
+    """
+    if not lengths:
+        return 0, limit
+    low, high = (lengths[min(len(lengths) - 1, int(q * len(lengths)))] for q in (_LOW, _HIGH))
+    return min(low, limit), min(high, limit)
+
+
+@dataclass
+class Tally:
+    """What came of the requests of one task.
+
+    Attributes:
+        statuses: Completions by status.
+        faults: Completions that failed, by class of failure.
+        cached: Completions that nothing was sent for.
+        attempts: Sends, retries and second askings included.
+        tokens: Of what was sent and received.
+        cost: In the currency of the teacher's prices.
+    """
+
+    statuses: Counter[str] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
+    cached: int = 0
+    attempts: int = 0
+    tokens: int = 0
+    cost: float = 0.0
+
+    def add(self, completion: Completion) -> None:
+        """Count one completion."""
+        self.statuses[completion.status] += 1
+        if completion.fault:
+            self.faults[completion.fault] += 1
+        self.cached += completion.cached
+        self.attempts += completion.attempts
+        if not completion.cached:
+            self.tokens += completion.prompt_tokens + completion.completion_tokens
+        self.cost += completion.cost
+
+    @property
+    def asked(self) -> int:
+        """Completions in all."""
+        return self.statuses.total()
+
+    def __sub__(self, before: Tally) -> Tally:
+        """What has been added since an earlier state."""
+        return Tally(
+            statuses=self.statuses - before.statuses,
+            faults=self.faults - before.faults,
+            cached=self.cached - before.cached,
+            attempts=self.attempts - before.attempts,
+            tokens=self.tokens - before.tokens,
+            cost=self.cost - before.cost,
+        )
+
+
+class Account:
+    """What a teacher was asked in this run, and what came of it; one tally a task."""
+
+    def __init__(self) -> None:
+        self.tallies: dict[str, Tally] = {}
+
+    def add(self, completion: Completion) -> None:
+        """Count one completion."""
+        self.tallies.setdefault(completion.task, Tally()).add(completion)
+
+    @property
+    def cost(self) -> float:
+        """Of all tasks."""
+        return sum(tally.cost for tally in self.tallies.values())
+
+    def copy(self) -> dict[str, Tally]:
+        """The tallies as they are now."""
+        return deepcopy(self.tallies)
+
+    def since(self, before: Mapping[str, Tally]) -> dict[str, Tally]:
+        """What has been added since an earlier state, for the tasks that anything was added to."""
+        added = {task: tally - before.get(task, Tally()) for task, tally in self.tallies.items()}
+        return {task: tally for task, tally in added.items() if tally.asked}

@@ -1,0 +1,90 @@
+"""Replies as Parquet: to keep a ledger small, to move it, and to replay a run elsewhere."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import weakref
+from pathlib import Path
+
+from kyara_kedro.errors import UserError
+from kyara_kedro.records import REPLY, RecordError
+from kyara_kedro.teachers.ledger import Ledger, StoredReply
+
+_ROWS = 10_000
+"""Rows that an import holds in memory."""
+
+
+def export_replies(ledger: Ledger, path: Path) -> int:
+    """Write all replies to one Parquet file (zstd), whole or not at all, with mode 0600.
+
+    Returns:
+        How many there are.
+
+    Raises:
+        LedgerError: the ledger cannot be read.
+        UserError: the file cannot be written.
+    """
+    import pyarrow.parquet as pq
+
+    schema = REPLY.frame([]).to_arrow().schema
+    rows = 0
+    part = None
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
+            part = Path(file.name)
+            with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+                for frame in ledger.frames():
+                    writer.write_table(frame.to_arrow().cast(schema))
+                    rows += frame.height
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        raise UserError(f"export to {path}: {error.strerror or error}") from error
+    finally:
+        if part is not None:
+            part.unlink(missing_ok=True)
+    return rows
+
+
+def import_replies(ledger: Ledger, path: Path) -> int:
+    """Put the replies of an exported file into a ledger; what it holds already stays as it is.
+
+    Returns:
+        How many the file has.
+
+    Raises:
+        LedgerError: the ledger cannot be written.
+        UserError: the file is missing, no Parquet file, or no table of replies.
+    """
+    import polars as pl
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = 0
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(_ROWS):
+                frame = REPLY.validate(pl.DataFrame(pa.Table.from_batches([batch])))
+                ledger.put([StoredReply(**row) for row in frame.drop("id").to_dicts()])
+                rows += frame.height
+    except (OSError, pa.ArrowException, RecordError) as error:
+        raise UserError(f"import of {path}: {error}") from error
+    return rows
+
+
+def open_to_replay(path: Path) -> Ledger:
+    """Open a ledger for reading alone, or an exported file of replies.
+
+    Raises:
+        LedgerError: the ledger is missing, damaged or of another version.
+        UserError: the exported file cannot be read.
+    """
+    if path.suffix != ".parquet":
+        return Ledger(path, read_only=True)
+    folder = tempfile.TemporaryDirectory(prefix="replay-")
+    ledger = Ledger(Path(folder.name) / "replies.db")
+    weakref.finalize(ledger, folder.cleanup)
+    import_replies(ledger, path)
+    return ledger

@@ -1,0 +1,113 @@
+"""What all teachers with a language model behind them share: calls, ledger, account, estimate."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from kyara_kedro.content import batched
+from kyara_kedro.prompts.library import PromptLibrary
+from kyara_kedro.teachers.accounts import Estimate, prompt_range, reply_range
+from kyara_kedro.teachers.admission import Limits
+from kyara_kedro.teachers.base import ChatRequest, Completion, Teacher
+from kyara_kedro.teachers.budget import BudgetOptions
+from kyara_kedro.teachers.calls import Call, Caller, ModelOptions
+from kyara_kedro.teachers.ledger import Ledger, StoredReply
+from kyara_kedro.teachers.replies import complaint, completed
+
+PAGE = 128
+"""Requests that are looked up in the ledger at once."""
+
+
+class EndpointOptions(ModelOptions):
+    """Settings of a model behind an endpoint, the same whether it is asked, batched or replayed.
+
+    Attributes:
+        limits: What the endpoint bears.
+        budget: What may be spent.
+        poll: Seconds between two looks at a batch.
+    """
+
+    limits: Limits = Limits()
+    budget: BudgetOptions = BudgetOptions()
+    poll: float = 30.0
+
+
+class LanguageModel(Teacher):
+    """A teacher with a language model behind it, and every reply in a ledger.
+
+    Args:
+        options: The model, and how it is asked.
+        ledger: Where replies are kept and looked up.
+        library: Templates; only the one that asks again is used here.
+        identity: What stands for the model in keys; its name when None.
+    """
+
+    kind = "llm"
+
+    def __init__(
+        self,
+        options: ModelOptions,
+        ledger: Ledger,
+        library: PromptLibrary | None = None,
+        identity: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.name = options.name or options.model
+        self.role = options.role
+        self.licence_note = options.licence_note
+        self._prices = options.prices
+        self.ledger = ledger
+        self._library = library or PromptLibrary()
+        self._caller = Caller(options, identity)
+
+    def estimate(self, requests: Iterable[ChatRequest]) -> Estimate:
+        """What asking will take, by the ledger, the prompts and the length of earlier replies."""
+        asked = held = 0
+        new: dict[str, Call] = {}
+        for page in batched(requests, PAGE):
+            calls = [self._caller.call(request) for request in page]
+            there = self.ledger.get_many(call.key for call in calls)
+            asked += len(page)
+            held += sum(call.key in there for call in calls)
+            new |= {call.key: call for call in calls if call.key not in there}
+        prompts: Counter[tuple[str, int]] = Counter()
+        counts: Counter[tuple[str, int]] = Counter()
+        for call in new.values():
+            group = (call.request.task, call.request.max_tokens)
+            counts[group] += 1
+            prompts[group] += _prompt_tokens(call)
+        tokens, cost, measured = [0, 0], [0.0, 0.0], True
+        for (task, limit), count in counts.items():
+            lengths = self.ledger.completion_lengths(self.name, task)
+            measured &= bool(lengths)
+            sent, received = prompt_range(prompts[task, limit]), reply_range(lengths, limit)
+            for end in (0, 1):
+                tokens[end] += sent[end] + count * received[end]
+                cost[end] += self._prices.cost(sent[end], count * received[end])
+        return Estimate(
+            requests=asked,
+            held=held,
+            calls=len(new),
+            tokens=(tokens[0], tokens[1]),
+            cost=(cost[0], cost[1]),
+            measured=measured,
+        )
+
+    def complete(
+        self, call: Call, reply: StoredReply, *, cached: bool, attempts: int = 0
+    ) -> Completion:
+        """Look at a reply that is in the ledger."""
+        return completed(call, reply, self.name, cached=cached, attempts=attempts)
+
+    def again(self, call: Call, first: Completion) -> Call | None:
+        """The call that asks again; None for a good reply and for one that was asked for twice."""
+        if first.status != "invalid" or call.again:
+            return None
+        return self._caller.again(call, *complaint(self._library, call.request, first))
+
+
+def _prompt_tokens(call: Call) -> int:
+    from kyara_kedro.text.length import estimate_tokens
+
+    return sum(estimate_tokens(message["content"]) for message in call.messages)

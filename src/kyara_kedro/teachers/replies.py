@@ -1,0 +1,178 @@
+"""From what a language model sent back to a completion."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from kyara_kedro.content import Message
+from kyara_kedro.prompts.library import PromptLibrary
+from kyara_kedro.teachers.base import ChatRequest, Completion, Status, unanswered
+from kyara_kedro.teachers.budget import Reservation
+from kyara_kedro.teachers.calls import Call, ModelOptions
+from kyara_kedro.teachers.ledger import StoredReply, now
+from kyara_kedro.teachers.tasks import (
+    TASKS,
+    ReplyError,
+    read_reply,
+    tag_form,
+    without_thoughts,
+)
+
+_LONGEST = 4 * 2**20
+"""Bytes of a body beyond which it cannot be the answer to a prompt."""
+_BROKEN_OFF = frozenset({"abort", "error"})
+"""Reasons of servers that gave up in the middle; vLLM and SGLang say ``abort``."""
+_UNUSABLE: Mapping[str, tuple[Status, str, str]] = {
+    "length": ("truncated", "length", "the reply was cut at the token limit"),
+    "content_filter": ("filtered", "filter", "the server's content filter withheld the reply"),
+    "refusal": ("rejected", "refusal", "the model declined"),
+}
+
+
+def read_body(content: bytes, call: Call, options: ModelOptions, latency: float) -> StoredReply:
+    """Read the envelope of a reply; what the model wrote is looked at later.
+
+    A server that does not tell the usage is taken to have used all that was reserved.
+
+    Args:
+        content: The HTTP body.
+        call: What it answers.
+        options: Name and prices of the model.
+        latency: Seconds until it was there.
+
+    Raises:
+        ReplyError: the body is not a whole chat completion.
+    """
+    if len(content) > _LONGEST:
+        raise ReplyError("body", f"the body has {len(content):,} bytes")
+    try:
+        body = json.loads(content)
+        choice = body["choices"][0]
+        message = choice["message"]
+        refusal = message.get("refusal")
+        text = message.get("content") or refusal or ""
+        finish = "refusal" if refusal else str(choice.get("finish_reason") or "stop")
+        if not isinstance(text, str):
+            text = "".join(part.get("text", "") for part in text)
+        used = _usage(body.get("usage"))
+        served_by = str(body.get("model") or "")
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise ReplyError(
+            "body", f"the body is not a chat completion ({type(error).__name__})"
+        ) from None
+    if finish in _BROKEN_OFF:
+        raise ReplyError("finish", f"the server broke the reply off ({finish})")
+    prompt, cached, completion = used or (
+        call.worst.tokens - call.request.max_tokens,
+        0,
+        call.request.max_tokens,
+    )
+    return StoredReply(
+        request_id=call.key,
+        teacher=options.name or options.model,
+        task=call.request.task,
+        prompt_version=call.request.prompt_version,
+        text=text,
+        finish_reason=finish,
+        served_by=served_by,
+        prompt_tokens=prompt,
+        cached_tokens=cached,
+        completion_tokens=completion,
+        cost=options.prices.cost(prompt, completion, cached),
+        latency=latency,
+        received_at=now(),
+    )
+
+
+def _usage(usage: Any) -> tuple[int, int, int] | None:
+    """Tokens of the prompt, those of it from the server's cache, and of the reply."""
+    if not usage or usage.get("prompt_tokens") is None or usage.get("completion_tokens") is None:
+        return None
+    details = usage.get("prompt_tokens_details") or {}
+    prompt = max(0, int(usage["prompt_tokens"]))
+    cached = min(prompt, max(0, int(details.get("cached_tokens") or 0)))
+    return prompt, cached, max(0, int(usage["completion_tokens"]))
+
+
+def used_by(content: bytes, call: Call, options: ModelOptions) -> Reservation:
+    """What an unusable body cost: what it says itself, or all that was reserved."""
+    try:
+        used = _usage(json.loads(content)["usage"])
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        used = None
+    if used is None:
+        return call.worst
+    prompt, cached, completion = used
+    return Reservation(prompt + completion, options.prices.cost(prompt, completion, cached))
+
+
+def completed(
+    call: Call, reply: StoredReply, teacher: str, *, cached: bool, attempts: int = 0
+) -> Completion:
+    """Look at what the model wrote.
+
+    Args:
+        call: What was asked.
+        reply: What the ledger holds for it.
+        teacher: Name on the records.
+        cached: Whether nothing was sent for it.
+        attempts: Times that something was sent for it.
+    """
+    text = without_thoughts(reply.text)
+    found = replace(
+        unanswered(call.request, teacher, "llm", call.key),
+        text=text,
+        cached=cached,
+        prompt_tokens=reply.prompt_tokens,
+        completion_tokens=reply.completion_tokens,
+        cost=0.0 if cached else reply.cost,
+        latency=reply.latency,
+        attempts=attempts,
+    )
+    if reply.finish_reason in _UNUSABLE:
+        status, fault, why = _UNUSABLE[reply.finish_reason]
+        return replace(found, status=status, fault=fault, error=why)
+    try:
+        if not text and reply.finish_reason in ("tool_calls", "function_call"):
+            raise ReplyError("tool_calls", "it calls tools instead of answering")
+        return replace(found, parsed=read_reply(call.request.task, text))
+    except ReplyError as error:
+        return replace(found, status="invalid", fault=error.fault, error=str(error))
+
+
+def without_reply(call: Call, teacher: str, status: Status, fault: str, why: str) -> Completion:
+    """The completion of a call that no usable reply came to."""
+    blank = unanswered(call.request, teacher, "llm", call.key)
+    return replace(blank, status=status, fault=fault, error=why)
+
+
+def summed(first: Completion, second: Completion) -> Completion:
+    """What came of asking twice: the second reply, with what both have used up."""
+    if second.status == "deferred":
+        return replace(first, error=f"{first.error}; not asked again: {second.error}")
+    return replace(
+        second,
+        cached=first.cached and second.cached,
+        prompt_tokens=first.prompt_tokens + second.prompt_tokens,
+        completion_tokens=first.completion_tokens + second.completion_tokens,
+        cost=first.cost + second.cost,
+        latency=first.latency + second.latency,
+        attempts=first.attempts + second.attempts,
+    )
+
+
+def complaint(library: PromptLibrary, request: ChatRequest, first: Completion) -> list[Message]:
+    """What is said to a model whose reply was not in the task's form.
+
+    Args:
+        library: Holds the template ``reask``.
+        request: What was asked.
+        first: What came of it.
+    """
+    shape = TASKS[request.task].reply
+    tags = tag_form(shape) if shape is not None and first.fault == "not_json" else ""
+    again = library.render("reask", request.language, error=first.error, tags=tags)
+    return [Message(role="assistant", content=first.text or "…"), *again.messages]

@@ -1,0 +1,78 @@
+"""Teachers that answer many requests at a time: all of a wave, then those to be asked again."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from kyara_kedro.content import batched
+from kyara_kedro.teachers.base import ChatRequest, Completion, Status
+from kyara_kedro.teachers.calls import Call
+from kyara_kedro.teachers.ledger import StoredReply
+from kyara_kedro.teachers.model import LanguageModel
+from kyara_kedro.teachers.replies import summed, without_reply
+
+
+class Failure(NamedTuple):
+    """Why there is no reply to a call.
+
+    Attributes:
+        status: What becomes of the request.
+        fault: Class of the failure.
+        why: The failure in a line.
+    """
+
+    status: Status
+    fault: str
+    why: str
+
+
+class WaveTeacher(LanguageModel):
+    """A language model that is asked many things at a time."""
+
+    wave = 1024
+    """Requests of a wave."""
+
+    def _answers(self, requests: Iterable[ChatRequest]) -> Iterator[Completion]:
+        for wave in batched(requests, self.wave):
+            again: list[tuple[Completion, Call]] = []
+            for found, call in self._look([self._caller.call(request) for request in wave]):
+                second = self.again(call, found)
+                if second is None:
+                    yield found
+                else:
+                    again.append((found, second))
+            firsts = {id(call): first for first, call in again}
+            for found, call in self._look([call for _, call in again]):
+                yield summed(firsts[id(call)], found)
+
+    def _look(self, calls: Sequence[Call]) -> Iterator[tuple[Completion, Call]]:
+        """Find the calls in the ledger, and have those that are missing answered."""
+        held = self.ledger.get_many(call.key for call in calls)
+        missing: dict[str, list[Call]] = {}
+        for call in calls:
+            if call.key in held:
+                yield self.complete(call, held[call.key], cached=True), call
+            else:
+                missing.setdefault(call.key, []).append(call)
+        if not missing:
+            return
+        for key, outcome in self._fetch([same[0] for same in missing.values()]):
+            for number, call in enumerate(missing[key]):
+                if isinstance(outcome, Failure):
+                    yield without_reply(call, self.name, *outcome), call
+                else:
+                    sent = int(number == 0)
+                    yield self.complete(call, outcome, cached=not sent, attempts=sent), call
+
+    @abstractmethod
+    def _fetch(self, calls: Sequence[Call]) -> Iterator[tuple[str, StoredReply | Failure]]:
+        """Have calls answered whose replies are not in the ledger, and put them there.
+
+        Args:
+            calls: With a key of its own each.
+
+        Yields:
+            For each of them its key, and what came of it.
+        """

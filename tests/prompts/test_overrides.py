@@ -1,0 +1,96 @@
+"""A project's own templates take the place of the package's, and a stray one is refused at once."""
+
+from pathlib import Path
+
+import pytest
+from jinja2.exceptions import SecurityError
+
+from kyara_kedro.prompts import PromptError, PromptLibrary
+
+PACKAGE = PromptLibrary()
+
+
+def put(folder: Path, name: str, text: str | bytes) -> Path:
+    file = folder / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(text.encode() if isinstance(text, str) else text)
+    return file
+
+
+def block(text: str) -> str:
+    return "{% block user %}" + text + "{% endblock %}"
+
+
+def test_a_later_folder_wins_and_the_version_tells(tmp_path: Path) -> None:
+    base, local = tmp_path / "base", tmp_path / "local"
+    put(base, "expand_query/zh-TW.jinja", block("基本：{{ question }}"))
+    put(base, "expand_query/en.jinja", block("base: {{ question }}"))
+    mine = put(local, "expand_query/zh-TW.jinja", block("查詢：{{ question }}"))
+    put(local, ".gitkeep", "")
+    library = PromptLibrary([base, local])
+    rendered = library.render("expand_query", "zh-TW", question="茶？")
+    assert rendered.messages == ({"role": "user", "content": "查詢：茶？"},)
+    assert rendered.version != PACKAGE.template("expand_query/zh-TW").version
+    assert library.render("expand_query", "en", question="q").messages[0]["content"] == "base: q"
+    assert library.template("expand_query/zh-TW").path == mine
+    assert library.template("expand_query/zh-TW").overridden
+    assert not library.template("judge_pair/en").overridden
+    assert library.template("judge_pair/en").version == PACKAGE.template("judge_pair/en").version
+    assert library.templates == PACKAGE.templates
+
+
+def test_a_wording_of_the_rag_format_can_be_added(tmp_path: Path) -> None:
+    put(tmp_path, "rag/zh-TW.5.jinja", block("{{ documents | length }}：{{ question }}"))
+    library = PromptLibrary([tmp_path])
+    assert len(library.rag_variants("zh-TW")) == len(PACKAGE.rag_variants("zh-TW")) + 1
+    assert library.render_rag([], "茶？", "zh-TW", 4).messages[0]["content"] == "0：茶？"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("expand_qery/zh-TW.jinja", block(""), "no such task; there are answer_question,"),
+        ("zh-TW.jinja", block(""), "no such task"),
+        ("expand_query/zh-tw.jinja", block(""), "would never be used; name it zh-TW.jinja,"),
+        ("expand_query/ja.jinja", block(""), "would never be used"),
+        ("expand_query/zh-TW.1.jinja", block(""), "would never be used"),
+        ("expand_query/old/zh-TW.jinja", block(""), "would never be used"),
+        ("expand_query/zh-TW.jinja.bak", block(""), "would never be used"),
+        ("rag/zh-TW.jinja", block(""), "would never be used; name it zh-TW.<number>.jinja,"),
+        ("expand_query/en.jinja", block("{{ query }}"), "unknown inputs ['query']; there are"),
+        ("expand_query/en.jinja", "{% block user %}\n{{ question }", "line 2: "),
+        ("expand_query/en.jinja", "{{ question | nonsense }}", "No filter named 'nonsense'"),
+        ("expand_query/en.jinja", "{{ question }}", "has the blocks []; 'user' and perhaps"),
+        ("expand_query/en.jinja", "{% block usr %}{% endblock %}", "has the blocks ['usr']"),
+        ("expand_query/en.jinja", block("{% include 'reask/en.jinja' %}"), "refers to another"),
+        ("expand_query/en.jinja", b"\xff\xfe", "codec can't decode byte"),
+    ],
+)
+def test_a_stray_or_broken_file_is_named_in_one_line(
+    tmp_path: Path, name: str, text: str | bytes, message: str
+) -> None:
+    file = put(tmp_path, name, text)
+    with pytest.raises(PromptError) as caught:
+        PromptLibrary([tmp_path])
+    assert str(file) in str(caught.value)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_bad_file_is_found_even_where_a_later_folder_replaces_it(tmp_path: Path) -> None:
+    put(tmp_path / "base", "expand_query/en.jinja", block("{{ query }}"))
+    put(tmp_path / "local", "expand_query/en.jinja", block("{{ question }}"))
+    with pytest.raises(PromptError, match="base/expand_query"):
+        PromptLibrary([tmp_path / "base", tmp_path / "local"])
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(PromptError, match="missing: no such folder"):
+        PromptLibrary([tmp_path / "missing"])
+
+
+def test_templates_cannot_reach_into_python(tmp_path: Path) -> None:
+    put(tmp_path, "expand_query/en.jinja", block("{{ question.__class__.__mro__ }}"))
+    library = PromptLibrary([tmp_path])
+    with pytest.raises(SecurityError, match="unsafe"):
+        library.render("expand_query", "en", question="q")
