@@ -1,4 +1,4 @@
-"""The project's commands: `kedro run` with errors in one line, `kedro where`, `serve-model`."""
+"""The project's commands: `kedro run` with errors in one line, `kedro where`, `ledger`, `serve-model`."""
 
 from pathlib import Path
 from typing import Any
@@ -93,6 +93,69 @@ def where() -> None:
         place = root / path
         click.echo(f"{title}: {place}  ({how if place.exists() else 'not there yet: make run'})")
     click.echo("Lineage 資料來龍去脈: kedro-viz  (make viz)")
+
+
+@cli.group()
+def ledger() -> None:
+    """Look at the replies that were paid for, or move them as Parquet."""
+
+
+_FILE = click.option(
+    "--file",
+    "path",
+    type=click.Path(path_type=Path),
+    default=Path("data/ledger/replies.db"),
+    show_default=True,
+    help="The ledger.",
+)
+
+
+@ledger.command(cls=_Plain)
+@_FILE
+def show(path: Path) -> None:
+    """Tell what each teacher was paid for."""
+    from kyara_kedro.teachers.ledger import Entry, Ledger
+
+    with Ledger(path, read_only=True) as book:
+        entries = book.summary()
+    form = "{:<32}{:<28}{:>10}{:>14}{:>12}"
+    click.echo(form.format("teacher", "task", "replies", "tokens", "cost"))
+    total = Entry(
+        "in all",
+        "",
+        sum(entry.number for entry in entries),
+        sum(entry.tokens for entry in entries),
+        sum(entry.cost for entry in entries),
+    )
+    for teacher, what, number, tokens, cost in (*entries, total):
+        click.echo(form.format(teacher, what, f"{number:,}", f"{tokens:,}", f"{cost:.4f}"))
+
+
+@ledger.command("export", cls=_Plain)
+@_FILE
+@click.argument("target", type=click.Path(path_type=Path, dir_okay=False))
+def export_ledger(path: Path, target: Path) -> None:
+    """Write all replies to TARGET, a Parquet file; kind: replay can answer from it."""
+    from kyara_kedro.teachers.archive import export_replies
+    from kyara_kedro.teachers.ledger import Ledger
+
+    with Ledger(path, read_only=True) as book:
+        click.echo(f"{export_replies(book, target):,} replies written to {target}")
+
+
+@ledger.command("import", cls=_Plain)
+@_FILE
+@click.argument("source", type=click.Path(path_type=Path, dir_okay=False))
+def import_ledger(path: Path, source: Path) -> None:
+    """Put the replies of SOURCE, an exported file, into the ledger."""
+    from kyara_kedro.teachers.archive import import_replies
+    from kyara_kedro.teachers.ledger import Ledger
+
+    with Ledger(path) as book:
+        before = sum(entry.number for entry in book.summary())
+        read = import_replies(book, source)
+        new = sum(entry.number for entry in book.summary()) - before
+    click.echo(f"{read:,} replies read from {source}, {new:,} of them new")
 
 
 @cli.command("serve-model", cls=_Plain)

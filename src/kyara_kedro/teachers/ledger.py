@@ -102,6 +102,24 @@ class Spent(NamedTuple):
 NOTHING = Spent()
 
 
+class Entry(NamedTuple):
+    """One line of a ledger's summary.
+
+    Attributes:
+        teacher: Who was paid.
+        what: The task, or why it was of no use.
+        number: How many replies.
+        tokens: Of prompts and replies.
+        cost: In the currency of the teacher's prices.
+    """
+
+    teacher: str
+    what: str
+    number: int
+    tokens: int
+    cost: float
+
+
 class Claimed(NamedTuple):
     """What became of the requests that somebody wanted to send.
 
@@ -338,6 +356,20 @@ class Ledger:
             ).fetchall()
         requests, tokens, cost = map(sum, zip(*rows, strict=True))
         return Spent(int(requests), int(tokens), float(cost))
+
+    def summary(self) -> list[Entry]:
+        """What each teacher was paid for: by task, and by reason what was of no use."""
+        with self._reading, self._explained():
+            rows = self._reader.execute(
+                "SELECT teacher, task, count(*), total(prompt_tokens + completion_tokens), "
+                "total(cost) FROM reply GROUP BY 1, 2 UNION ALL "
+                "SELECT teacher, 'of no use: ' || reason, count(*), total(tokens), total(cost) "
+                "FROM waste GROUP BY 1, 2 ORDER BY 1, 2"
+            ).fetchall()
+        return [
+            Entry(teacher, what, number, int(tokens), cost)
+            for teacher, what, number, tokens, cost in rows
+        ]
 
     def completion_lengths(self, teacher: str, task: str) -> list[int]:
         """Tokens of some hundred replies of a teacher to a task, sorted; what estimates rest on."""
