@@ -1,4 +1,4 @@
-"""The project's commands: `kedro run` with errors in one line, `kedro where`, `ledger`, `serve-model`."""
+"""The project's commands: `run` with errors in one line, `where`, `ledger` and `serve-model`."""
 
 from pathlib import Path
 from typing import Any

@@ -90,9 +90,7 @@ class Decoder:
         self._padding = self._ends[0]
         if tokenizer.pad_token_id is not None:
             self._padding = tokenizer.pad_token_id
-        network.generation_config = GenerationConfig(
-            eos_token_id=self._ends, pad_token_id=self._padding
-        )
+        network.generation_config = GenerationConfig()
 
     def write(
         self, prompts: Sequence[Prompt], halted: Callable[[], bool] = _never
@@ -158,6 +156,8 @@ class Decoder:
                 attention_mask=mask.to(device),
                 max_new_tokens=sampling.max_tokens,
                 do_sample=False,
+                eos_token_id=self._ends,
+                pad_token_id=self._padding,
                 logits_processor=_samplers([prompt.seed for prompt in prompts], sampling, device),
                 stopping_criteria=[
                     lambda ids, _: torch.full((len(ids),), halted(), device=ids.device)

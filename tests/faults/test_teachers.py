@@ -148,4 +148,4 @@ def test_interrupted_runs_wait_for_what_is_in_flight(tmp_path: Path) -> None:
         with Ledger(path, read_only=True) as ledger:
             assert sum(frame.height for frame in ledger.frames()) == len(server.seen) < 100
     assert process.returncode != 0
-    assert not list(path.with_name(f"{path.name}-owners").iterdir())
+    assert [file.name for file in (tmp_path / "replies.db-locks").iterdir()] == ["opening"]

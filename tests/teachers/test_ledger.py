@@ -71,8 +71,9 @@ def test_the_files_are_private_durable_and_rowid_tables(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     with Ledger(path) as ledger:
         ledger.put([REPLY_A])
-        modes = {stat.S_IMODE(file.stat().st_mode) for file in tmp_path.glob("ledger.db*")}
-    assert modes == {0o600}
+        modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()}
+    assert modes.pop("ledger.db-locks") == 0o700
+    assert set(modes.values()) == {0o600}
     with sqlite3.connect(path) as database:
         assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         assert database.execute("SELECT rowid FROM reply").fetchall() == [(1,)]
@@ -207,7 +208,8 @@ time.sleep(60)
         process.send_signal(signal.SIGKILL)
         process.wait()
         assert ledger.claim("ab").granted == {"a", "b"}
-        assert len(list((tmp_path / "ledger.db-owners").iterdir())) == 1
+        left = {file.name for file in (tmp_path / "ledger.db-locks").iterdir()}
+        assert left == {"opening", ledger._owner}
 
 
 def test_many_threads_and_files_grant_each_key_once(tmp_path: Path) -> None:

@@ -16,9 +16,10 @@ from tests.teachers.loopback import GOOD, Answer, Server, chat, failed, question
 
 from kyara_kedro.records import REPLY
 from kyara_kedro.teachers.base import ChatRequest, Completion, TeacherError
+from kyara_kedro.teachers.endpoint import retry_after
 from kyara_kedro.teachers.ledger import Ledger
 from kyara_kedro.teachers.model import EndpointOptions
-from kyara_kedro.teachers.openai_chat import OpenAITeacher, retry_after
+from kyara_kedro.teachers.openai_chat import OpenAITeacher
 
 Requests = Callable[..., Iterator[ChatRequest]]
 
@@ -139,6 +140,21 @@ def test_equal_prompts_are_paid_once(ledger: Ledger, make_requests: Requests) ->
     assert len(done) == 30
     assert len(server.seen) == 3 + 2
     assert sum(c.cached for c in done.values()) == 27
+
+
+def test_an_equal_prompt_is_tried_anew_after_the_first_has_failed(
+    ledger: Ledger, make_requests: Requests
+) -> None:
+    first, *others = make_requests(600)
+    last = replace(first, row_id="again")
+
+    def answer(number: int, body: dict[str, Any]) -> Answer:
+        return failed(400) if question(body) == first.messages[-1]["content"] else chat()
+
+    with serving(answer) as server:
+        done = by_row(teacher(server, ledger).map([first, *others, last]))
+    assert len(server.seen) == 601
+    assert [done[row].status for row in ("row-0", "again")] == ["rejected", "rejected"]
 
 
 TROUBLE = {
@@ -364,7 +380,7 @@ def test_caps_on_tokens_and_money_are_never_passed(
     billed = 0.0
     with serving() as server:
         probe = teacher(server, ledger)
-        (call,) = [probe._caller.call(request) for request in make_requests(1, prefix="水")]
+        (call,) = [probe.caller.call(request) for request in make_requests(1, prefix="水")]
     cap = 20.5 * call.worst.tokens
     with serving(answer) as server:
         asked = teacher(
@@ -464,14 +480,14 @@ def test_servers_are_spoken_to_in_their_dialect(
     ledger: Ledger, make_requests: Requests, options: dict[str, Any], sent: dict[str, Any]
 ) -> None:
     request = replace(next(make_requests(1)), temperature=0.5)
-    body = OpenAITeacher(EndpointOptions(**options), ledger)._caller.call(request).body
+    body = OpenAITeacher(EndpointOptions(**options), ledger).caller.call(request).body
     assert {name: body.get(name) for name in sent} == sent
 
 
 def test_a_key_knows_no_address_tier_or_dialect(ledger: Ledger, make_requests: Requests) -> None:
     request = next(make_requests(1))
     keys = {
-        OpenAITeacher(EndpointOptions(model="m", **more), ledger)._caller.call(request).key
+        OpenAITeacher(EndpointOptions(model="m", **more), ledger).caller.call(request).key
         for more in (
             {},
             {"base_url": "http://host/v1"},

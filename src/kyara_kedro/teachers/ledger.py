@@ -148,7 +148,8 @@ class Job(NamedTuple):
 
 _REPLY = tuple(field.name for field in fields(StoredReply))
 _WASTE = tuple(field.name for field in fields(Waste))
-_SCHEMA = """
+_SCHEMA = f"""
+BEGIN;
 CREATE TABLE IF NOT EXISTS reply (
   request_id TEXT NOT NULL UNIQUE, teacher TEXT NOT NULL, task TEXT NOT NULL,
   prompt_version TEXT NOT NULL, text TEXT NOT NULL, finish_reason TEXT NOT NULL,
@@ -168,6 +169,8 @@ CREATE TABLE IF NOT EXISTS job_request (
   token TEXT NOT NULL, request_id TEXT NOT NULL, tokens INTEGER NOT NULL, cost REAL NOT NULL,
   PRIMARY KEY (token, request_id)
 ) WITHOUT ROWID;
+PRAGMA user_version={_VERSION};
+COMMIT;
 """
 _SELECT = f"SELECT {', '.join(_REPLY)} FROM reply"  # noqa: S608 - names of a dataclass
 
@@ -195,29 +198,38 @@ class Ledger:
         self._lock = threading.Lock()
         self._reading = threading.Lock()
         with self._explained():
-            if not read_only:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-            elif not path.is_file():
-                raise LedgerError(f"ledger {path}: no such file")
-            self._reader = self._connect("ro" if read_only else "rw")
-            self._writer = self._reader if read_only else self._connect("rw")
-            (version,) = self._reader.execute("PRAGMA user_version").fetchone()
-            tables = self._reader.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-            if version > _VERSION:
-                raise LedgerError(
-                    f"ledger {path} is of version {version} and this program reads {_VERSION}: "
-                    "update the program, or name another file"
-                )
-            if version < _VERSION and (tables or read_only):
-                raise LedgerError(
-                    f"ledger {path} is of version {version}, from before the first release, or is "
-                    "no ledger: name another file; this one is left as it is"
-                )
-            if not read_only:
-                self._writer.execute("PRAGMA journal_mode=WAL")
-                self._writer.execute("PRAGMA synchronous=FULL")
-                self._writer.executescript(f"{_SCHEMA} PRAGMA user_version={_VERSION};")
+            if read_only:
+                if not path.is_file():
+                    raise LedgerError(f"ledger {path}: no such file")
+                self._reader = self._writer = self._connect("ro")
+                self._check_version()
+                return
+            path.parent.mkdir(parents=True, exist_ok=True)
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+            self._reader, self._writer = self._connect("rw"), self._connect("rw")
+            with self._lock_of("opening"):
+                if self._check_version() == 0:
+                    self._writer.execute("PRAGMA journal_mode=WAL")
+                    self._writer.executescript(
+                        f"BEGIN; {_SCHEMA} PRAGMA user_version={_VERSION}; COMMIT;"
+                    )
+            self._writer.execute("PRAGMA synchronous=FULL")
+
+    def _check_version(self) -> int:
+        """The version of the file, 0 for an empty one; others than ours are refused."""
+        (version,) = self._reader.execute("PRAGMA user_version").fetchone()
+        if version > _VERSION:
+            raise LedgerError(
+                f"ledger {self.path} is of version {version} and this program reads {_VERSION}: "
+                "update the program, or name another file"
+            )
+        (tables,) = self._reader.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if version < _VERSION and tables:
+            raise LedgerError(
+                f"ledger {self.path} is of version {version}, from before the first release, or is "
+                "no ledger: name another file; this one is left as it is"
+            )
+        return int(version)
 
     def _connect(self, mode: str) -> sqlite3.Connection:
         return sqlite3.connect(
@@ -277,10 +289,19 @@ class Ledger:
         held = self.get_many(reply.request_id for reply in replies)
         return [held[reply.request_id] for reply in replies]
 
-    def has_room(self) -> bool:
-        """Whether the disk has room for what may still be in flight."""
+    def check_room(self) -> None:
+        """See that the disk has room for what may still be in flight.
+
+        Raises:
+            LedgerError: it is nearly full.
+        """
         with self._explained():
-            return shutil.disk_usage(self.path.parent).free > _ROOM
+            free = shutil.disk_usage(self.path.parent).free
+        if free < _ROOM:
+            raise LedgerError(
+                f"ledger {self.path}: the disk is nearly full, so nothing more is sent; make room "
+                "and run again: all that was answered is kept"
+            )
 
     def claim(self, keys: Iterable[str]) -> Claimed:
         """Ask for the right to send requests; nobody else gets it until they are put or released.
@@ -327,7 +348,7 @@ class Ledger:
         return self._owner
 
     def _lock_of(self, owner: str) -> FileLock:
-        folder = self.path.with_name(f"{self.path.name}-owners")
+        folder = self.path.with_name(f"{self.path.name}-locks")
         folder.mkdir(mode=0o700, exist_ok=True)
         return FileLock(folder / owner, thread_local=False)
 

@@ -59,14 +59,14 @@ class LanguageModel(Teacher):
         self._prices = options.prices
         self.ledger = ledger
         self._library = library or PromptLibrary()
-        self._caller = Caller(options, identity)
+        self.caller = Caller(options, identity)
 
     def estimate(self, requests: Iterable[ChatRequest]) -> Estimate:
         """What asking will take, by the ledger, the prompts and the length of earlier replies."""
         asked = held = 0
         new: dict[str, Call] = {}
         for page in batched(requests, PAGE):
-            calls = [self._caller.call(request) for request in page]
+            calls = [self.caller.call(request) for request in page]
             there = self.ledger.get_many(call.key for call in calls)
             asked += len(page)
             held += sum(call.key in there for call in calls)
@@ -104,7 +104,7 @@ class LanguageModel(Teacher):
         """The call that asks again; None for a good reply and for one that was asked for twice."""
         if first.status != "invalid" or call.again:
             return None
-        return self._caller.again(call, *complaint(self._library, call.request, first))
+        return self.caller.again(call, *complaint(self._library, call.request, first))
 
 
 def _prompt_tokens(call: Call) -> int:

@@ -37,7 +37,7 @@ class WaveTeacher(LanguageModel):
     def _answers(self, requests: Iterable[ChatRequest]) -> Iterator[Completion]:
         for wave in batched(requests, self.wave):
             again: list[tuple[Completion, Call]] = []
-            for found, call in self._look([self._caller.call(request) for request in wave]):
+            for found, call in self._look([self.caller.call(request) for request in wave]):
                 second = self.again(call, found)
                 if second is None:
                     yield found

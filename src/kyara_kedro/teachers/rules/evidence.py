@@ -89,6 +89,10 @@ class _Folded:
     def holds(self, term: str) -> bool:
         return term in (self.folded if is_cjk(term[0]) else self.words)
 
+    def held(self, ideographs: Iterable[str], words: frozenset[str]) -> set[str]:
+        """Terms that it holds, of some that are ideographs and some that are words."""
+        return {term for term in ideographs if term in self.folded} | (words & self.words)
+
 
 def terms(text: str) -> list[str]:
     """Folded pairs of adjacent ideographs and other words; a lone ideograph is its own term."""
@@ -162,12 +166,16 @@ class _Asked:
         text: The folded question.
         pairs: Its pairs and words with their weights.
         letters: Its single characters and words with their weights.
+        ideographs: Those of both that are ideographs.
+        words: Those that are not.
         numeric: Whether it asks for a number or a time.
     """
 
     text: _Folded
     pairs: Mapping[str, float]
     letters: Mapping[str, float]
+    ideographs: tuple[str, ...]
+    words: frozenset[str]
     numeric: bool
 
 
@@ -190,22 +198,26 @@ class _Document:
 
 def _asked(question: str) -> _Asked:
     text = _folded(question)
+    pairs = _weighed(question_terms(question))
+    letters = _weighed(tokens(_ASKING.sub(" ", text.folded)))
     return _Asked(
         text=text,
-        pairs=_weighed(question_terms(question)),
-        letters=_weighed(tokens(_ASKING.sub(" ", text.folded))),
+        pairs=pairs,
+        letters=letters,
+        ideographs=tuple(term for term in (*pairs, *letters) if is_cjk(term[0])),
+        words=frozenset(term for term in (*pairs, *letters) if not is_cjk(term[0])),
         numeric=bool(_ASKS_NUMBER.search(text.folded)),
     )
 
 
 def _scored(asked: _Asked, number: int, document: _Document) -> Iterator[Sentence]:
     """The sentences of one document, in order."""
-    wanted = [*asked.pairs, *asked.letters]
-    said = {term for term in wanted if document.title.holds(term)}
+    said = document.title.held(asked.ideographs, asked.words)
+    there = [term for term in asked.ideographs if term in document.text.folded]
     named = _share(document.names, {term for term in document.names if asked.text.holds(term)})
-    around = _share(asked.pairs, {term for term in wanted if document.text.holds(term)} | said)
+    around = _share(asked.pairs, document.text.held(there, asked.words) | said)
     for position, sentence in enumerate(document.sentences):
-        held = {term for term in wanted if sentence.holds(term)}
+        held = sentence.held(there, asked.words)
         views = around + _share(asked.pairs, held | said) + _share(asked.letters, held | said)
         score = (1 - _TITLE) * views / 3 + _TITLE * named
         fits = _FITS if asked.numeric and sentence.numerals - asked.text.numerals else 0.0

@@ -1,0 +1,201 @@
+"""An OpenAI-compatible endpoint: one send, and what is heard of it."""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from pydantic import SecretStr
+
+from kyara_kedro.teachers.admission import Outcome
+from kyara_kedro.teachers.budget import Reservation
+from kyara_kedro.teachers.calls import Call
+from kyara_kedro.teachers.ledger import StoredReply
+from kyara_kedro.teachers.model import EndpointOptions
+from kyara_kedro.teachers.replies import read_body, used_by
+from kyara_kedro.teachers.tasks import ReplyError
+
+if TYPE_CHECKING:
+    import openai
+
+NOTHING_USED = Reservation(0, 0.0)
+_STOPPING = frozenset({401, 403, 404})
+_BUSY = 429
+_TRIED_AGAIN = frozenset({408, 409})
+_KEPT = 64 * 1024
+"""Bytes that are kept of an unusable body."""
+_IDLE = 30.0
+"""Seconds that an unused connection is kept."""
+_CONNECT = 60.0
+"""Seconds that opening a connection may take; many at once take their time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What came of one send.
+
+    Attributes:
+        outcome: What it says about the endpoint.
+        reply: The reply, if it is one.
+        used: What was or may have been paid for.
+        fault: Class of the failure.
+        why: The failure in a line.
+        body: An unusable body, kept.
+        wait: Seconds that the server asks to wait.
+        final: Whether sending it again is of no use.
+        stopping: Whether sending anything else is of no use either.
+    """
+
+    outcome: Outcome
+    reply: StoredReply | None = None
+    used: Reservation = NOTHING_USED
+    fault: str = ""
+    why: str = ""
+    body: bytes = b""
+    wait: float | None = None
+    final: bool = False
+    stopping: bool = False
+
+
+class Endpoint:
+    """A model at an address, through the ``openai`` client.
+
+    The client's ``post`` is used, since ``create`` takes twice the time to build objects that are
+    not needed, and aiohttp as transport, which is three times as fast as the default and loses no
+    request when many are in flight. The client's own retries are off: only the lane knows whether
+    the endpoint bears another send. To be made and used on one event loop.
+
+    Args:
+        options: The model, its address and limits.
+        key: The credential.
+    """
+
+    def __init__(self, options: EndpointOptions, key: SecretStr) -> None:
+        import httpx2
+        import openai
+
+        for noisy in ("openai", "httpx2", "httpcore2", "aiohttp"):  # a line and an address each
+            logging.getLogger(noisy).setLevel(logging.WARNING)
+        self._options = options
+        self._timeout = options.limits.timeout
+        self._response = httpx2.Response
+        self._client = openai.AsyncOpenAI(
+            api_key=key.get_secret_value(),
+            base_url=options.base_url,
+            max_retries=0,
+            timeout=httpx2.Timeout(self._timeout, connect=min(_CONNECT, self._timeout)),
+            http_client=openai.DefaultAioHttpClient(
+                limits=httpx2.Limits(
+                    max_connections=options.limits.in_flight, keepalive_expiry=_IDLE
+                ),
+                follow_redirects=False,
+            ),
+        )
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
+    async def send(self, call: Call) -> Heard:
+        """Send once and read what comes back; failures are told, not raised."""
+        import openai
+
+        started = time.perf_counter()
+        content = b""
+        try:
+            async with asyncio.timeout(self._timeout):
+                response = await self._client.post(
+                    "/chat/completions", cast_to=self._response, body=call.body
+                )
+            content = response.content
+            reply = read_body(content, call, self._options, time.perf_counter() - started)
+        except openai.APIStatusError as error:
+            return _refused(error)
+        except (openai.APIConnectionError, TimeoutError) as error:
+            if _never_sent(error):
+                why = f"no connection ({_root(error)})"
+                return Heard("broken", fault="unreachable", why=why)
+            slow = time.perf_counter() - started >= self._timeout
+            fault = "timeout" if slow else "no_answer"
+            why = f"no whole answer ({_root(error)})"
+            return Heard("broken", used=call.worst, fault=fault, why=why)
+        except ReplyError as error:
+            used = used_by(content, call, self._options)
+            body = content[:_KEPT]
+            return Heard("answered", used=used, fault=error.fault, why=str(error), body=body)
+        paid = Reservation(reply.prompt_tokens + reply.completion_tokens, reply.cost)
+        return Heard("answered", reply=reply, used=paid)
+
+
+def _refused(error: openai.APIStatusError) -> Heard:
+    status = error.status_code
+    fault = f"http_{status}"
+    why = f"HTTP {status}: {' '.join(error.message.split())[:200]}"
+    if status in _STOPPING or error.code == "insufficient_quota":
+        why = f"{why}; check the credentials, the model's name and the quota"
+        return Heard("answered", fault=fault, why=why, final=True, stopping=True)
+    wait = retry_after(error.response.headers)
+    if status == _BUSY:
+        return Heard("busy", fault=fault, why=why, wait=wait)
+    if status >= 500 or status in _TRIED_AGAIN:
+        return Heard("broken", fault=fault, why=why, wait=wait)
+    return Heard("answered", fault=fault, why=why, final=True)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An exception and its causes, the outermost first."""
+    found: BaseException | None = error
+    while found is not None:
+        yield found
+        found = found.__cause__ or found.__context__
+
+
+def _never_sent(error: BaseException) -> bool:
+    """Whether no connection was made, so that the server cannot have worked for it."""
+    import aiohttp
+
+    return any(isinstance(one, aiohttp.ClientConnectorError) for one in _chain(error))
+
+
+def _root(error: BaseException) -> str:
+    """The first cause of a failed send in a few words."""
+    *_, first = _chain(error)
+    return " ".join(f"{type(first).__name__} {first}".split())[:160]
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait by the headers ``Retry-After-Ms`` and ``Retry-After`` (seconds or a date).
+
+    A date is compared with the response's own ``Date``, so that a wrong clock here does no harm.
+    """
+    try:
+        if (milliseconds := headers.get("retry-after-ms")) is not None:
+            return _seconds(milliseconds) / 1000
+        if (value := headers.get("retry-after")) is None:
+            return None
+        try:
+            return _seconds(value)
+        except ValueError:
+            told = headers.get("date")
+            here = datetime.now(UTC) if told is None else email.utils.parsedate_to_datetime(told)
+            return max(0.0, (email.utils.parsedate_to_datetime(value) - here).total_seconds())
+    except (ValueError, TypeError):
+        return None
+
+
+def _seconds(value: str) -> float:
+    """A number of seconds that can be waited.
+
+    Raises:
+        ValueError: it is none.
+    """
+    seconds = float(value)
+    if not 0 <= seconds < float("inf"):
+        raise ValueError(value)
+    return seconds
