@@ -210,9 +210,7 @@ class Ledger:
             with self._lock_of("opening"):
                 if self._check_version() == 0:
                     self._writer.execute("PRAGMA journal_mode=WAL")
-                    self._writer.executescript(
-                        f"BEGIN; {_SCHEMA} PRAGMA user_version={_VERSION}; COMMIT;"
-                    )
+                    self._writer.executescript(_SCHEMA)
             self._writer.execute("PRAGMA synchronous=FULL")
 
     def _check_version(self) -> int:

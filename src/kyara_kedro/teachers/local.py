@@ -1,0 +1,367 @@
+"""A chat model that lies in a directory, as a teacher in this process."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any
+from weakref import WeakValueDictionary
+
+import xxhash
+from pydantic import Field, PositiveInt
+
+from kyara_kedro.content import Message, content_id
+from kyara_kedro.decoding import Decoder, Prompt, Sampling, Written
+from kyara_kedro.options import Options
+from kyara_kedro.prompts.library import PromptLibrary
+from kyara_kedro.teachers.base import TeacherError
+from kyara_kedro.teachers.calls import Call, ModelOptions
+from kyara_kedro.teachers.ledger import Ledger, StoredReply, now
+from kyara_kedro.teachers.waves import Failure, WaveTeacher
+
+Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
+
+_WEIGHTS = "*.safetensors"
+_FILES = (
+    _WEIGHTS,
+    "*.safetensors.index.json",
+    "config.json",
+    "generation_config.json",
+    "tokenizer*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template*",
+    "vocab.*",
+    "merges.txt",
+    "*.model",
+)
+"""What a model is loaded from; other files, such as its card, do not change what it says."""
+_BLOCK = 4 * 2**20
+_USUAL = 1024
+"""Longest reply in tokens when nobody says."""
+
+
+class LocalOptions(Options):
+    """A model directory, and how it is asked.
+
+    Attributes:
+        path: The directory; weights as safetensors, and a tokenizer with its chat template.
+        name: Name on the records; the directory's when None.
+        role: What it does in this project, for reports: writer, judge, contestant, ...
+        licence_note: What may be done with the output.
+        device: ``cpu`` (float32), ``cuda`` or ``cuda:N`` (bfloat16); ``auto`` takes an accelerator
+            when there is one.
+        batch_size: Requests answered at once; halved by itself when the accelerator's memory is
+            not enough.
+    """
+
+    path: Path
+    name: str | None = None
+    role: str = "teacher"
+    licence_note: str = "see the licence of the model"
+    device: Device = "auto"
+    batch_size: PositiveInt = 16
+
+    @property
+    def model(self) -> ModelOptions:
+        """The same as all language models have it; no address is ever contacted."""
+        return ModelOptions(
+            model=self.name or self.path.resolve().name,
+            role=self.role,
+            licence_note=self.licence_note,
+            dialect="transformers",
+        )
+
+
+class RefusedError(ValueError):
+    """The model cannot be given a prompt.
+
+    Attributes:
+        code: ``context_length_exceeded`` or ``chat_template``.
+    """
+
+    def __init__(self, code: str, why: str) -> None:
+        super().__init__(why)
+        self.code = code
+
+
+@dataclass(eq=False)
+class ChatModel:
+    """A chat model in memory.
+
+    Attributes:
+        fingerprint: Of the directory that it was loaded from.
+        network: The causal language model.
+        tokenizer: With the chat template that was saved with it.
+        ends: Token ids that end a turn.
+        context: Longest prompt and reply together in tokens; None when its configuration does not
+            say.
+    """
+
+    fingerprint: str
+    network: Any
+    tokenizer: Any
+    ends: frozenset[int]
+    context: int | None
+
+    def prompt(
+        self,
+        messages: Sequence[Message],
+        seed: int,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+        top_p: float | None = None,
+    ) -> Prompt:
+        """Render and encode a conversation.
+
+        Args:
+            messages: Roles and order as the model's template allows them.
+            seed: Of this reply's samples.
+            max_tokens: Longest reply; when None 1,024, or what the context leaves.
+            temperature: None is 0: the most probable tokens.
+            top_p: None is 1: all of them.
+
+        Raises:
+            RefusedError: the template does not take the messages, or the reply may not fit into
+                the context.
+        """
+        from jinja2 import TemplateError
+
+        try:
+            tokens = _encode(self.tokenizer, messages)
+        except TemplateError as error:
+            raise RefusedError("chat_template", f"the model's chat template: {error}") from None
+        if self.context is not None:
+            room = self.context - len(tokens)
+            max_tokens = min(_USUAL, max(room, 1)) if max_tokens is None else max_tokens
+            if max_tokens > room:
+                raise RefusedError(
+                    "context_length_exceeded",
+                    f"the model's context has {self.context} tokens, but the prompt has "
+                    f"{len(tokens)} and the reply may have {max_tokens}",
+                )
+        return Prompt(tokens, seed, Sampling(max_tokens or _USUAL, temperature or 0.0, top_p or 1))
+
+    def decoder(self, batch_size: int) -> Decoder:
+        """What writes with this model."""
+        return Decoder(self.network, self.tokenizer, self.ends, batch_size)
+
+    def tokens_of(self, written: Written) -> int:
+        """Tokens that were generated: those of the text and, as vLLM counts, its end."""
+        return written.tokens + written.stopped
+
+
+class LocalTeacher(WaveTeacher):
+    """A model directory as a teacher: its replies go through the ledger like all others.
+
+    Requests are answered in left-padded batches, the longest first. Keys hold a fingerprint of
+    the directory's content instead of its path: replies are found again wherever the model is
+    moved, and never for other weights. A request's key is also the seed of its samples.
+
+    The model is loaded when the first reply is missing from the ledger, and shared by all teachers
+    with the same content and device.
+
+    Args:
+        options: The directory and how it is asked.
+        ledger: Where replies are kept and looked up.
+        library: Templates; only the one that asks again is used here.
+
+    Raises:
+        TeacherError: no model that can be loaded safely lies in the directory.
+    """
+
+    def __init__(
+        self, options: LocalOptions, ledger: Ledger, library: PromptLibrary | None = None
+    ) -> None:
+        self._fingerprint = fingerprint(options.path)
+        super().__init__(options.model, ledger, library, self._fingerprint)
+        self._options = options
+        self._loaded: tuple[ChatModel, Decoder] | None = None
+
+    def _fetch(self, calls: Sequence[Call]) -> Iterator[tuple[str, StoredReply | Failure]]:
+        model, decoder = self._load()
+        asked: list[tuple[Call, Prompt]] = []
+        for call in calls:
+            request, seed = call.request, int(call.key[:16], 16) >> 1
+            try:
+                prompt = model.prompt(
+                    call.messages, seed, request.max_tokens, request.temperature, request.top_p
+                )
+            except RefusedError as error:
+                yield call.key, Failure("rejected", error.code, str(error))
+            else:
+                asked.append((call, prompt))
+        begun = time.perf_counter()
+        for batch in decoder.write([prompt for _, prompt in asked]):
+            latency = time.perf_counter() - begun
+            replies = self.ledger.put(
+                [self._reply(model, *asked[number], text, latency) for number, text in batch]
+            )
+            for reply in replies:
+                yield reply.request_id, reply
+            begun = time.perf_counter()
+
+    def _reply(
+        self, model: ChatModel, call: Call, prompt: Prompt, written: Written, latency: float
+    ) -> StoredReply:
+        return StoredReply(
+            request_id=call.key,
+            teacher=self.name,
+            task=call.request.task,
+            prompt_version=call.request.prompt_version,
+            text=written.text,
+            finish_reason="stop" if written.stopped else "length",
+            served_by=model.fingerprint,
+            prompt_tokens=len(prompt.tokens),
+            cached_tokens=0,
+            completion_tokens=model.tokens_of(written),
+            cost=0.0,
+            latency=latency,
+            received_at=now(),
+        )
+
+    def _load(self) -> tuple[ChatModel, Decoder]:
+        if self._loaded is None:
+            model = load(self._options.path, self._options.device)
+            if model.fingerprint != self._fingerprint:
+                raise TeacherError(
+                    f"{self._options.path}: the model has changed since this teacher was made; "
+                    "run again"
+                )
+            self._loaded = model, model.decoder(self._options.batch_size)
+        return self._loaded
+
+
+def fingerprint(directory: Path) -> str:
+    """Hash the names and bytes of all that a model is loaded from.
+
+    Hashes of files are kept in memory until their size or time of change differs.
+
+    Returns:
+        32 hexadecimal digits.
+
+    Raises:
+        TeacherError: the directory is missing, or holds no configuration or no safetensors.
+    """
+    if not directory.is_dir():
+        raise TeacherError(f"{directory}: no such model directory; nothing is ever downloaded")
+    if not (directory / "config.json").is_file():
+        raise TeacherError(f"{directory}: no model here, since there is no config.json")
+    if not any(directory.glob(_WEIGHTS)):
+        raise TeacherError(f"{directory}: no weights as safetensors; other formats are not loaded")
+    paths = {path for pattern in _FILES for path in directory.glob(pattern) if path.is_file()}
+    digests = []
+    for path in sorted(paths):
+        status = path.stat()
+        digest = _digest(str(path.resolve()), status.st_size, status.st_mtime_ns)
+        digests.append((path.name, status.st_size, digest))
+    return content_id(digests)
+
+
+@lru_cache(maxsize=1024)
+def _digest(path: str, size: int, changed: int) -> str:
+    """Hash a file; size and time of change (ns) are there for the cache."""
+    state = xxhash.xxh3_128()
+    with Path(path).open("rb") as file:
+        while block := file.read(_BLOCK):
+            state.update(block)
+    return state.hexdigest()
+
+
+_LOADED: WeakValueDictionary[tuple[str, str], ChatModel] = WeakValueDictionary()
+_LOADING = threading.Lock()
+
+
+def load(directory: Path, device: str = "auto") -> ChatModel:
+    """Load a model, or give the one in memory with the same content on the same device.
+
+    It stays in memory as long as somebody holds it.
+
+    Raises:
+        TeacherError: the directory holds no chat model that can be loaded without running code
+            from it.
+    """
+    import torch
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device != "cpu" and not torch.cuda.is_available():
+        raise TeacherError(f"device {device!r}: there is no accelerator here; use 'cpu' or 'auto'")
+    with _LOADING:
+        content = fingerprint(directory)
+        model = _LOADED.get((content, device))
+        if model is None:
+            model = _read(directory, device, content)
+            _LOADED[content, device] = model
+    return model
+
+
+def _read(directory: Path, device: str, content: str) -> ChatModel:
+    import torch
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    safely = {"local_files_only": True, "trust_remote_code": False}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(directory, **safely)
+        network, report = AutoModelForCausalLM.from_pretrained(
+            directory,
+            **safely,
+            use_safetensors=True,
+            dtype=torch.float32 if device == "cpu" else torch.bfloat16,
+            device_map=device,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        why = " ".join(str(error).split())
+        raise TeacherError(f"{directory}: the model cannot be loaded: {why}") from error
+    if missing := sorted(report["missing_keys"]):
+        raise TeacherError(
+            f"{directory}: {len(missing)} weights are missing and would be random, the first "
+            f"{missing[0]}; it is no causal language model, or not the whole of one"
+        )
+    if not tokenizer.chat_template:
+        raise TeacherError(
+            f"{directory}: the tokenizer has no chat template; save one as chat_template.jinja"
+        )
+    ends = _ends(directory, network, tokenizer)
+    return ChatModel(
+        fingerprint=content,
+        network=network.eval(),
+        tokenizer=tokenizer,
+        ends=ends,
+        context=getattr(network.config.get_text_config(), "max_position_embeddings", None),
+    )
+
+
+def _encode(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
+    text = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+    tokens: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return tokens
+
+
+def _ends(directory: Path, network: Any, tokenizer: Any) -> frozenset[int]:
+    """What the model's settings name as ends, and what the template puts behind an answer."""
+    from jinja2 import TemplateError
+
+    question, answer = Message(role="user", content="?"), Message(role="assistant", content="!")
+    try:
+        prompt, whole = (
+            tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=not answered)
+            for said, answered in (([question], False), ([question, answer], True))
+        )
+    except TemplateError as error:
+        raise TeacherError(f"{directory}: broken chat template: {error}") from error
+    named = network.generation_config.eos_token_id
+    ends = {tokenizer.eos_token_id, *(named if isinstance(named, Collection) else [named])}
+    behind = whole.removeprefix(prompt + answer["content"])
+    if behind != whole:
+        tokens = tokenizer(behind, add_special_tokens=False)["input_ids"]
+        ends.update(set(tokens[:1]).intersection(tokenizer.all_special_ids))
+    if not ends - {None}:
+        raise TeacherError(f"{directory}: neither settings nor template name an end of turn")
+    return frozenset(ends - {None})
