@@ -16,7 +16,8 @@ from kyara_kedro.teachers.admission import (
     Pass,
     Window,
 )
-from kyara_kedro.teachers.budget import Budget, BudgetExhausted, BudgetOptions, Reservation
+from kyara_kedro.teachers.budget import Budget, BudgetExhausted, BudgetOptions
+from kyara_kedro.teachers.ledger import Reservation
 
 
 class Clock:

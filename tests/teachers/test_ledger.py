@@ -19,8 +19,15 @@ from kyara_kedro.errors import UserError
 from kyara_kedro.records import REPLY
 from kyara_kedro.teachers import ledger as ledger_module
 from kyara_kedro.teachers.archive import export_replies, import_replies
-from kyara_kedro.teachers.budget import Reservation
-from kyara_kedro.teachers.ledger import Job, Ledger, LedgerError, Spent, StoredReply, Waste
+from kyara_kedro.teachers.ledger import (
+    Job,
+    Ledger,
+    LedgerError,
+    Reservation,
+    Spent,
+    StoredReply,
+    Waste,
+)
 
 ROOT = Path(__file__).parents[2]
 REPLY_A = StoredReply(

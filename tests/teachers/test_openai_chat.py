@@ -12,7 +12,16 @@ from typing import Any
 
 import pytest
 from pydantic import SecretStr, ValidationError
-from tests.teachers.loopback import GOOD, Answer, Server, chat, failed, question, serving
+from tests.teachers.loopback import (
+    GOOD,
+    Answer,
+    Server,
+    chat,
+    completion,
+    failed,
+    question,
+    serving,
+)
 
 from kyara_kedro.records import REPLY
 from kyara_kedro.teachers.base import ChatRequest, Completion, TeacherError
@@ -176,6 +185,8 @@ TROUBLE = {
     "hang": chat(delay=3.0),
     "10 MB": chat("茶" * (10 * 2**20 // 3)),
     "aborted": chat("半", "abort"),
+    "absurd usage": chat(usage=(10**40, 1)),
+    "infinite usage": Answer(body=completion(GOOD).replace(b": 10", b": 1e999")),
 }
 
 
@@ -327,6 +338,9 @@ def test_a_model_that_cannot_write_json_may_use_tags(
         (chat(f"<think>先想</think>\n{GOOD}"), "ok", "", 1),
         (chat(f"好的：\n```json\n{GOOD}\n```"), "ok", "", 1),
         (chat([{"type": "text", "text": GOOD}]), "ok", "", 1),
+        (Answer(body=completion(GOOD).replace("茶".encode(), rb"\\ud83d\\ude00")), "ok", "", 1),
+        (Answer(body=completion(GOOD).replace("茶".encode(), rb"\\ud83d")), "ok", "", 1),
+        (Answer(body=completion(GOOD).replace("茶".encode(), rb"\ud83d")), "ok", "", 1),
         (chat(GOOD, None), "ok", "", 1),
         (chat(None), "invalid", "empty", 2),
         (chat(None, "tool_calls", tool_calls=[{"id": "1"}]), "invalid", "tool_calls", 2),
@@ -407,6 +421,20 @@ def test_a_cap_may_count_earlier_runs(ledger: Ledger, make_requests: Requests) -
             budget = {"requests": 7, "per": "ledger"}
             list(teacher(server, ledger, budget=budget).map(make_requests(20)))
         assert len(server.seen) == 7
+
+
+def test_what_is_in_a_batch_is_neither_sent_again_nor_forgotten_in_the_budget(
+    ledger: Ledger, make_requests: Requests
+) -> None:
+    with serving() as server:
+        asked = teacher(server, ledger)
+        *_, waiting = (asked.caller.call(request) for request in make_requests(5))
+        ledger.open_job("token", "m", {waiting.key: waiting.worst})
+        with pytest.raises(TeacherError, match=r"1 requests are in batches .* 'kind: batch' first"):
+            list(asked.map(make_requests(5)))
+        capped = teacher(server, ledger, budget={"requests": 3, "per": "ledger"})
+        assert capped.budget.spent.requests >= 1
+        assert capped.budget.spent.tokens >= waiting.worst.tokens
 
 
 def test_what_was_paid_for_nothing_counts(ledger: Ledger, make_requests: Requests) -> None:

@@ -46,7 +46,9 @@ class Bookkeeper:
         self._claimed: set[str] = set()
         self._released: set[str] = set()
         self._wake = asyncio.Event()
-        self._works = [asyncio.create_task(self._claim()), asyncio.create_task(self._write())]
+        self._closed = False
+        self._claims = asyncio.create_task(self._claim())
+        self._writes = asyncio.create_task(self._write())
 
     async def claim(self, key: str) -> StoredReply | None:
         """Get the right to send a request, or its reply when it is there or somebody else sends it.
@@ -92,9 +94,10 @@ class Bookkeeper:
     async def close(self) -> None:
         """Write what is left and give all claims back."""
         await self._entries.join()
-        for work in self._works:
-            work.cancel()
-        await asyncio.gather(*self._works, return_exceptions=True)
+        self._writes.cancel()
+        self._closed = True
+        self._wake.set()
+        await self._claims  # cancelled, it would not know what has been claimed in its name
         left = self._claimed | self._released
         if left:
             await asyncio.to_thread(self._ledger.release, left)
@@ -106,7 +109,7 @@ class Bookkeeper:
 
     async def _claim(self) -> None:
         """Claim all that is wanted at once, again and again while others are sending some of it."""
-        while True:
+        while not self._closed:
             await self._wake.wait()
             self._wake.clear()
             wanted, released = list(self._wanted), self._released

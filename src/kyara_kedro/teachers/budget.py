@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from pydantic import Field
 
 from kyara_kedro.options import Options
-from kyara_kedro.teachers.ledger import NOTHING, Spent
+from kyara_kedro.teachers.ledger import NOTHING, Reservation, Spent
 
 
 class BudgetOptions(Options):
@@ -33,13 +33,6 @@ class BudgetOptions(Options):
 
 class BudgetExhausted(Exception):
     """The budget does not allow another send; the message says which cap is in the way."""
-
-
-class Reservation(NamedTuple):
-    """What a send may use up at worst."""
-
-    tokens: int
-    cost: float
 
 
 class Budget:

@@ -13,7 +13,7 @@ from pydantic import Field, JsonValue, field_validator
 from kyara_kedro.content import Message
 from kyara_kedro.options import Options
 from kyara_kedro.teachers.base import ChatRequest, request_key
-from kyara_kedro.teachers.budget import Reservation
+from kyara_kedro.teachers.ledger import Reservation
 from kyara_kedro.teachers.tasks import TASKS
 
 _PER_MESSAGE = 16

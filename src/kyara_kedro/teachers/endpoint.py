@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING
 from pydantic import SecretStr
 
 from kyara_kedro.teachers.admission import Outcome
-from kyara_kedro.teachers.budget import Reservation
 from kyara_kedro.teachers.calls import Call
-from kyara_kedro.teachers.ledger import StoredReply
+from kyara_kedro.teachers.ledger import Reservation, StoredReply
 from kyara_kedro.teachers.model import EndpointOptions
 from kyara_kedro.teachers.replies import read_body, used_by
 from kyara_kedro.teachers.tasks import ReplyError

@@ -32,9 +32,8 @@ from kyara_kedro.errors import UserError
 if TYPE_CHECKING:
     import polars as pl
 
-    from kyara_kedro.teachers.budget import Reservation
 
-_VERSION = 3
+_VERSION = 2
 _LOOKUP = 500
 """Keys of one query; SQLite's limit on parameters is 999 in old builds."""
 _SHARD = 10_000
@@ -100,6 +99,18 @@ class Spent(NamedTuple):
 
 
 NOTHING = Spent()
+
+
+class Reservation(NamedTuple):
+    """What a request may use up at worst.
+
+    Attributes:
+        tokens: Of prompt and reply.
+        cost: In the currency of the teacher's prices.
+    """
+
+    tokens: int
+    cost: float
 
 
 class Entry(NamedTuple):
@@ -376,6 +387,19 @@ class Ledger:
         requests, tokens, cost = map(sum, zip(*rows, strict=True))
         return Spent(int(requests), int(tokens), float(cost))
 
+    def in_batches(self, teacher: str) -> dict[str, Reservation]:
+        """Requests of a teacher that are in batches at a server, and what each may use up."""
+        return {key: most for job in self.jobs(teacher) for key, most in job.worst.items()}
+
+    def pledged(self, teacher: str) -> Spent:
+        """What a teacher has used up, with the most that requests in batches may still cost."""
+        spent, batches = self.spent(teacher), self.in_batches(teacher).values()
+        return Spent(
+            spent.requests + len(batches),
+            spent.tokens + sum(most.tokens for most in batches),
+            spent.cost + sum(most.cost for most in batches),
+        )
+
     def summary(self) -> list[Entry]:
         """What each teacher was paid for: by task, and by reason what was of no use."""
         with self._reading, self._explained():
@@ -433,8 +457,6 @@ class Ledger:
 
     def jobs(self, teacher: str) -> list[Job]:
         """The batches of a teacher that are not dealt with, the oldest first."""
-        from kyara_kedro.teachers.budget import Reservation
-
         with self._reading, self._explained():
             rows = self._reader.execute(
                 "SELECT token, batch_id FROM job WHERE teacher = ? ORDER BY rowid", [teacher]

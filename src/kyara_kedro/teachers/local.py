@@ -21,7 +21,7 @@ from kyara_kedro.prompts.library import PromptLibrary
 from kyara_kedro.teachers.base import TeacherError
 from kyara_kedro.teachers.calls import Call, ModelOptions
 from kyara_kedro.teachers.ledger import Ledger, StoredReply, now
-from kyara_kedro.teachers.waves import Failure, WaveTeacher
+from kyara_kedro.teachers.waves import Failure, Got, WaveTeacher
 
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
 
@@ -182,7 +182,7 @@ class LocalTeacher(WaveTeacher):
         self._options = options
         self._loaded: tuple[ChatModel, Decoder] | None = None
 
-    def _fetch(self, calls: Sequence[Call]) -> Iterator[tuple[str, StoredReply | Failure]]:
+    def _fetch(self, calls: Sequence[Call]) -> Iterator[tuple[str, Got | Failure]]:
         model, decoder = self._load()
         asked: list[tuple[Call, Prompt]] = []
         for call in calls:
@@ -202,7 +202,7 @@ class LocalTeacher(WaveTeacher):
                 [self._reply(model, *asked[number], text, latency) for number, text in batch]
             )
             for reply in replies:
-                yield reply.request_id, reply
+                yield reply.request_id, Got(reply)
             begun = time.perf_counter()
 
     def _reply(

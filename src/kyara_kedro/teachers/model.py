@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
+from pydantic import Field
+
 from kyara_kedro.content import batched
 from kyara_kedro.prompts.library import PromptLibrary
 from kyara_kedro.teachers.accounts import Estimate, prompt_range, reply_range
@@ -30,7 +32,7 @@ class EndpointOptions(ModelOptions):
 
     limits: Limits = Limits()
     budget: BudgetOptions = BudgetOptions()
-    poll: float = 30.0
+    poll: float = Field(30.0, gt=0)
 
 
 class LanguageModel(Teacher):

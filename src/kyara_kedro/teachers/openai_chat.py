@@ -59,7 +59,7 @@ class OpenAITeacher(LanguageModel):
         super().__init__(options, ledger, library)
         self.options = options
         self.when_spent = options.budget.when_spent
-        before = ledger.spent(self.name) if options.budget.per == "ledger" else NOTHING
+        before = ledger.pledged(self.name) if options.budget.per == "ledger" else NOTHING
         self.budget = Budget(options.budget, before)
         self.key = api_key or SecretStr("none")
 
@@ -78,6 +78,12 @@ class OpenAITeacher(LanguageModel):
                             yield found
                             continue
                     session = session or _Session(self)
+                    if call.key in session.elsewhere:
+                        raise TeacherError(
+                            f"{self.role} {self.name}: {len(session.elsewhere):,} requests are in "
+                            "batches at the server and would be paid for twice; collect them with "
+                            "'kind: batch' first"
+                        )
                     session.submit(call)
                 while session is not None and (session.pending > most or session.arrived):
                     yield session.next()
@@ -116,6 +122,7 @@ class _Session:
         teacher.ledger.check_room()
         options = teacher.options
         self.pending = 0
+        self.elsewhere = teacher.ledger.in_batches(teacher.name).keys()
         self._teacher = teacher
         self._limits = options.limits
         self._lane = _lane(options.base_url, options.model, options.limits)

@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from kyara_kedro.teachers.base import TeacherError
 from kyara_kedro.teachers.calls import Call
-from kyara_kedro.teachers.ledger import StoredReply
-from kyara_kedro.teachers.waves import Failure, WaveTeacher
+from kyara_kedro.teachers.waves import Failure, Got, WaveTeacher
 
 
 class ReplayTeacher(WaveTeacher):
@@ -17,7 +16,7 @@ class ReplayTeacher(WaveTeacher):
     be another one than that of the recorded run.
     """
 
-    def _fetch(self, calls: Sequence[Call]) -> Iterator[tuple[str, StoredReply | Failure]]:
+    def _fetch(self, calls: Sequence[Call]) -> Iterator[tuple[str, Got | Failure]]:
         request = calls[0].request
         raise TeacherError(
             f"replay of {self.name}: the ledger {self.ledger.path} holds no reply for "

@@ -10,19 +10,29 @@ from typing import Any
 from kyara_kedro.content import Message
 from kyara_kedro.prompts.library import PromptLibrary
 from kyara_kedro.teachers.base import ChatRequest, Completion, Status, unanswered
-from kyara_kedro.teachers.budget import Reservation
 from kyara_kedro.teachers.calls import Call, ModelOptions
-from kyara_kedro.teachers.ledger import StoredReply, now
+from kyara_kedro.teachers.ledger import Reservation, StoredReply, now
 from kyara_kedro.teachers.tasks import (
     TASKS,
     ReplyError,
     read_reply,
     tag_form,
+    well_formed,
     without_thoughts,
 )
 
 _LONGEST = 4 * 2**20
 """Bytes of a body beyond which it cannot be the answer to a prompt."""
+_MOST_TOKENS = 10**9
+_MALFORMED = (
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+)
+"""What a body of another form than a chat completion causes."""
 _BROKEN_OFF = frozenset({"abort", "error"})
 """Reasons of servers that gave up in the middle; vLLM and SGLang say ``abort``."""
 _UNUSABLE: Mapping[str, tuple[Status, str, str]] = {
@@ -59,7 +69,7 @@ def read_body(content: bytes, call: Call, options: ModelOptions, latency: float)
             text = "".join(part.get("text", "") for part in text)
         used = _usage(body.get("usage"))
         served_by = str(body.get("model") or "")
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+    except _MALFORMED as error:
         raise ReplyError(
             "body", f"the body is not a chat completion ({type(error).__name__})"
         ) from None
@@ -75,9 +85,9 @@ def read_body(content: bytes, call: Call, options: ModelOptions, latency: float)
         teacher=options.name or options.model,
         task=call.request.task,
         prompt_version=call.request.prompt_version,
-        text=text,
-        finish_reason=finish,
-        served_by=served_by,
+        text=well_formed(text),
+        finish_reason=well_formed(finish),
+        served_by=well_formed(served_by),
         prompt_tokens=prompt,
         cached_tokens=cached,
         completion_tokens=completion,
@@ -92,16 +102,18 @@ def _usage(usage: Any) -> tuple[int, int, int] | None:
     if not usage or usage.get("prompt_tokens") is None or usage.get("completion_tokens") is None:
         return None
     details = usage.get("prompt_tokens_details") or {}
-    prompt = max(0, int(usage["prompt_tokens"]))
+    prompt, completion = int(usage["prompt_tokens"]), int(usage["completion_tokens"])
+    if not (0 <= prompt <= _MOST_TOKENS and 0 <= completion <= _MOST_TOKENS):
+        raise ValueError("usage")
     cached = min(prompt, max(0, int(details.get("cached_tokens") or 0)))
-    return prompt, cached, max(0, int(usage["completion_tokens"]))
+    return prompt, cached, completion
 
 
 def used_by(content: bytes, call: Call, options: ModelOptions) -> Reservation:
     """What an unusable body cost: what it says itself, or all that was reserved."""
     try:
         used = _usage(json.loads(content)["usage"])
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+    except _MALFORMED:
         used = None
     if used is None:
         return call.worst

@@ -81,7 +81,10 @@ def _json_object(text: str) -> dict[str, Any] | None:
     start = text.find("{")
     while start >= 0:
         try:
-            found: dict[str, Any] = json.JSONDecoder().raw_decode(text, start)[0]
+            found: dict[str, Any]
+            found, end = json.JSONDecoder().raw_decode(text, start)
+            if "\\u" in text[start:end]:  # escapes may hide halves of surrogate pairs
+                found = json.loads(well_formed(json.dumps(found, ensure_ascii=False)))
         except (json.JSONDecodeError, RecursionError):
             start = text.find("{", start + 1)
         else:
@@ -256,6 +259,13 @@ TASKS: Mapping[str, Task] = {
 
 KINDS = ("time", "number", "person", "place", "work", "term", "definition", "cause")
 """Kinds of questions that both the prompts and the rules know."""
+
+
+def well_formed(text: str) -> str:
+    """Join the halves of surrogate pairs, and replace those without a partner by U+FFFD."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def without_thoughts(text: str) -> str:

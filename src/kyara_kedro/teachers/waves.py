@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from kyara_kedro.content import batched
@@ -14,6 +15,20 @@ from kyara_kedro.teachers.model import LanguageModel
 from kyara_kedro.teachers.replies import summed, without_reply
 
 
+class Got(NamedTuple):
+    """A reply that is in the ledger, and what it took to get it.
+
+    Attributes:
+        reply: What the ledger holds.
+        attempts: Times that something was sent for it; 0 when somebody else has paid.
+        wasted: Cost of the attempts before the last.
+    """
+
+    reply: StoredReply
+    attempts: int = 1
+    wasted: float = 0.0
+
+
 class Failure(NamedTuple):
     """Why there is no reply to a call.
 
@@ -21,11 +36,15 @@ class Failure(NamedTuple):
         status: What becomes of the request.
         fault: Class of the failure.
         why: The failure in a line.
+        attempts: Times that something was sent.
+        wasted: Cost of the attempts.
     """
 
     status: Status
     fault: str
     why: str
+    attempts: int = 0
+    wasted: float = 0.0
 
 
 class WaveTeacher(LanguageModel):
@@ -60,14 +79,20 @@ class WaveTeacher(LanguageModel):
             return
         for key, outcome in self._fetch([same[0] for same in missing.values()]):
             for number, call in enumerate(missing[key]):
-                if isinstance(outcome, Failure):
-                    yield without_reply(call, self.name, *outcome), call
-                else:
-                    sent = int(number == 0)
-                    yield self.complete(call, outcome, cached=not sent, attempts=sent), call
+                paid = outcome if number == 0 else outcome._replace(attempts=0, wasted=0.0)
+                yield self._outcome(call, paid), call
+
+    def _outcome(self, call: Call, outcome: Got | Failure) -> Completion:
+        attempts, wasted = outcome.attempts, outcome.wasted
+        if isinstance(outcome, Failure):
+            status, fault, why, *_ = outcome
+            found = without_reply(call, self.name, status, fault, why)
+        else:
+            found = self.complete(call, outcome.reply, cached=not attempts)
+        return replace(found, attempts=attempts, cost=found.cost + wasted)
 
     @abstractmethod
-    def _fetch(self, calls: Sequence[Call]) -> Iterator[tuple[str, StoredReply | Failure]]:
+    def _fetch(self, calls: Sequence[Call]) -> Iterator[tuple[str, Got | Failure]]:
         """Have calls answered whose replies are not in the ledger, and put them there.
 
         Args:
