@@ -313,10 +313,10 @@ class _Session:
                 self._lane.abandon(leave)
                 raise
             self._teacher.budget.settle(call.worst, heard.used)
-            try:
-                self._lane.leave(leave, heard.outcome, heard.used.tokens, heard.why)
-            finally:
+            try:  # until it is on disk it counts as in flight, since a kill would lose it
                 heard = await self._kept(call, heard)
+            finally:
+                self._lane.leave(leave, heard.outcome, heard.used.tokens, heard.why)
         except OutOfReach as error:
             why = f"{error}; check the address and that the server is up"
             raise TeacherError(f"{self._place}: {why}; {_KEPT}") from None
