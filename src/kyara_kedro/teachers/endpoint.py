@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import email.utils
 import logging
+import ssl
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 
@@ -21,6 +23,7 @@ from kyara_kedro.teachers.replies import read_body, used_by
 from kyara_kedro.teachers.tasks import ReplyError
 
 if TYPE_CHECKING:
+    import httpx2
     import openai
 
 NOTHING_USED = Reservation(0, 0.0)
@@ -67,8 +70,9 @@ class Endpoint:
 
     The client's ``post`` is used, since ``create`` takes twice the time to build objects that are
     not needed, and aiohttp as transport, which is three times as fast as the default and loses no
-    request when many are in flight. The client's own retries are off: only the lane knows whether
-    the endpoint bears another send. To be made and used on one event loop.
+    request when many are in flight. The address is whole, so that it is not put together for every
+    request. The client's own retries are off: only the lane knows whether the endpoint bears
+    another send. To be made and used on one event loop.
 
     Args:
         options: The model, its address and limits.
@@ -84,16 +88,18 @@ class Endpoint:
         self._options = options
         self._timeout = options.limits.timeout
         self._response = httpx2.Response
+        self._address = f"{options.base_url}/chat/completions"
         self._client = openai.AsyncOpenAI(
             api_key=key.get_secret_value(),
             base_url=options.base_url,
             max_retries=0,
             timeout=httpx2.Timeout(self._timeout, connect=min(_CONNECT, self._timeout)),
-            http_client=openai.DefaultAioHttpClient(
+            http_client=_http_client()(
                 limits=httpx2.Limits(
                     max_connections=options.limits.in_flight, keepalive_expiry=_IDLE
                 ),
                 follow_redirects=False,
+                verify=_certificates(),
             ),
         )
 
@@ -110,7 +116,7 @@ class Endpoint:
         try:
             async with asyncio.timeout(self._timeout):
                 response = await self._client.post(
-                    "/chat/completions", cast_to=self._response, body=call.body
+                    self._address, cast_to=self._response, body=call.body
                 )
             content = response.content
             reply = read_body(content, call, self._options, time.perf_counter() - started)
@@ -130,6 +136,50 @@ class Endpoint:
             return Heard("answered", used=used, fault=error.fault, why=str(error), body=body)
         paid = Reservation(reply.prompt_tokens + reply.completion_tokens, reply.cost)
         return Heard("answered", reply=reply, used=paid)
+
+
+@cache
+def _http_client() -> type[httpx2.AsyncClient]:
+    """aiohttp under the client's face, with addresses parsed once: a fifth less time a send."""
+    import httpx2
+    import openai
+
+    class HttpClient(openai.DefaultAioHttpClient):
+        def __init__(self, **settings: Any) -> None:
+            super().__init__(**settings)
+            self._encodings = [("accept-encoding", self.headers["accept-encoding"])]
+
+        def build_request(
+            self, method: str, url: Any, *, content: Any = None, **more: Any
+        ) -> httpx2.Request:
+            headers, timeout = more.pop("headers", []), more.pop("timeout", None)
+            if any(more.values()) or not isinstance(timeout, httpx2.Timeout):
+                more |= {"headers": headers, "timeout": timeout}
+                return super().build_request(method, url, content=content, **more)
+            return httpx2.Request(
+                method,
+                _parsed(str(url)),
+                headers=[*self._encodings, *headers],
+                content=content,
+                extensions={"timeout": timeout.as_dict()},
+            )
+
+    return HttpClient
+
+
+@cache
+def _certificates() -> ssl.SSLContext:
+    """The usual ones, which take longer to load than a node's connections to open."""
+    import httpx2
+
+    return httpx2.create_ssl_context()
+
+
+@cache
+def _parsed(address: str) -> httpx2.URL:
+    import httpx2
+
+    return httpx2.URL(address)
 
 
 def _refused(error: openai.APIStatusError) -> Heard:

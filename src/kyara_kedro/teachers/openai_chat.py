@@ -11,7 +11,8 @@ import asyncio
 import logging
 import queue
 import time
-from collections.abc import Coroutine, Iterable, Iterator
+from collections import deque
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -70,6 +71,7 @@ class OpenAITeacher(LanguageModel):
             for page in batched(requests, PAGE):
                 calls = [self.caller.call(request) for request in page]
                 held = self.ledger.get_many(call.key for call in calls)
+                missing: list[Call] = []
                 for call in calls:
                     reply = held.get(call.key)
                     if reply is not None:
@@ -84,7 +86,9 @@ class OpenAITeacher(LanguageModel):
                             "batches at the server and would be paid for twice; collect them with "
                             "'kind: batch' first"
                         )
-                    session.submit(call)
+                    missing.append(call)
+                if session is not None:
+                    session.submit(missing)
                 while session is not None and (session.pending > most or session.arrived):
                     yield session.next()
             while session is not None and session.pending:
@@ -126,7 +130,9 @@ class _Session:
         self._teacher = teacher
         self._limits = options.limits
         self._lane = _lane(options.base_url, options.model, options.limits)
-        self._arrivals: queue.SimpleQueue[Completion | Exception] = queue.SimpleQueue()
+        self._ready: deque[Completion] = deque()
+        self._arrivals: queue.SimpleQueue[list[Completion] | Exception] = queue.SimpleQueue()
+        self._answered: list[Completion] = []
         self._works: set[asyncio.Task[None]] = set()
         self._flying: set[asyncio.Task[Any]] = set()
         self._asked: dict[str, asyncio.Future[_Got]] = {}
@@ -136,15 +142,15 @@ class _Session:
         self._loop = background_loop()
         self._do(self._open())
 
-    def submit(self, call: Call) -> None:
-        """Start to answer a call."""
-        self.pending += 1
-        self._loop.call_soon_threadsafe(self._begin, call)
+    def submit(self, calls: Sequence[Call]) -> None:
+        """Start to answer calls."""
+        self.pending += len(calls)
+        self._loop.call_soon_threadsafe(self._begin, calls)
 
     @property
     def arrived(self) -> bool:
         """Whether :meth:`next` has something at once."""
-        return not self._arrivals.empty()
+        return bool(self._ready) or not self._arrivals.empty()
 
     def next(self) -> Completion:
         """Wait for the next completion.
@@ -152,11 +158,13 @@ class _Session:
         Raises:
             TeacherError, LedgerError: nothing more can be asked.
         """
-        arrival = self._arrivals.get()
-        if isinstance(arrival, Exception):
-            raise arrival
+        if not self._ready:
+            arrival = self._arrivals.get()
+            if isinstance(arrival, Exception):
+                raise arrival
+            self._ready.extend(arrival)
         self.pending -= 1
-        return arrival
+        return self._ready.popleft()
 
     def close(self) -> None:
         """Send nothing more, keep what is in flight, and close."""
@@ -190,10 +198,11 @@ class _Session:
             self._halted = True
             self._arrivals.put(error)
 
-    def _begin(self, call: Call) -> None:
-        task = self._loop.create_task(self._answer(call))
-        self._works.add(task)
-        task.add_done_callback(self._works.discard)
+    def _begin(self, calls: Sequence[Call]) -> None:
+        for call in calls:
+            task = self._loop.create_task(self._answer(call))
+            self._works.add(task)
+            task.add_done_callback(self._works.discard)
 
     async def _answer(self, call: Call) -> None:
         """Ask, and ask once more with the reason when the reply is not in the task's form."""
@@ -207,7 +216,13 @@ class _Session:
         except Exception as error:
             self._halt(error)
         else:
-            self._arrivals.put(found)
+            if not self._answered:  # replies come in groups, and waking the caller takes time
+                self._loop.call_soon(self._hand_over)
+            self._answered.append(found)
+
+    def _hand_over(self) -> None:
+        self._arrivals.put(self._answered)
+        self._answered = []
 
     async def _ask(self, call: Call) -> Completion:
         name = self._teacher.name

@@ -14,6 +14,7 @@ from kyara_kedro.teachers.calls import Call, ModelOptions
 from kyara_kedro.teachers.ledger import Reservation, StoredReply, now
 from kyara_kedro.teachers.tasks import (
     TASKS,
+    Reply,
     ReplyError,
     read_reply,
     tag_form,
@@ -134,25 +135,37 @@ def completed(
         attempts: Times that something was sent for it.
     """
     text = without_thoughts(reply.text)
-    found = replace(
-        unanswered(call.request, teacher, "llm", call.key),
+    parsed: Reply | None = None
+    status: Status = "ok"
+    fault = why = ""
+    if reply.finish_reason in _UNUSABLE:
+        status, fault, why = _UNUSABLE[reply.finish_reason]
+    else:
+        try:
+            if not text and reply.finish_reason in ("tool_calls", "function_call"):
+                raise ReplyError("tool_calls", "it calls tools instead of answering")
+            parsed = read_reply(call.request.task, text)
+        except ReplyError as error:
+            status, fault, why = "invalid", error.fault, str(error)
+    return Completion(
+        row_id=call.request.row_id,
+        task=call.request.task,
         text=text,
+        parsed=parsed,
+        status=status,
+        teacher=teacher,
+        teacher_kind="llm",
+        prompt_version=call.request.prompt_version,
+        key=call.key,
         cached=cached,
         prompt_tokens=reply.prompt_tokens,
         completion_tokens=reply.completion_tokens,
         cost=0.0 if cached else reply.cost,
         latency=reply.latency,
         attempts=attempts,
+        fault=fault,
+        error=why,
     )
-    if reply.finish_reason in _UNUSABLE:
-        status, fault, why = _UNUSABLE[reply.finish_reason]
-        return replace(found, status=status, fault=fault, error=why)
-    try:
-        if not text and reply.finish_reason in ("tool_calls", "function_call"):
-            raise ReplyError("tool_calls", "it calls tools instead of answering")
-        return replace(found, parsed=read_reply(call.request.task, text))
-    except ReplyError as error:
-        return replace(found, status="invalid", fault=error.fault, error=str(error))
 
 
 def without_reply(call: Call, teacher: str, status: Status, fault: str, why: str) -> Completion:
