@@ -193,17 +193,17 @@ def test_a_budget_waits_for_what_is_in_flight_and_knows_the_end() -> None:
     async def work() -> None:
         budget = Budget(BudgetOptions(tokens=100, cost=1.0))
         big = Reservation(60, 0.1)
-        await budget.reserve(big)
-        second = asyncio.create_task(budget.reserve(big))
+        await budget.reserve("a", big)
+        second = asyncio.create_task(budget.reserve("b", big))
         await asyncio.sleep(0)
         assert not second.done()
         budget.settle(big, Reservation(10, 0.02))
         await second
         budget.settle(big, Reservation(60, 0.1))
         with pytest.raises(BudgetExhausted, match="70 of 100 tokens"):
-            await budget.reserve(big)
+            await budget.reserve("c", big)
         with pytest.raises(BudgetExhausted, match=r"may cost 0\.9"):
-            await budget.reserve(Reservation(1, 0.9))
+            await budget.reserve("c", Reservation(1, 0.9))
 
     run(work)
 
@@ -222,7 +222,7 @@ def test_a_cap_is_never_passed_in_any_order(cap: int, sends: list[tuple[int, flo
             nonlocal used
             reservation = Reservation(worst, 0.0)
             try:
-                await budget.reserve(reservation)
+                await budget.reserve("k", reservation)
             except BudgetExhausted:
                 return
             await asyncio.sleep(0)

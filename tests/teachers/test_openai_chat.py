@@ -423,6 +423,39 @@ def test_a_cap_may_count_earlier_runs(ledger: Ledger, make_requests: Requests) -
         assert len(server.seen) == 7
 
 
+def test_runs_at_the_same_time_share_a_budget(ledger: Ledger, make_requests: Requests) -> None:
+    def answer(number: int, body: dict[str, Any]) -> Answer:
+        if number % 9 == 0:
+            return failed(429, Retry_After="0")
+        prompt = sum(len(m["content"].encode()) for m in body["messages"])
+        finish = "abort" if number % 7 == 0 else "stop"
+        return chat(GOOD, finish, usage=(prompt, 1 + number * 7919 % 64), delay=0.002)
+
+    with serving(answer) as server, Ledger(ledger.path) as other:
+        budget = {"tokens": 30_000, "per": "ledger"}
+        done: list[Completion] = []
+        threads = [
+            threading.Thread(
+                target=lambda books=books, prefix=prefix: done.extend(
+                    teacher(server, books, budget=budget).map(make_requests(60, prefix=prefix))
+                )
+            )
+            for books, prefix in ((ledger, "茶"), (other, "水"))
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        billed = sum(
+            sum(len(m["content"].encode()) for m in body["messages"]) + 1 + number * 7919 % 64
+            for number, body in enumerate(server.seen, 1)
+            if number % 9
+        )
+    assert len(done) == 120
+    assert {c.status for c in done} == {"ok", "deferred"}
+    assert 30_000 - 2_000 < billed == ledger.spent("m").tokens <= 30_000
+
+
 def test_what_is_in_a_batch_is_neither_sent_again_nor_forgotten_in_the_budget(
     ledger: Ledger, make_requests: Requests
 ) -> None:
@@ -432,9 +465,10 @@ def test_what_is_in_a_batch_is_neither_sent_again_nor_forgotten_in_the_budget(
         ledger.open_job("token", "m", {waiting.key: waiting.worst})
         with pytest.raises(TeacherError, match=r"1 requests are in batches .* 'kind: batch' first"):
             list(asked.map(make_requests(5)))
-        capped = teacher(server, ledger, budget={"requests": 3, "per": "ledger"})
-        assert capped.budget.spent.requests >= 1
-        assert capped.budget.spent.tokens >= waiting.worst.tokens
+        sent = len(server.seen)
+        capped = teacher(server, ledger, budget={"requests": sent + 1, "per": "ledger"})
+        (late,) = capped.map(make_requests(1, prefix="水"))
+        assert (late.status, len(server.seen)) == ("deferred", sent)
 
 
 def test_what_was_paid_for_nothing_counts(ledger: Ledger, make_requests: Requests) -> None:

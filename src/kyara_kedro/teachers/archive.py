@@ -67,7 +67,7 @@ def import_replies(ledger: Ledger, path: Path) -> int:
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(_ROWS):
                 frame = REPLY.validate(pl.DataFrame(pa.Table.from_batches([batch])))
-                ledger.put([StoredReply(**row) for row in frame.drop("id").to_dicts()])
+                ledger.put([StoredReply(**row) for row in frame.drop("id").to_dicts()], paid=False)
                 rows += frame.height
     except (OSError, pa.ArrowException, RecordError) as error:
         raise UserError(f"import of {path}: {error}") from error

@@ -8,7 +8,10 @@ from typing import Literal
 from pydantic import Field
 
 from kyara_kedro.options import Options
-from kyara_kedro.teachers.ledger import NOTHING, Reservation, Spent
+from kyara_kedro.teachers.ledger import NOTHING, Ledger, Reservation, Spent
+
+_LOOK_AGAIN = 0.1
+"""Seconds between two looks at what other runs have set aside."""
 
 
 class BudgetOptions(Options):
@@ -18,8 +21,8 @@ class BudgetOptions(Options):
         cost: In the currency of the teacher's prices.
         tokens: Of prompts and replies.
         requests: Sends, retries included.
-        per: ``run`` gives every run the whole budget; ``ledger`` counts what the ledger holds of
-            earlier runs as well, so that the caps hold for the project.
+        per: ``run`` gives every run the whole budget; with ``ledger`` all runs on one ledger share
+            it, at the same time too, and what was in flight when a run was killed counts as spent.
         when_spent: ``stop`` ends the run once all that is in flight is stored; ``go_on`` drops what
             could not be asked and goes on with the rest.
     """
@@ -52,8 +55,12 @@ class Budget:
         self._flying = 0
         self._settled = asyncio.Event()
 
-    async def reserve(self, worst: Reservation) -> None:
+    async def reserve(self, key: str, worst: Reservation) -> None:
         """Reserve one send, when need be after sends in flight have given back what they spared.
+
+        Args:
+            key: The request.
+            worst: What it may use up.
 
         Raises:
             BudgetExhausted: there is no room and there will be none.
@@ -64,6 +71,12 @@ class Budget:
             self._settled.clear()
             await self._settled.wait()
         self.take(worst)
+
+    async def give_back(
+        self, key: str, worst: Reservation, used: Reservation, *, sent: bool = True
+    ) -> None:
+        """Replace the reservation of a request by what was used."""
+        self.settle(worst, used, sent=sent)
 
     def take(self, worst: Reservation) -> None:
         """Reserve one send, whether or not there is room for it."""
@@ -92,19 +105,77 @@ class Budget:
 
     def lacks(self, worst: Reservation) -> str:
         """Which cap the send might pass; empty when there is room."""
-        caps, spent = self.options, self.spent
-        if caps.requests is not None and spent.requests + self._flying >= caps.requests:
-            return f"all {caps.requests:,} requests of the budget are used"
-        tokens = spent.tokens + self._reserved.tokens + worst.tokens
-        if caps.tokens is not None and tokens > caps.tokens:
-            return (
-                f"{spent.tokens:,} of {caps.tokens:,} tokens of the budget are used, and the next "
-                f"request may take {worst.tokens:,}"
+        return _lacking(self.options, self.spent, Spent(self._flying, *self._reserved), worst)
+
+
+class SharedBudget:
+    """Caps that hold for all runs on a ledger together, at the same time and after being killed.
+
+    Every send is set aside in the ledger before it goes out, which takes a transaction each.
+
+    Args:
+        options: The caps.
+        ledger: Where it is kept.
+        teacher: Whose budget it is.
+    """
+
+    def __init__(self, options: BudgetOptions, ledger: Ledger, teacher: str) -> None:
+        self.options = options
+        self._ledger = ledger
+        self._teacher = teacher
+
+    @property
+    def spent(self) -> Spent:
+        """What all runs have used up."""
+        return self._ledger.spent(self._teacher)
+
+    async def reserve(self, key: str, worst: Reservation) -> None:
+        """Set aside one send, when need be after others have given back what they spared.
+
+        Args:
+            key: The request, which has to be claimed.
+            worst: What it may use up.
+
+        Raises:
+            BudgetExhausted: there is no room and there will be none.
+            LedgerError: the ledger cannot be written.
+        """
+
+        def lacks(spent: Spent, aside: Spent) -> str:
+            return _lacking(self.options, spent, aside, worst)
+
+        while True:
+            pledge = await asyncio.to_thread(self._ledger.pledge, self._teacher, key, worst, lacks)
+            if not pledge.lacking:
+                return
+            if not pledge.waiting:
+                raise BudgetExhausted(pledge.lacking)
+            await asyncio.sleep(_LOOK_AGAIN)
+
+    async def give_back(
+        self, key: str, worst: Reservation, used: Reservation, *, sent: bool = True
+    ) -> None:
+        """End what is set aside for a request that cost nothing; what is put for it ends it too."""
+        if not used.tokens:
+            await asyncio.to_thread(
+                self._ledger.pledge, self._teacher, key, Reservation(0, 0.0), lambda *_: ""
             )
-        cost = spent.cost + self._reserved.cost + worst.cost
-        if caps.cost is not None and cost > caps.cost:
-            return (
-                f"{spent.cost:.4f} of {caps.cost:.4f} of the budget is spent, and the next request "
-                f"may cost {worst.cost:.4f}"
-            )
-        return ""
+
+
+def _lacking(caps: BudgetOptions, spent: Spent, aside: Spent, worst: Reservation) -> str:
+    """Which cap a send might pass, given what is spent and set aside; empty when there is room."""
+    if caps.requests is not None and spent.requests + aside.requests >= caps.requests:
+        return f"all {caps.requests:,} requests of the budget are used"
+    tokens = spent.tokens + aside.tokens + worst.tokens
+    if caps.tokens is not None and tokens > caps.tokens:
+        return (
+            f"{spent.tokens:,} of {caps.tokens:,} tokens of the budget are used, and the next "
+            f"request may take {worst.tokens:,}"
+        )
+    cost = spent.cost + aside.cost + worst.cost
+    if caps.cost is not None and cost > caps.cost:
+        return (
+            f"{spent.cost:.4f} of {caps.cost:.4f} of the budget is spent, and the next request "
+            f"may cost {worst.cost:.4f}"
+        )
+    return ""

@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import email.utils
 import logging
-import ssl
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
@@ -23,7 +21,6 @@ from kyara_kedro.teachers.replies import read_body, used_by
 from kyara_kedro.teachers.tasks import ReplyError
 
 if TYPE_CHECKING:
-    import httpx2
     import openai
 
 NOTHING_USED = Reservation(0, 0.0)
@@ -32,10 +29,6 @@ _BUSY = 429
 _TRIED_AGAIN = frozenset({408, 409})
 _KEPT = 64 * 1024
 """Bytes that are kept of an unusable body."""
-_IDLE = 30.0
-"""Seconds that an unused connection is kept."""
-_CONNECT = 60.0
-"""Seconds that opening a connection may take; many at once take their time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +63,8 @@ class Endpoint:
 
     The client's ``post`` is used, since ``create`` takes twice the time to build objects that are
     not needed, and aiohttp as transport, which is three times as fast as the default and loses no
-    request when many are in flight. The address is whole, so that it is not put together for every
-    request. The client's own retries are off: only the lane knows whether the endpoint bears
-    another send. To be made and used on one event loop.
+    request when many are in flight. The client's own retries are off: only the lane knows whether
+    the endpoint bears another send. To be made and used on one event loop.
 
     Args:
         options: The model, its address and limits.
@@ -83,24 +75,18 @@ class Endpoint:
         import httpx2
         import openai
 
-        for noisy in ("openai", "httpx2", "httpcore2", "aiohttp"):  # a line and an address each
+        from kyara_kedro.teachers.transport import HttpClient
+
+        for noisy in ("openai", "httpx2", "aiohttp"):  # a line and an address each
             logging.getLogger(noisy).setLevel(logging.WARNING)
         self._options = options
-        self._timeout = options.limits.timeout
         self._response = httpx2.Response
         self._address = f"{options.base_url}/chat/completions"
         self._client = openai.AsyncOpenAI(
             api_key=key.get_secret_value(),
             base_url=options.base_url,
             max_retries=0,
-            timeout=httpx2.Timeout(self._timeout, connect=min(_CONNECT, self._timeout)),
-            http_client=_http_client()(
-                limits=httpx2.Limits(
-                    max_connections=options.limits.in_flight, keepalive_expiry=_IDLE
-                ),
-                follow_redirects=False,
-                verify=_certificates(),
-            ),
+            http_client=HttpClient(options.base_url, options.limits.in_flight),
         )
 
     async def close(self) -> None:
@@ -109,77 +95,37 @@ class Endpoint:
 
     async def send(self, call: Call) -> Heard:
         """Send once and read what comes back; failures are told, not raised."""
+        import aiohttp
         import openai
 
         started = time.perf_counter()
         content = b""
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(self._options.limits.timeout):
                 response = await self._client.post(
-                    self._address, cast_to=self._response, body=call.body
+                    self._address,
+                    cast_to=self._response,
+                    body=call.body,
+                    options={"idempotency_key": call.key},
                 )
             content = response.content
             reply = read_body(content, call, self._options, time.perf_counter() - started)
         except openai.APIStatusError as error:
             return _refused(error)
-        except (openai.APIConnectionError, TimeoutError) as error:
-            if _never_sent(error):
-                why = f"no connection ({_root(error)})"
-                return Heard("broken", fault="unreachable", why=why)
-            slow = time.perf_counter() - started >= self._timeout
-            fault = "timeout" if slow else "no_answer"
-            why = f"no whole answer ({_root(error)})"
-            return Heard("broken", used=call.worst, fault=fault, why=why)
+        except aiohttp.ClientConnectorError as error:  # nobody can have worked for it
+            return Heard("broken", fault="unreachable", why=f"no connection ({_told(error)})")
+        except TimeoutError:
+            why = f"no answer in {self._options.limits.timeout:g} s"
+            return Heard("broken", used=call.worst, fault="timeout", why=why)
+        except aiohttp.ClientError as error:
+            why = f"no whole answer ({_told(error)})"
+            return Heard("broken", used=call.worst, fault="no_answer", why=why)
         except ReplyError as error:
             used = used_by(content, call, self._options)
             body = content[:_KEPT]
             return Heard("answered", used=used, fault=error.fault, why=str(error), body=body)
         paid = Reservation(reply.prompt_tokens + reply.completion_tokens, reply.cost)
         return Heard("answered", reply=reply, used=paid)
-
-
-@cache
-def _http_client() -> type[httpx2.AsyncClient]:
-    """aiohttp under the client's face, with addresses parsed once: a fifth less time a send."""
-    import httpx2
-    import openai
-
-    class HttpClient(openai.DefaultAioHttpClient):
-        def __init__(self, **settings: Any) -> None:
-            super().__init__(**settings)
-            self._encodings = [("accept-encoding", self.headers["accept-encoding"])]
-
-        def build_request(
-            self, method: str, url: Any, *, content: Any = None, **more: Any
-        ) -> httpx2.Request:
-            headers, timeout = more.pop("headers", []), more.pop("timeout", None)
-            if any(more.values()) or not isinstance(timeout, httpx2.Timeout):
-                more |= {"headers": headers, "timeout": timeout}
-                return super().build_request(method, url, content=content, **more)
-            return httpx2.Request(
-                method,
-                _parsed(str(url)),
-                headers=[*self._encodings, *headers],
-                content=content,
-                extensions={"timeout": timeout.as_dict()},
-            )
-
-    return HttpClient
-
-
-@cache
-def _certificates() -> ssl.SSLContext:
-    """The usual ones, which take longer to load than a node's connections to open."""
-    import httpx2
-
-    return httpx2.create_ssl_context()
-
-
-@cache
-def _parsed(address: str) -> httpx2.URL:
-    import httpx2
-
-    return httpx2.URL(address)
 
 
 def _refused(error: openai.APIStatusError) -> Heard:
@@ -197,25 +143,8 @@ def _refused(error: openai.APIStatusError) -> Heard:
     return Heard("answered", fault=fault, why=why, final=True)
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """An exception and its causes, the outermost first."""
-    found: BaseException | None = error
-    while found is not None:
-        yield found
-        found = found.__cause__ or found.__context__
-
-
-def _never_sent(error: BaseException) -> bool:
-    """Whether no connection was made, so that the server cannot have worked for it."""
-    import aiohttp
-
-    return any(isinstance(one, aiohttp.ClientConnectorError) for one in _chain(error))
-
-
-def _root(error: BaseException) -> str:
-    """The first cause of a failed send in a few words."""
-    *_, first = _chain(error)
-    return " ".join(f"{type(first).__name__} {first}".split())[:160]
+def _told(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__} {error}".split())[:160]
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

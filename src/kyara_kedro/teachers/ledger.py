@@ -16,10 +16,11 @@ import shutil
 import sqlite3
 import threading
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
+from operator import attrgetter
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Self
@@ -143,6 +144,19 @@ class Claimed(NamedTuple):
     granted: frozenset[str]
 
 
+class Pledge(NamedTuple):
+    """Whether a request may be paid for.
+
+    Attributes:
+        lacking: Which cap is in the way; empty when it may.
+        waiting: Whether requests in flight may still give back some of what is set aside; batches
+            at a server may too, but not soon.
+    """
+
+    lacking: str
+    waiting: bool
+
+
 class Job(NamedTuple):
     """A batch of requests at a server.
 
@@ -174,7 +188,13 @@ CREATE TABLE IF NOT EXISTS waste (
   request_id TEXT NOT NULL, teacher TEXT NOT NULL, task TEXT NOT NULL, reason TEXT NOT NULL,
   body BLOB NOT NULL, tokens INTEGER NOT NULL, cost REAL NOT NULL, received_at TEXT NOT NULL
 );
-CREATE TABLE IF NOT EXISTS claim (request_id TEXT PRIMARY KEY, owner TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS account (
+  teacher TEXT PRIMARY KEY, requests INTEGER NOT NULL, tokens INTEGER NOT NULL, cost REAL NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS claim (
+  request_id TEXT PRIMARY KEY, owner TEXT NOT NULL, teacher TEXT NOT NULL DEFAULT '',
+  tokens INTEGER NOT NULL DEFAULT 0, cost REAL NOT NULL DEFAULT 0
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS job (token TEXT PRIMARY KEY, teacher TEXT NOT NULL, batch_id TEXT);
 CREATE TABLE IF NOT EXISTS job_request (
   token TEXT NOT NULL, request_id TEXT NOT NULL, tokens INTEGER NOT NULL, cost REAL NOT NULL,
@@ -184,6 +204,16 @@ PRAGMA user_version={_VERSION};
 COMMIT;
 """
 _SELECT = f"SELECT {', '.join(_REPLY)} FROM reply"  # noqa: S608 - names of a dataclass
+
+
+_reply_values = attrgetter(*_REPLY)
+_waste_values = attrgetter(*_WASTE)
+_END_CLAIM = "DELETE FROM claim WHERE request_id = ?"
+_END_PLEDGE = "UPDATE claim SET tokens = 0, cost = 0 WHERE request_id = ?"
+_SPEND = (
+    "INSERT INTO account VALUES (?, 1, ?, ?) ON CONFLICT (teacher) DO UPDATE SET "
+    "requests = requests + 1, tokens = tokens + excluded.tokens, cost = cost + excluded.cost"
+)
 
 
 def _insert(table: str, columns: Sequence[str]) -> str:
@@ -279,20 +309,38 @@ class Ledger:
         return found
 
     def put(
-        self, replies: Sequence[StoredReply] = (), waste: Sequence[Waste] = ()
+        self,
+        replies: Sequence[StoredReply] = (),
+        waste: Sequence[Waste] = (),
+        *,
+        paid: bool = True,
     ) -> list[StoredReply]:
         """Commit in one transaction; a key that is there already keeps its first reply.
+
+        Args:
+            replies: They end the claims on their requests.
+            waste: They end what is pledged for their requests.
+            paid: Whether it counts as spent; what comes from another ledger does not.
 
         Returns:
             What the ledger now holds for each of the replies, in the same order.
         """
-        keys = [(reply.request_id,) for reply in replies]
+        spent = [
+            *(
+                (one.teacher, one.prompt_tokens + one.completion_tokens, one.cost)
+                for one in replies
+            ),
+            *((one.teacher, one.tokens, one.cost) for one in waste),
+        ]
         with self._transaction() as db:
             before = db.total_changes
-            db.executemany(_insert("reply", _REPLY), [astuple(reply) for reply in replies])
+            db.executemany(_insert("reply", _REPLY), map(_reply_values, replies))
             new = db.total_changes - before == len(replies)
-            db.executemany(_insert("waste", _WASTE), [astuple(one) for one in waste])
-            db.executemany("DELETE FROM claim WHERE request_id = ?", keys)
+            db.executemany(_insert("waste", _WASTE), map(_waste_values, waste))
+            db.executemany(_END_CLAIM, [(reply.request_id,) for reply in replies])
+            db.executemany(_END_PLEDGE, [(one.request_id,) for one in waste])
+            if paid:
+                db.executemany(_SPEND, spent)
         if new:
             return list(replies)
         held = self.get_many(reply.request_id for reply in replies)
@@ -332,20 +380,76 @@ class Ledger:
                         left,
                     )
                 )
-                dead = {one for one in set(claims.values()) if not self._lives(one)}
-                db.executemany("DELETE FROM claim WHERE owner = ?", [(one,) for one in dead])
+                dead = self._bury(db, set(claims.values()))
                 free = [key for key in left if claims.get(key) is None or claims[key] in dead]
-                db.executemany("INSERT INTO claim VALUES (?, ?)", [(key, owner) for key in free])
+                db.executemany(
+                    "INSERT INTO claim (request_id, owner) VALUES (?, ?)",
+                    [(key, owner) for key in free],
+                )
                 granted.update(free)
         return Claimed(held, frozenset(granted))
+
+    def _bury(self, db: sqlite3.Connection, owners: Iterable[str]) -> set[str]:
+        """End the claims of those among some owners that are no more.
+
+        Returns:
+            Those owners.
+        """
+        dead = {owner for owner in owners if not self._lives(owner)}
+        for owner in dead:
+            keys = db.execute("SELECT request_id FROM claim WHERE owner = ?", [owner]).fetchall()
+            _end_claims(db, owner, [key for (key,) in keys])
+        return dead
+
+    def pledge(
+        self,
+        teacher: str,
+        key: str,
+        worst: Reservation,
+        lacks: Callable[[Spent, Spent], str],
+    ) -> Pledge:
+        """Set aside what a claimed request may use up, in a budget that all runs share.
+
+        A pledge ends with the reply or the waste that is put for it. When its claim ends without
+        either, as that of a killed process, it counts as spent: nobody knows what became of it.
+
+        Args:
+            teacher: Whose budget it is.
+            key: The request.
+            worst: What it may use up; nothing ends the pledge.
+            lacks: Says which cap is in the way, given what is spent and what is pledged by others.
+        """
+        with self._transaction() as db:
+            pledged = dict(
+                db.execute(
+                    "SELECT owner, count(*) FROM claim WHERE teacher = ? AND tokens > 0 "
+                    "AND request_id != ? GROUP BY owner",
+                    [teacher, key],
+                )
+            )
+            dead = self._bury(db, pledged)
+            spent = _spent(db, teacher)
+            aside = Spent(
+                *db.execute(
+                    "SELECT count(*), total(tokens), total(cost) FROM (SELECT tokens, cost "
+                    "FROM claim WHERE teacher = ?1 AND tokens > 0 AND request_id != ?2 UNION ALL "
+                    "SELECT tokens, cost FROM job_request JOIN job USING (token) "
+                    "WHERE teacher = ?1 AND request_id NOT IN (SELECT request_id FROM reply))",
+                    [teacher, key],
+                ).fetchone()
+            )
+            why = lacks(spent, aside) if worst.tokens else ""
+            if not why:
+                db.execute(
+                    "UPDATE claim SET teacher = ?, tokens = ?, cost = ? WHERE request_id = ?",
+                    [teacher, *worst, key],
+                )
+        return Pledge(why, waiting=bool(pledged.keys() - dead))
 
     def release(self, keys: Iterable[str]) -> None:
         """Give back claims on requests that were not answered."""
         with self._transaction() as db:
-            db.executemany(
-                "DELETE FROM claim WHERE request_id = ? AND owner = ?",
-                [(key, self._owner) for key in keys],
-            )
+            _end_claims(db, self._owner, keys)
 
     def _name(self) -> str:
         """This object's name as an owner, with its lock held."""
@@ -378,27 +482,11 @@ class Ledger:
     def spent(self, teacher: str) -> Spent:
         """What a teacher has used up in all runs so far, paid replies that were of no use too."""
         with self._reading, self._explained():
-            rows = self._reader.execute(
-                "SELECT count(*), total(prompt_tokens + completion_tokens), total(cost) FROM reply "
-                "WHERE teacher = ?1 UNION ALL "
-                "SELECT count(*), total(tokens), total(cost) FROM waste WHERE teacher = ?1",
-                [teacher],
-            ).fetchall()
-        requests, tokens, cost = map(sum, zip(*rows, strict=True))
-        return Spent(int(requests), int(tokens), float(cost))
+            return _spent(self._reader, teacher)
 
     def in_batches(self, teacher: str) -> dict[str, Reservation]:
         """Requests of a teacher that are in batches at a server, and what each may use up."""
         return {key: most for job in self.jobs(teacher) for key, most in job.worst.items()}
-
-    def pledged(self, teacher: str) -> Spent:
-        """What a teacher has used up, with the most that requests in batches may still cost."""
-        spent, batches = self.spent(teacher), self.in_batches(teacher).values()
-        return Spent(
-            spent.requests + len(batches),
-            spent.tokens + sum(most.tokens for most in batches),
-            spent.cost + sum(most.cost for most in batches),
-        )
 
     def summary(self) -> list[Entry]:
         """What each teacher was paid for: by task, and by reason what was of no use."""
@@ -505,7 +593,8 @@ class Ledger:
         """Close the file and give up all claims; what was put stays."""
         if self._owner:
             with self._transaction() as db:
-                db.execute("DELETE FROM claim WHERE owner = ?", [self._owner])
+                keys = db.execute("SELECT request_id FROM claim WHERE owner = ?", [self._owner])
+                _end_claims(db, self._owner, [key for (key,) in keys.fetchall()])
             Path(self._alive.lock_file).unlink(missing_ok=True)
             self._alive.release()
             self._owner = ""
@@ -528,6 +617,28 @@ class Ledger:
 def _held(db: sqlite3.Connection, keys: Sequence[str]) -> dict[str, StoredReply]:
     query = f"{_SELECT} WHERE request_id IN ({', '.join('?' * len(keys))})"
     return {row[0]: StoredReply(*row) for row in db.execute(query, keys)}
+
+
+def _end_claims(db: sqlite3.Connection, owner: str, keys: Iterable[str]) -> None:
+    """End claims; what is still pledged for them was sent, and may have been paid for."""
+    for some in batched(keys, _LOOKUP):
+        mine = f"owner = ? AND request_id IN ({', '.join('?' * len(some))})"
+        lost = db.execute(
+            f"SELECT request_id, teacher, tokens, cost FROM claim WHERE tokens > 0 AND {mine}",  # noqa: S608
+            [owner, *some],
+        ).fetchall()
+        waste = [
+            Waste(key, teacher, "", "lost", b"", tokens, cost, now())
+            for key, teacher, tokens, cost in lost
+        ]
+        db.executemany(_insert("waste", _WASTE), map(_waste_values, waste))
+        db.executemany(_SPEND, [(one.teacher, one.tokens, one.cost) for one in waste])
+        db.execute(f"DELETE FROM claim WHERE {mine}", [owner, *some])  # noqa: S608
+
+
+def _spent(db: sqlite3.Connection, teacher: str) -> Spent:
+    query = "SELECT requests, tokens, cost FROM account WHERE teacher = ?"
+    return Spent(*(db.execute(query, [teacher]).fetchone() or ()))
 
 
 def _remedy(error: sqlite3.Error) -> str:

@@ -25,10 +25,10 @@ from kyara_kedro.teachers.admission import Lane, Limits, OutOfReach, Pass
 from kyara_kedro.teachers.background import background_loop
 from kyara_kedro.teachers.base import ChatRequest, Completion, Status, TeacherError
 from kyara_kedro.teachers.bookkeeper import Bookkeeper
-from kyara_kedro.teachers.budget import Budget, BudgetExhausted
+from kyara_kedro.teachers.budget import Budget, BudgetExhausted, SharedBudget
 from kyara_kedro.teachers.calls import Call
 from kyara_kedro.teachers.endpoint import NOTHING_USED, Endpoint, Heard
-from kyara_kedro.teachers.ledger import NOTHING, Ledger, StoredReply, Waste, now
+from kyara_kedro.teachers.ledger import Ledger, StoredReply, Waste, now
 from kyara_kedro.teachers.model import PAGE, EndpointOptions, LanguageModel
 from kyara_kedro.teachers.replies import summed, without_reply
 
@@ -60,8 +60,11 @@ class OpenAITeacher(LanguageModel):
         super().__init__(options, ledger, library)
         self.options = options
         self.when_spent = options.budget.when_spent
-        before = ledger.pledged(self.name) if options.budget.per == "ledger" else NOTHING
-        self.budget = Budget(options.budget, before)
+        self.budget: Budget | SharedBudget = (
+            SharedBudget(options.budget, ledger, self.name)
+            if options.budget.per == "ledger"
+            else Budget(options.budget)
+        )
         self.key = api_key or SecretStr("none")
 
     def _answers(self, requests: Iterable[ChatRequest]) -> Iterator[Completion]:
@@ -301,12 +304,12 @@ class _Session:
         """
         leave = await self._lane.enter(call.tokens, call.request.priority - again)
         try:
-            await self._teacher.budget.reserve(call.worst)
+            await self._teacher.budget.reserve(call.key, call.worst)
         except BaseException:
             self._lane.abandon(leave)
             raise
         if self._halted:
-            self._teacher.budget.settle(call.worst, NOTHING_USED, sent=False)
+            await self._teacher.budget.give_back(call.key, call.worst, NOTHING_USED, sent=False)
             self._lane.abandon(leave)
             raise _Halted
         return leave
@@ -324,10 +327,10 @@ class _Session:
             try:
                 heard = await self._endpoint.send(call)
             except BaseException:
-                self._teacher.budget.settle(call.worst, call.worst)
+                await self._teacher.budget.give_back(call.key, call.worst, call.worst)
                 self._lane.abandon(leave)
                 raise
-            self._teacher.budget.settle(call.worst, heard.used)
+            await self._teacher.budget.give_back(call.key, call.worst, heard.used)
             try:  # until it is on disk it counts as in flight, since a kill would lose it
                 heard = await self._kept(call, heard)
             finally:
