@@ -64,10 +64,8 @@ class TeacherDataset(AbstractDataset[None, Teacher]):
         if self._ledger is None:
             raise DatasetError(f"{what} needs a ledger: set 'ledger: {{path: …}}'")
         path = Path(self._ledger["path"])
-        if self._kind == "transformers-local":
-            from kyara_kedro.teachers.local import LocalOptions, LocalTeacher
-
-            return LocalTeacher(LocalOptions.read(self._options, what), _ledger(path))
+        if self._kind == "transformers-local" or "path" in self._options:
+            return self._local(what, path)
 
         from kyara_kedro.teachers.model import EndpointOptions
 
@@ -91,6 +89,22 @@ class TeacherDataset(AbstractDataset[None, Teacher]):
         from kyara_kedro.teachers.openai_chat import OpenAITeacher
 
         return OpenAITeacher(options, _ledger(path), secret)
+
+    def _local(self, what: str, ledger: Path) -> Teacher:
+        from kyara_kedro.teachers.local import LocalOptions, LocalTeacher, fingerprint
+
+        options = LocalOptions.read(self._options, what)
+        if self._kind == "replay":
+            from kyara_kedro.teachers.archive import open_to_replay
+            from kyara_kedro.teachers.replay import ReplayTeacher
+
+            identity = fingerprint(options.path)
+            return ReplayTeacher(options.model, open_to_replay(ledger), identity=identity)
+        if self._kind != "transformers-local":
+            raise DatasetError(
+                f"{what}: a 'path' is for 'kind: transformers-local', not {self._kind}"
+            )
+        return LocalTeacher(options, _ledger(ledger))
 
     def save(self, data: None) -> None:
         """Refuse: teachers are asked, not saved."""
