@@ -149,3 +149,24 @@ def test_interrupted_runs_wait_for_what_is_in_flight(tmp_path: Path) -> None:
             assert sum(frame.height for frame in ledger.frames()) == len(server.seen) < 100
     assert process.returncode != 0
     assert [file.name for file in (tmp_path / "replies.db-locks").iterdir()] == ["opening"]
+
+
+def test_a_generator_that_is_left_alone_ends_with_the_program(tmp_path: Path) -> None:
+    path = tmp_path / "replies.db"
+    script = SCRIPT.partition("with Ledger")[0] + (
+        "from kyara_kedro.teachers.ledger import Ledger as Book\n"
+        "run = OpenAITeacher(options, Book(Path(path))).map(requests_for_queries(int(count)))\n"
+        "print(next(run).status)\n"
+    )
+    with serving(lambda n, body: chat(delay=0.3)) as server:
+        done = subprocess.run(
+            [sys.executable, "-c", script, server.url, str(path), "100"],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            timeout=30,
+            check=False,
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (0, "ok\n", "")
+        with Ledger(path, read_only=True) as ledger:
+            assert sum(frame.height for frame in ledger.frames()) == len(server.seen) < 100

@@ -1,5 +1,6 @@
 import asyncio
 import random
+import threading
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -16,6 +17,7 @@ from kyara_kedro.teachers.admission import (
     Pass,
     Window,
 )
+from kyara_kedro.teachers.background import background_loop
 from kyara_kedro.teachers.budget import Budget, BudgetExhausted, BudgetOptions
 from kyara_kedro.teachers.ledger import Reservation
 
@@ -235,3 +237,26 @@ def test_a_cap_is_never_passed_in_any_order(cap: int, sends: list[tuple[int, flo
         assert budget.spent.tokens == used <= cap
 
     run(work)
+
+
+def test_time_in_which_nobody_asks_is_not_held_against_the_endpoint() -> None:
+    clock = Clock()
+    breaker = Breaker(60, clock)
+    breaker.note("answered", probe=False, why="")
+    breaker.note("busy", probe=False, why="")
+    clock.now += 3600
+    breaker.resume()
+    breaker.note("busy", probe=False, why="")
+    for _ in range(9):
+        breaker.note("broken", probe=False, why="x")
+    assert breaker.open
+
+
+def test_one_loop_serves_all_threads() -> None:
+    loops: list[asyncio.AbstractEventLoop] = []
+    threads = [threading.Thread(target=lambda: loops.append(background_loop())) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(loops)) == 1

@@ -178,7 +178,7 @@ def test_one_owner_sends_and_the_others_wait(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     with Ledger(path) as one, Ledger(path) as two:
         assert one.claim("ab").granted == {"a", "b"}
-        assert two.claim("abc") == ({}, {"c"})
+        assert two.claim("abc") == ({}, {"c"}, set())
         assert one.claim("a").granted == set(), "a claim is not given twice, even to its owner"
         one.put([replace(REPLY_A, request_id="a")])
         assert two.claim("ab").held.keys() == {"a"}
@@ -348,3 +348,19 @@ for number in range(10**6):
     process.wait()
     with Ledger(path) as ledger:
         assert sum(frame.height for frame in ledger.frames()) >= acknowledged + 1 > 20
+
+
+def test_claims_that_cannot_be_given_back_lapse(tmp_path: Path) -> None:
+    with Ledger(tmp_path / "ledger.db") as one, Ledger(tmp_path / "ledger.db") as two:
+        assert one.claim("a").granted
+        one.disown()
+        assert two.claim("a").granted == {"a"}
+        assert one.claim("b").granted == {"b"}
+
+
+def test_locks_of_killed_processes_are_swept(tmp_path: Path) -> None:
+    locks = tmp_path / "ledger.db-locks"
+    Ledger(tmp_path / "ledger.db").close()
+    (locks / "killed").touch()
+    with Ledger(tmp_path / "ledger.db"):
+        assert [file.name for file in locks.iterdir()] == ["opening"]

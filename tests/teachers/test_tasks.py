@@ -49,6 +49,12 @@ def test_a_solution_ends_with_its_answer(last: str, answer: str) -> None:
         read_reply("solve_problem", f"{last}\n謝謝")
 
 
+@pytest.mark.parametrize("last", ["答案：。", "Answer: **", "答案：$$"])
+def test_a_solution_without_an_answer_is_out_of_form(last: str) -> None:
+    with pytest.raises(ReplyError, match="last line"):
+        read_reply("solve_problem", f"因為…\n{last}")
+
+
 def test_plain_text_tasks_have_no_parsed_reply() -> None:
     assert read_reply("answer_question", "1912年") is None
 

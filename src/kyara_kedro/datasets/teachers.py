@@ -1,5 +1,6 @@
 """Teachers as catalog entries."""
 
+import atexit
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -29,6 +30,8 @@ class TeacherDataset(AbstractDataset[None, Teacher]):
         credentials: ``api_key``, from credentials.yml only.
         metadata: Free entries, such as kedro-viz's layer.
     """
+
+    _SINGLE_PROCESS = True
 
     def __init__(
         self,
@@ -61,7 +64,7 @@ class TeacherDataset(AbstractDataset[None, Teacher]):
             from kyara_kedro.teachers.extractive import ExtractiveOptions, ExtractiveTeacher
 
             return ExtractiveTeacher(ExtractiveOptions.read(self._options, what))
-        if self._ledger is None:
+        if self._ledger is None or "path" not in self._ledger:
             raise DatasetError(f"{what} needs a ledger: set 'ledger: {{path: …}}'")
         path = Path(self._ledger["path"])
         if self._kind == "transformers-local" or "path" in self._options:
@@ -121,5 +124,7 @@ class TeacherDataset(AbstractDataset[None, Teacher]):
 
 @cache
 def _ledger(path: Path) -> Ledger:
-    """The ledger of a file, opened once a process."""
-    return Ledger(path)
+    """The ledger of a file, opened once a process and closed with it."""
+    ledger = Ledger(path)
+    atexit.register(ledger.close)
+    return ledger

@@ -44,6 +44,11 @@ class AccountHooks:
         }
 
     @hook_impl
+    def on_node_error(self, node: Node, inputs: dict[str, Any]) -> None:
+        """Tell what a node has asked that could not be finished, as at the end of a budget."""
+        self.after_node_run(node, inputs, {})
+
+    @hook_impl
     def after_node_run(self, node: Node, inputs: dict[str, Any], outputs: dict[str, Any]) -> None:
         """Tell what the node has asked and what came of it."""
         before = self._before.pop(node.name)

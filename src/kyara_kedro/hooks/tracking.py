@@ -77,11 +77,7 @@ class TrackingHooks:
 
     @hook_impl
     def after_pipeline_run(self, run_params: dict[str, Any]) -> None:
-        """Log what the teachers have cost, and end the MLflow run well."""
-        run = self._open.get(run_params["run_id"])
-        if run and self._accounts is not None:
-            costs = {node: cost for node, cost in self._accounts.costs.items() if cost}
-            self._safely(lambda: self._log_numbers(run, "cost_summary", costs))
+        """End the MLflow run well."""
         self._end(run_params["run_id"], "FINISHED")
 
     @hook_impl
@@ -137,6 +133,8 @@ class TrackingHooks:
             self._safely(lambda: self._close(run, status, error))
 
     def _close(self, run: str, status: str, error: BaseException | None) -> None:
+        costs = {} if self._accounts is None else self._accounts.costs
+        self._log_numbers(run, "cost_summary", {node: cost for node, cost in costs.items() if cost})
         if error is not None:
             self._client.set_tag(run, "error", f"{type(error).__name__}: {error}"[:_VALUE])
         self._client.set_terminated(run, status)

@@ -179,6 +179,11 @@ class Breaker:
                 f"nothing but refusals for {moment - self._refused_since:.0f} s, the last: {why}"
             )
 
+    def resume(self) -> None:
+        """Forget since when there is no answer: nobody has asked in between."""
+        self._refused_since = None
+        self._failing_since = self._clock()
+
     def recall(self) -> None:
         """Let another probe out, since the one before is back or was never sent."""
         self._probing = False
@@ -250,6 +255,11 @@ class Lane:
         self._queue: list[tuple[int, int, int, asyncio.Future[Pass]]] = []
         self._order = itertools.count()
         self._timer: asyncio.TimerHandle | None = None
+
+    def resume(self) -> None:
+        """Begin anew to be patient, unless somebody is still being served."""
+        if not self._flying and not self._queue:
+            self.breaker.resume()
 
     async def enter(self, tokens: int, priority: int = 0) -> Pass:
         """Wait for one's turn.

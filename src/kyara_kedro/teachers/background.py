@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from functools import cache
+
+_LOOPS: dict[int, asyncio.AbstractEventLoop] = {}
+_STARTING = threading.Lock()
 
 
 def background_loop() -> asyncio.AbstractEventLoop:
     """The process's loop for teachers; it runs beside notebooks' and servers' own loops."""
-    return _loop_of(os.getpid())
-
-
-@cache
-def _loop_of(process: int) -> asyncio.AbstractEventLoop:
-    loop = asyncio.new_event_loop()
-    threading.Thread(target=loop.run_forever, name="teachers", daemon=True).start()
-    return loop
+    process = os.getpid()  # a forked process has the dictionary, but not the thread
+    with _STARTING:
+        if process not in _LOOPS:
+            loop = _LOOPS[process] = asyncio.new_event_loop()
+            threading.Thread(target=loop.run_forever, name="teachers", daemon=True).start()
+        return _LOOPS[process]

@@ -257,7 +257,7 @@ class _Desk:
         wanted = self._waiting.keys() - self._claimed
         if not wanted:
             return
-        claimed = self._ledger.claim(key for key in self._waiting if key in wanted)
+        claimed = self._ledger.claim((key for key in self._waiting if key in wanted), take_up=True)
         self._claimed |= claimed.granted
         if claimed.granted:
             self._take_up(claimed.granted)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from kyara_kedro.teachers.base import TeacherError
 from kyara_kedro.teachers.ledger import Ledger, LedgerError, StoredReply, Waste
 
 _GROUP = 256
@@ -100,7 +101,11 @@ class Bookkeeper:
         await self._claims  # cancelled, it would not know what has been claimed in its name
         left = self._claimed | self._released
         if left:
-            await asyncio.to_thread(self._ledger.release, left)
+            try:
+                await asyncio.to_thread(self._ledger.release, left)
+            except LedgerError:
+                self._ledger.disown()
+                raise
 
     async def _enter(self, reply: StoredReply | None, waste: Waste | None) -> StoredReply | None:
         written: asyncio.Future[StoredReply | None] = asyncio.get_running_loop().create_future()
@@ -119,9 +124,13 @@ class Bookkeeper:
                     await asyncio.to_thread(self._ledger.release, released)
                 claimed = await asyncio.to_thread(self._ledger.claim, wanted)
             except Exception as error:
+                self._released |= released
                 for waiting in self._wanted.values():
                     _settle(waiting, error)
                 continue
+            for key in claimed.batched & self._wanted.keys():
+                why = f"request {key[:12]} is in a batch at the server and would be paid for twice"
+                _settle(self._wanted[key], TeacherError(f"{why}; collect it with kind: batch"))
             self._claimed |= claimed.granted
             settled = claimed.granted | claimed.held.keys()
             for key in settled:
@@ -129,7 +138,7 @@ class Bookkeeper:
                     _settle(self._wanted[key], claimed.held.get(key))
                 else:
                     self.release(key)
-            if len(settled) < len(wanted):
+            if len(settled) + len(claimed.batched) < len(wanted):
                 asyncio.get_running_loop().call_later(_LOOK_AGAIN, self._wake.set)
 
     async def _write(self) -> None:

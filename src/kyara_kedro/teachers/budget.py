@@ -145,7 +145,15 @@ class SharedBudget:
             return _lacking(self.options, spent, aside, worst)
 
         while True:
-            pledge = await asyncio.to_thread(self._ledger.pledge, self._teacher, key, worst, lacks)
+            work = asyncio.ensure_future(
+                asyncio.to_thread(self._ledger.pledge, self._teacher, key, worst, lacks)
+            )
+            try:
+                pledge = await asyncio.shield(work)
+            except asyncio.CancelledError:
+                if not (await work).lacking:
+                    await self.give_back(key, worst, Reservation(0, 0.0), sent=False)
+                raise
             if not pledge.lacking:
                 return
             if not pledge.waiting:
@@ -157,9 +165,7 @@ class SharedBudget:
     ) -> None:
         """End what is set aside for a request that cost nothing; what is put for it ends it too."""
         if not used.tokens:
-            await asyncio.to_thread(
-                self._ledger.pledge, self._teacher, key, Reservation(0, 0.0), lambda *_: ""
-            )
+            await asyncio.to_thread(lambda: self._ledger.unpledge(self._teacher, key, sent=sent))
 
 
 def _lacking(caps: BudgetOptions, spent: Spent, aside: Spent, worst: Reservation) -> str:

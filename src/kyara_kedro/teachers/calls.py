@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -18,6 +19,8 @@ from kyara_kedro.teachers.tasks import TASKS
 
 _PER_MESSAGE = 16
 """Tokens that a chat template adds to a message, at most."""
+_PER_PROMPT = 256
+"""Tokens that a chat template adds of its own, at most: some have a system prompt built in."""
 _RESERVED = frozenset(
     {
         "max_completion_tokens",
@@ -185,6 +188,7 @@ class Caller:
         self.options = options
         self._dialect = options.speaks
         self._identity = identity or options.model
+        self._bound = _PER_PROMPT + len(json.dumps(options.parameters).encode())
 
     def call(self, request: ChatRequest) -> Call:
         """Make the call of a request."""
@@ -212,7 +216,8 @@ class Caller:
         }
         if options.service_tier is not None:
             body["service_tier"] = options.service_tier
-        bound = sum(len(one["content"].encode()) + _PER_MESSAGE for one in messages)
+        bound = self._bound
+        bound += sum(len(one["content"].encode()) + _PER_MESSAGE for one in messages)
         if schema is not None:
             body["response_format"] = {
                 "type": "json_schema",

@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
@@ -24,10 +25,11 @@ if TYPE_CHECKING:
     import openai
 
 NOTHING_USED = Reservation(0, 0.0)
-_STOPPING = frozenset({401, 403, 404})
+_STOPPING = frozenset({401, 402, 403, 404, 405})
+_OUT_OF_MONEY = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
 _BUSY = 429
 _TRIED_AGAIN = frozenset({408, 409})
-_KEPT = 64 * 1024
+KEPT = 64 * 1024
 """Bytes that are kept of an unusable body."""
 
 
@@ -111,29 +113,59 @@ class Endpoint:
             content = response.content
             reply = read_body(content, call, self._options, time.perf_counter() - started)
         except openai.APIStatusError as error:
-            return _refused(error)
-        except aiohttp.ClientConnectorError as error:  # nobody can have worked for it
-            return Heard("broken", fault="unreachable", why=f"no connection ({_told(error)})")
-        except TimeoutError:
-            why = f"no answer in {self._options.limits.timeout:g} s"
-            return Heard("broken", used=call.worst, fault="timeout", why=why)
-        except aiohttp.ClientError as error:
-            why = f"no whole answer ({_told(error)})"
-            return Heard("broken", used=call.worst, fault="no_answer", why=why)
+            return _refused(error, self._client.api_key)
+        except openai.APIConnectionError as error:
+            return self._unheard(error.__cause__ or error, call)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            return self._unheard(error, call)
         except ReplyError as error:
             used = used_by(content, call, self._options)
-            body = content[:_KEPT]
+            body = content[:KEPT]
             return Heard("answered", used=used, fault=error.fault, why=str(error), body=body)
         paid = Reservation(reply.prompt_tokens + reply.completion_tokens, reply.cost)
         return Heard("answered", reply=reply, used=paid)
 
+    def _unheard(self, error: BaseException, call: Call) -> Heard:
+        """What a send without an answer says about the endpoint and the bill."""
+        import aiohttp
 
-def _refused(error: openai.APIStatusError) -> Heard:
+        told = " ".join(f"{type(error).__name__} {_without_address(error)}".split())[:160]
+        if isinstance(error, aiohttp.ClientConnectorCertificateError):
+            why = f"its certificate is not trusted ({told})"
+            return Heard("answered", fault="certificate", why=why, final=True, stopping=True)
+        if isinstance(error, _never_sent()):
+            return Heard("broken", fault="unreachable", why=f"no connection ({told})")
+        if isinstance(error, TimeoutError):
+            why = f"no answer in {self._options.limits.timeout:g} s"
+            return Heard("broken", used=call.worst, fault="timeout", why=why)
+        return Heard("broken", used=call.worst, fault="no_answer", why=f"no whole answer ({told})")
+
+
+@cache
+def _never_sent() -> tuple[type[Exception], ...]:
+    """Errors after which no server can have worked for a request."""
+    import aiohttp
+
+    return (
+        aiohttp.ClientConnectorError,
+        aiohttp.ConnectionTimeoutError,
+        aiohttp.ClientHttpProxyError,
+    )
+
+
+def _without_address(error: BaseException) -> str:
+    """What an error says, unless it repeats an address, which may hold a proxy's password."""
+    status = getattr(error, "status", None)
+    return str(error) if status is None else f"HTTP {status}"
+
+
+def _refused(error: openai.APIStatusError, secret: str) -> Heard:
     status = error.status_code
     fault = f"http_{status}"
-    why = f"HTTP {status}: {' '.join(error.message.split())[:200]}"
-    if status in _STOPPING or error.code == "insufficient_quota":
-        why = f"{why}; check the credentials, the model's name and the quota"
+    said = error.message.replace(secret, "…")  # some gateways repeat the key
+    why = f"HTTP {status}: {' '.join(said.split())[:200]}"
+    if status in _STOPPING or status < 400 or error.code in _OUT_OF_MONEY:
+        why = f"{why}; check the address, the credentials, the model's name and the quota"
         return Heard("answered", fault=fault, why=why, final=True, stopping=True)
     wait = retry_after(error.response.headers)
     if status == _BUSY:
@@ -141,10 +173,6 @@ def _refused(error: openai.APIStatusError) -> Heard:
     if status >= 500 or status in _TRIED_AGAIN:
         return Heard("broken", fault=fault, why=why, wait=wait)
     return Heard("answered", fault=fault, why=why, final=True)
-
-
-def _told(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__} {error}".split())[:160]
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

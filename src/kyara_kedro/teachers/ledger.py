@@ -17,7 +17,7 @@ import sqlite3
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from operator import attrgetter
@@ -138,10 +138,12 @@ class Claimed(NamedTuple):
     Attributes:
         held: Replies that are there already.
         granted: Keys that the caller has to send now; the others are being sent by somebody else.
+        batched: Keys that are in a batch at a server.
     """
 
     held: Mapping[str, StoredReply]
     granted: frozenset[str]
+    batched: frozenset[str] = frozenset()
 
 
 class Pledge(NamedTuple):
@@ -242,7 +244,14 @@ class Ledger:
             if read_only:
                 if not path.is_file():
                     raise LedgerError(f"ledger {path}: no such file")
-                self._reader = self._writer = self._connect("ro")
+                log = path.with_name(f"{path.name}-wal")
+                sealed = not os.access(path.parent, os.W_OK)
+                if sealed and log.exists():
+                    raise LedgerError(
+                        f"ledger {path}: was not closed, and its folder cannot be written: copy "
+                        f"{path.name} and {log.name} to a folder of yours"
+                    )
+                self._reader = self._writer = self._connect("ro&immutable=1" if sealed else "ro")
                 self._check_version()
                 return
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -252,6 +261,9 @@ class Ledger:
                 if self._check_version() == 0:
                     self._writer.execute("PRAGMA journal_mode=WAL")
                     self._writer.executescript(_SCHEMA)
+                for file in self._locks.iterdir():  # of processes that were killed
+                    if file.name != "opening":
+                        self._lives(file.name)
             self._writer.execute("PRAGMA synchronous=FULL")
 
     def _check_version(self) -> int:
@@ -360,19 +372,27 @@ class Ledger:
                 "and run again: all that was answered is kept"
             )
 
-    def claim(self, keys: Iterable[str]) -> Claimed:
+    def claim(self, keys: Iterable[str], *, take_up: bool = False) -> Claimed:
         """Ask for the right to send requests; nobody else gets it until they are put or released.
 
         A request that another live owner has claimed is neither held nor granted: ask again later.
+
+        Args:
+            keys: The requests.
+            take_up: Whether to grant those too that are in a batch, to be waited for.
         """
         wanted = list(dict.fromkeys(keys))
         held: dict[str, StoredReply] = {}
         granted: set[str] = set()
+        in_batch: set[str] = set()
         with self._transaction() as db:
             owner = self._name()
             for some in batched(wanted, _LOOKUP):
                 held |= _held(db, some)
                 left = [key for key in some if key not in held]
+                if not take_up:
+                    in_batch |= _in_batches(db, left)
+                    left = [key for key in left if key not in in_batch]
                 marks = ", ".join("?" * len(left))
                 claims = dict(
                     db.execute(
@@ -387,7 +407,7 @@ class Ledger:
                     [(key, owner) for key in free],
                 )
                 granted.update(free)
-        return Claimed(held, frozenset(granted))
+        return Claimed(held, frozenset(granted), frozenset(in_batch))
 
     def _bury(self, db: sqlite3.Connection, owners: Iterable[str]) -> set[str]:
         """End the claims of those among some owners that are no more.
@@ -416,7 +436,7 @@ class Ledger:
         Args:
             teacher: Whose budget it is.
             key: The request.
-            worst: What it may use up; nothing ends the pledge.
+            worst: What it may use up.
             lacks: Says which cap is in the way, given what is spent and what is pledged by others.
         """
         with self._transaction() as db:
@@ -438,13 +458,26 @@ class Ledger:
                     [teacher, key],
                 ).fetchone()
             )
-            why = lacks(spent, aside) if worst.tokens else ""
+            why = lacks(spent, aside)
             if not why:
                 db.execute(
                     "UPDATE claim SET teacher = ?, tokens = ?, cost = ? WHERE request_id = ?",
                     [teacher, *worst, key],
                 )
         return Pledge(why, waiting=bool(pledged.keys() - dead))
+
+    def unpledge(self, teacher: str, key: str, *, sent: bool) -> None:
+        """End a pledge for a request that cost nothing; a send counts all the same."""
+        with self._transaction() as db:
+            db.execute(_END_PLEDGE, [key])
+            if sent:
+                db.execute(_SPEND, [teacher, 0, 0.0])
+
+    def disown(self) -> None:
+        """Let all claims lapse that could not be given back; whoever wants them may have them."""
+        if self._owner:
+            self._alive.release()
+            self._owner = ""
 
     def release(self, keys: Iterable[str]) -> None:
         """Give back claims on requests that were not answered."""
@@ -461,9 +494,12 @@ class Ledger:
         return self._owner
 
     def _lock_of(self, owner: str) -> FileLock:
-        folder = self.path.with_name(f"{self.path.name}-locks")
-        folder.mkdir(mode=0o700, exist_ok=True)
-        return FileLock(folder / owner, thread_local=False)
+        self._locks.mkdir(mode=0o700, exist_ok=True)
+        return FileLock(self._locks / owner, thread_local=False)
+
+    @property
+    def _locks(self) -> Path:
+        return self.path.with_name(f"{self.path.name}-locks")
 
     def _lives(self, owner: str) -> bool:
         lock = self._lock_of(owner)
@@ -475,8 +511,7 @@ class Ledger:
             lock.acquire(blocking=False)
         except Timeout:
             return True
-        Path(lock.lock_file).unlink(missing_ok=True)
-        lock.release()
+        _remove(lock)
         return False
 
     def spent(self, teacher: str) -> Spent:
@@ -595,8 +630,7 @@ class Ledger:
             with self._transaction() as db:
                 keys = db.execute("SELECT request_id FROM claim WHERE owner = ?", [self._owner])
                 _end_claims(db, self._owner, [key for (key,) in keys.fetchall()])
-            Path(self._alive.lock_file).unlink(missing_ok=True)
-            self._alive.release()
+            _remove(self._alive)
             self._owner = ""
         with self._lock, self._reading:
             self._writer.close()
@@ -617,6 +651,22 @@ class Ledger:
 def _held(db: sqlite3.Connection, keys: Sequence[str]) -> dict[str, StoredReply]:
     query = f"{_SELECT} WHERE request_id IN ({', '.join('?' * len(keys))})"
     return {row[0]: StoredReply(*row) for row in db.execute(query, keys)}
+
+
+def _in_batches(db: sqlite3.Connection, keys: Sequence[str]) -> set[str]:
+    query = f"SELECT request_id FROM job_request WHERE request_id IN ({_marks(keys)})"  # noqa: S608
+    return {key for (key,) in db.execute(query, keys)}
+
+
+def _marks(keys: Sequence[str]) -> str:
+    return ", ".join("?" * len(keys))
+
+
+def _remove(lock: FileLock) -> None:
+    """Release a lock and remove its file, which some systems forbid while another one looks."""
+    lock.release()
+    with suppress(OSError):
+        Path(lock.lock_file).unlink()
 
 
 def _end_claims(db: sqlite3.Connection, owner: str, keys: Iterable[str]) -> None:

@@ -66,19 +66,18 @@ class LanguageModel(Teacher):
     def estimate(self, requests: Iterable[ChatRequest]) -> Estimate:
         """What asking will take, by the ledger, the prompts and the length of earlier replies."""
         asked = held = 0
-        new: dict[str, Call] = {}
+        new: dict[str, tuple[tuple[str, int], int]] = {}
         for page in batched(requests, PAGE):
             calls = [self.caller.call(request) for request in page]
             there = self.ledger.get_many(call.key for call in calls)
             asked += len(page)
             held += sum(call.key in there for call in calls)
-            new |= {call.key: call for call in calls if call.key not in there}
+            new |= {call.key: _size(call) for call in calls if call.key not in there}
         prompts: Counter[tuple[str, int]] = Counter()
         counts: Counter[tuple[str, int]] = Counter()
-        for call in new.values():
-            group = (call.request.task, call.request.max_tokens)
+        for group, length in new.values():
             counts[group] += 1
-            prompts[group] += _prompt_tokens(call)
+            prompts[group] += length
         tokens, cost, measured = [0, 0], [0.0, 0.0], True
         for (task, limit), count in counts.items():
             lengths = self.ledger.completion_lengths(self.name, task)
@@ -109,7 +108,9 @@ class LanguageModel(Teacher):
         return self.caller.again(call, *complaint(self._library, call.request, first))
 
 
-def _prompt_tokens(call: Call) -> int:
+def _size(call: Call) -> tuple[tuple[str, int], int]:
+    """Task and longest reply of a call, and its prompt's tokens by estimate."""
     from kyara_kedro.text.length import estimate_tokens
 
-    return sum(estimate_tokens(message["content"]) for message in call.messages)
+    prompt = sum(estimate_tokens(message["content"]) for message in call.messages)
+    return (call.request.task, call.request.max_tokens), prompt

@@ -8,8 +8,10 @@ pays again only for what was in flight.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures.thread  # noqa: F401 - before ours, so that its exit comes after
 import logging
 import queue
+import threading
 import time
 from collections import deque
 from collections.abc import Coroutine, Iterable, Iterator, Sequence
@@ -83,12 +85,6 @@ class OpenAITeacher(LanguageModel):
                             yield found
                             continue
                     session = session or _Session(self)
-                    if call.key in session.elsewhere:
-                        raise TeacherError(
-                            f"{self.role} {self.name}: {len(session.elsewhere):,} requests are in "
-                            "batches at the server and would be paid for twice; collect them with "
-                            "'kind: batch' first"
-                        )
                     missing.append(call)
                 if session is not None:
                     session.submit(missing)
@@ -129,10 +125,9 @@ class _Session:
         teacher.ledger.check_room()
         options = teacher.options
         self.pending = 0
-        self.elsewhere = teacher.ledger.in_batches(teacher.name).keys()
         self._teacher = teacher
         self._limits = options.limits
-        self._lane = _lane(options.base_url, options.model, options.limits)
+        self._lane: Lane
         self._ready: deque[Completion] = deque()
         self._arrivals: queue.SimpleQueue[list[Completion] | Exception] = queue.SimpleQueue()
         self._answered: list[Completion] = []
@@ -144,6 +139,7 @@ class _Session:
         self._books: Bookkeeper
         self._loop = background_loop()
         self._do(self._open())
+        _OPEN.add(self)
 
     def submit(self, calls: Sequence[Call]) -> None:
         """Start to answer calls."""
@@ -171,14 +167,19 @@ class _Session:
 
     def close(self) -> None:
         """Send nothing more, keep what is in flight, and close."""
-        self._do(self._close())
+        if self in _OPEN:
+            _OPEN.discard(self)
+            self._do(self._close())
 
     def _do(self, work: Coroutine[Any, Any, None]) -> None:
         asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     async def _open(self) -> None:
+        options = self._teacher.options
+        self._lane = _lane(options.base_url, options.model, options.limits)
         self._endpoint = Endpoint(self._teacher.options, self._teacher.key)
         self._books = Bookkeeper(self._teacher.ledger, self._halt)
+        self._lane.resume()
 
     async def _close(self) -> None:
         self._halted = True
@@ -192,8 +193,10 @@ class _Session:
         for task in self._works:
             task.cancel()
         await asyncio.gather(*self._works, return_exceptions=True)
-        await self._books.close()
-        await self._endpoint.close()
+        try:
+            await self._books.close()
+        finally:
+            await self._endpoint.close()
 
     def _halt(self, error: Exception) -> None:
         """Send nothing more and tell the caller why."""
@@ -309,8 +312,8 @@ class _Session:
             self._lane.abandon(leave)
             raise
         if self._halted:
-            await self._teacher.budget.give_back(call.key, call.worst, NOTHING_USED, sent=False)
             self._lane.abandon(leave)
+            await self._teacher.budget.give_back(call.key, call.worst, NOTHING_USED, sent=False)
             raise _Halted
         return leave
 
@@ -322,30 +325,30 @@ class _Session:
         """
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - narrows the type
+        heard = Heard("answered", used=call.worst, fault="lost", why="not waited for")
         self._flying.add(task)
         try:
-            try:
-                heard = await self._endpoint.send(call)
-            except BaseException:
-                await self._teacher.budget.give_back(call.key, call.worst, call.worst)
-                self._lane.abandon(leave)
-                raise
-            await self._teacher.budget.give_back(call.key, call.worst, heard.used)
-            try:  # until it is on disk it counts as in flight, since a kill would lose it
-                heard = await self._kept(call, heard)
-            finally:
-                self._lane.leave(leave, heard.outcome, heard.used.tokens, heard.why)
-        except OutOfReach as error:
-            why = f"{error}; check the address and that the server is up"
-            raise TeacherError(f"{self._place}: {why}; {_KEPT}") from None
+            heard = await self._endpoint.send(call)
         finally:
-            self._flying.discard(task)
+            try:
+                await self._teacher.budget.give_back(call.key, call.worst, heard.used)
+                heard = await self._kept(call, heard)
+            finally:  # until it is on disk it counts as in flight, since a kill would lose it
+                self._flying.discard(task)
+                self._leave(leave, heard)
         if heard.stopping:
             raise TeacherError(f"{self._place}: {heard.why}")
         if heard.wait is not None and heard.wait > max(self._limits.patience, _LONGEST_BACKOFF):
             why = f"asks to come back in {heard.wait / 3600:.1f} h ({heard.why})"
-            raise TeacherError(f"{self._place}: {why}; {_KEPT}")
+            raise TeacherError(f"{self._place}: {why}; {_GO_ON}")
         return heard
+
+    def _leave(self, leave: Pass, heard: Heard) -> None:
+        try:
+            self._lane.leave(leave, heard.outcome, heard.used.tokens, heard.why)
+        except OutOfReach as error:
+            why = f"{error}; check the address and that the server is up"
+            raise TeacherError(f"{self._place}: {why}; {_GO_ON}") from None
 
     async def _kept(self, call: Call, heard: Heard) -> Heard:
         """Have what was paid for written down."""
@@ -372,12 +375,25 @@ class _Session:
         return f"{self._teacher.role} {options.model} at {options.base_url}"
 
 
-_KEPT = "all replies so far are kept: run again to go on"
+_OPEN: set[_Session] = set()
+
+
+def _close_all() -> None:
+    """Keep what is in flight of generators that were not read to their end."""
+    for session in list(_OPEN):
+        session.close()
+
+
+# before the threads that the loop needs end; the public atexit comes after that
+threading._register_atexit(_close_all)  # type: ignore[attr-defined]
+
+
+_GO_ON = "all replies so far are kept: run again to go on"
 
 
 @cache
 def _lane(base_url: str, model: str, limits: Limits) -> Lane:
-    """The lane to a model, shared by all teachers of the process that ask it."""
+    """The lane to a model, shared by all teachers of the process; asked for on the loop alone."""
     return Lane(limits)
 
 

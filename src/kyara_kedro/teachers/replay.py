@@ -21,6 +21,6 @@ class ReplayTeacher(WaveTeacher):
         raise TeacherError(
             f"replay of {self.name}: the ledger {self.ledger.path} holds no reply for "
             f"{len(calls)} of the requests, the first for row {request.row_id}, task "
-            f"{request.task!r}, prompt {request.prompt_version}; it was recorded with other "
-            "inputs, prompts or parameters, or for another model"
+            f"{request.task!r}, prompt {request.prompt_version}; it had no usable answer then, or "
+            "it was recorded with other inputs, prompts or parameters, or for another model"
         )

@@ -176,13 +176,15 @@ def without_reply(call: Call, teacher: str, status: Status, fault: str, why: str
 
 def summed(first: Completion, second: Completion) -> Completion:
     """What came of asking twice: the second reply, with what both have used up."""
+    before = (0, 0) if first.cached else (first.prompt_tokens, first.completion_tokens)
     if second.status == "deferred":
-        return replace(first, error=f"{first.error}; not asked again: {second.error}")
+        why = f"{second.error}; the first reply was of no use: {first.error}"
+        return replace(first, status="deferred", fault=second.fault, error=why)
     return replace(
         second,
         cached=first.cached and second.cached,
-        prompt_tokens=first.prompt_tokens + second.prompt_tokens,
-        completion_tokens=first.completion_tokens + second.completion_tokens,
+        prompt_tokens=before[0] + second.prompt_tokens,
+        completion_tokens=before[1] + second.completion_tokens,
         cost=first.cost + second.cost,
         latency=first.latency + second.latency,
         attempts=first.attempts + second.attempts,

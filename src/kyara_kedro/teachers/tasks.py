@@ -193,11 +193,12 @@ class Solution(Reply):
         """
         solution = text.strip()
         found = _ANSWER.match(solution.rpartition("\n")[2])
-        if found is None:
+        answer = found["answer"].strip("*$ 。") if found else ""
+        if not answer:
             raise ReplyError(
                 "form", "its last line is not '答案：' or 'Answer:' with the final value"
             )
-        return cls(solution=solution, answer=found["answer"].strip("*$ 。"))
+        return cls(solution=solution, answer=answer)
 
 
 class InstructionTag(Reply):
@@ -269,8 +270,11 @@ def well_formed(text: str) -> str:
 
 
 def without_thoughts(text: str) -> str:
-    """Remove a reasoning model's ``<think>`` part, closed or cut off."""
-    return _THOUGHT.sub("", text).strip()
+    """Remove a reasoning model's ``<think>`` part, closed or cut off.
+
+    Some chat templates open it in the prompt, so that only its end is in the reply.
+    """
+    return _THOUGHT.sub("", text).rpartition("</think>")[2].strip()
 
 
 def read_reply(task: str, text: str) -> Reply | None:
