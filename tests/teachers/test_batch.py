@@ -27,7 +27,7 @@ from kyara_kedro.records import REPLY
 from kyara_kedro.teachers import batch
 from kyara_kedro.teachers.base import ChatRequest, Completion, TeacherError
 from kyara_kedro.teachers.batch import BatchTeacher
-from kyara_kedro.teachers.ledger import Ledger, Reservation
+from kyara_kedro.teachers.ledger import Ledger, Reservation, Spent
 from kyara_kedro.teachers.model import EndpointOptions
 from kyara_kedro.teachers.openai_chat import OpenAITeacher
 
@@ -381,6 +381,51 @@ def test_refused_requests_are_rejected_and_unlucky_ones_asked_again(
     assert ledger.jobs("m") == []
     assert ledger.claim([done["row-2"].key]).granted
     assert (asked.budget.spent.requests, asked.budget.spent.tokens) == (8, 45)
+    assert ledger.spent("m")[:2] == (8, 45), "refused requests count in a shared budget too"
+
+
+def test_a_deferred_request_tells_what_was_sent_for_it_before(
+    service: Service, ledger: Ledger, make_requests: Requests
+) -> None:
+    service.answer = lambda number, body: {"response": None, "error": None}
+    prices = {"prompt": 1.0, "completion": 2.0}
+    asked = teacher(service, ledger, prices=prices, budget={"requests": 4})
+    done = by_row(asked.map(make_requests(3)))
+    assert Counter((one.status, one.attempts) for one in done.values()) == {
+        ("deferred", 1): 2,
+        ("deferred", 2): 1,
+    }
+    costs = sum(one.cost for one in done.values())
+    assert costs == pytest.approx(ledger.spent("m").cost)
+    assert costs > 0
+
+
+def test_waste_of_an_interrupted_collection_counts_once(
+    service: Service, ledger: Ledger, make_requests: Requests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken: Line = {"response": {"status_code": 200, "body": {"choices": []}}, "error": None}
+
+    def answer(number: int, body: dict[str, Any]) -> Line:
+        if number > 1 or "茶9是" in question(body):
+            return said()
+        return None if "茶8是" in question(body) else broken
+
+    def interrupt(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    service.answer = answer
+    monkeypatch.setattr(batch, "_GROUP", 3)
+    monkeypatch.setattr(Ledger, "close_job", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        list(teacher(service, ledger).map(make_requests(10)))
+    monkeypatch.undo()
+    assert Counter(one.reason for one in ledger.wasted()) == {"body": 8, "no_answer": 1}
+    assert [job.worst for job in ledger.jobs("m")] == [{}]
+    assert statuses(by_row(teacher(service, ledger).map(make_requests(10)))) == {"ok": 10}
+    assert len(ledger.wasted()) == 9
+    assert ledger.spent("m").requests == 19
+    assert service.sizes == [10, 9]
+    assert ledger.jobs("m") == []
 
 
 def test_broken_results_are_kept_as_waste_and_asked_again(
@@ -547,6 +592,62 @@ def test_the_budget_counts_batches_that_are_still_open(
     assert statuses(done) == {"ok": 3, "deferred": 2}
 
 
+def test_the_budget_counts_what_others_have_in_flight(
+    service: Service, ledger: Ledger, make_requests: Requests
+) -> None:
+    asked = teacher(service, ledger, budget={"tokens": 10_000, "per": "ledger"})
+    with Ledger(ledger.path) as other:
+        other.claim(["k"])
+        other.pledge("m", "k", Reservation(9_950, 0.0), lambda spent, aside: "")
+        done = by_row(asked.map(make_requests(5)))
+        assert statuses(done) == {"deferred": 5}
+        assert re.search("9,950 of 10,000 tokens", done["row-0"].error)
+        other.unpledge("m", "k", sent=False)
+    assert statuses(by_row(asked.map(make_requests(5)))) == {"ok": 5}
+
+
+def test_room_that_others_take_in_between_is_theirs(
+    service: Service, ledger: Ledger, make_requests: Requests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Ledger.committed
+    asked = teacher(service, ledger, budget={"requests": 5, "per": "ledger"})
+
+    def overtaken(self: Ledger, name: str) -> Spent:
+        found = original(self, name)
+        if not ledger.jobs("m"):
+            worst = Reservation(1, 0.0)
+            assert ledger.open_job("token", "m", {"k": worst, "l": worst, "o": worst})
+        return found
+
+    monkeypatch.setattr(Ledger, "committed", overtaken)
+    assert statuses(by_row(asked.map(make_requests(5)))) == {"ok": 2, "deferred": 3}
+    assert service.sizes == [2]
+    assert asked.budget.spent.requests == 2
+
+
+def test_two_runs_at_once_do_not_pass_the_budget_together(
+    service: Service, tmp_path: Path, make_requests: Requests
+) -> None:
+    service.polls = 4
+    cap = 30
+    together: list[dict[str, Completion]] = []
+    with Ledger(tmp_path / "ledger.db") as one, Ledger(tmp_path / "ledger.db") as two:
+        budget = {"requests": cap, "per": "ledger"}
+        pairs = [(teacher(service, one, budget=budget), "茶")]
+        pairs += [(teacher(service, two, budget=budget), "水")]
+
+        def run(asked: BatchTeacher, prefix: str) -> None:
+            together.append(by_row(asked.map(make_requests(20, prefix))))
+
+        threads = [threading.Thread(target=run, args=pair) for pair in pairs]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(timeout=30)
+        assert sum((statuses(done) for done in together), Counter()) == {"ok": 30, "deferred": 10}
+        assert one.spent("m").requests == service.executed.total() == cap
+
+
 CRASH = """
 import os, signal, sys
 import openai.resources.batches
@@ -688,6 +789,32 @@ def test_a_batch_with_requests_of_two_later_runs_is_forgotten_after_both(
     assert service.sizes == [10]
 
 
+def test_a_batch_may_be_taken_up_bit_by_bit(
+    service: Service, ledger: Ledger, make_requests: Requests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    service.polls = 10
+    monkeypatch.setattr(time, "sleep", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        list(teacher(service, ledger).map(make_requests(10)))
+    monkeypatch.undo()
+    [job] = ledger.jobs("m")
+    with Ledger(ledger.path) as other:
+        some = sorted(job.worst)[:5]
+        assert other.claim(some, take_up=True).granted
+
+        def trouble(call: str, count: int) -> None:
+            if call == "GET batches/ID" and count == 4:
+                other.release(some)
+
+        service.trouble = trouble
+        assert statuses(by_row(teacher(service, ledger).map(make_requests(10)))) == {"ok": 10}
+    assert service.sizes == [10]
+    assert ledger.jobs("m") == []
+
+
 def test_two_runs_on_one_ledger_pay_once(
     service: Service, tmp_path: Path, make_requests: Requests
 ) -> None:
@@ -807,6 +934,10 @@ def test_urgent_requests_come_first(
     rows = [replace(row, priority=-n) for n, row in enumerate(make_requests(6))]
     done = by_row(teacher(service, ledger, budget={"requests": 2}).map(rows))
     assert {row for row, one in done.items() if one.status == "ok"} == {"row-4", "row-5"}
+
+
+def test_no_file_is_opened_for_no_requests(tmp_path: Path) -> None:
+    assert list(batch._spooled([], 5, tmp_path / "missing")) == []
 
 
 def test_files_are_private_and_vanish(tmp_path: Path) -> None:

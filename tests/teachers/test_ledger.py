@@ -256,6 +256,36 @@ def test_batches_are_remembered_until_their_results_are_in(tmp_path: Path) -> No
         assert ledger.jobs("other") == []
 
 
+def test_a_batch_is_noted_only_when_it_fits(tmp_path: Path) -> None:
+    worst = Reservation(10, 0.5)
+    seen: list[Spent] = []
+
+    def fits(committed: Spent) -> bool:
+        seen.append(committed)
+        return len(seen) == 1
+
+    with Ledger(tmp_path / "ledger.db") as ledger, Ledger(tmp_path / "ledger.db") as other:
+        ledger.put([REPLY_A])
+        other.claim("k")
+        other.pledge("m", "k", Reservation(7, 0.25), lambda spent, aside: "")
+        assert ledger.open_job("t1", "m", {"k1": worst, "k2": worst}, fits)
+        assert not ledger.open_job("t2", "m", {"k3": worst}, fits)
+        assert seen == [Spent(2, 11, 0.75), Spent(4, 31, 1.75)]
+        assert ledger.committed("m") == seen[1]
+        assert [job.token for job in ledger.jobs("m")] == ["t1"]
+
+
+def test_what_becomes_of_a_batch_is_counted_once(tmp_path: Path) -> None:
+    worst = Reservation(10, 0.5)
+    with Ledger(tmp_path / "ledger.db") as ledger:
+        ledger.open_job("t", "m", {WASTE.request_id: worst, "free": worst, "left": worst})
+        ledger.put(waste=[WASTE], job="t")
+        assert ledger.committed("m") == Spent(3, 7 + 2 * 10, 0.25 + 2 * 0.5)
+        ledger.close_job("t", ["free"], free=1)
+        assert ledger.spent("m") == Spent(2, 7, 0.25)
+        assert [job.worst.keys() for job in ledger.jobs("m")] == [{"left"}]
+
+
 def test_a_full_disk_is_told_and_nothing_is_lost(tmp_path: Path) -> None:
     with Ledger(tmp_path / "ledger.db") as ledger:
         ledger.put([REPLY_A])

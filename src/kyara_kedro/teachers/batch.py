@@ -36,6 +36,7 @@ from kyara_kedro.teachers.batch_service import (
 )
 from kyara_kedro.teachers.budget import Budget
 from kyara_kedro.teachers.calls import Call
+from kyara_kedro.teachers.endpoint import KEPT, NOTHING_USED
 from kyara_kedro.teachers.ledger import Ledger, Reservation, Spent, StoredReply, Waste, now
 from kyara_kedro.teachers.model import EndpointOptions
 from kyara_kedro.teachers.replies import read_body, used_by
@@ -56,9 +57,6 @@ _GROUP = 256
 """Results of one commit."""
 _WORTHWHILE = 0.1
 """What the budget allows is asked at once when it is such a part of the largest round so far."""
-_KEPT = 64 * 1024
-"""Bytes that are kept of an unusable body."""
-_NOTHING = Reservation(0, 0.0)
 
 
 class BatchTeacher(WaveTeacher):
@@ -94,7 +92,7 @@ class BatchTeacher(WaveTeacher):
 
     @property
     def budget(self) -> Budget:
-        """What is used up and reserved."""
+        """What this run has used up and reserved."""
         return self._purse.budget
 
     def _fetch(self, calls: Sequence[Call]) -> Iterator[tuple[str, Got | Failure]]:
@@ -115,16 +113,17 @@ class BatchTeacher(WaveTeacher):
 
 
 class _Purse:
-    """The budget, and what is reserved in it for each request of each batch; safe among threads."""
+    """The budget, and what is reserved in it for each request of each batch; safe among threads.
+
+    What others leave of a budget that all runs share is asked of the ledger before every batch.
+    """
 
     def __init__(self, options: EndpointOptions, ledger: Ledger, teacher: str) -> None:
-        whole = options.budget.per == "ledger"
-        jobs = ledger.jobs(teacher) if whole else []
-        self.budget = Budget(options.budget, ledger.spent(teacher) if whole else Spent())
+        self.budget = Budget(options.budget)
+        self._shared = options.budget.per == "ledger"
+        self._ledger, self._teacher = ledger, teacher
         self._pledged: dict[tuple[str, str], Reservation] = {}
         self._lock = threading.Lock()
-        for job in jobs:
-            self.take_up(job.token, job.worst)
 
     def take_up(self, token: str, worst: Mapping[str, Reservation]) -> None:
         """Reserve for requests that were submitted before, in a batch whose costs are to come."""
@@ -147,12 +146,15 @@ class _Purse:
         fitting: list[Call] = []
         lacking: dict[str, str] = {}
         with self._lock:
+            room = self._room(self._ledger.committed(self._teacher)) if self._shared else None
             for call in calls:
-                if why := self.budget.lacks(call.worst):
+                if why := (room or self.budget).lacks(call.worst):
                     lacking[call.key] = why
-                else:
-                    self.budget.take(call.worst)
-                    fitting.append(call)
+                    continue
+                self.budget.take(call.worst)
+                if room:
+                    room.take(call.worst)
+                fitting.append(call)
         if lacking and len(fitting) < at_least:
             self.give_back(fitting)
             few = f"what is left of the budget allows {len(fitting)} requests only"
@@ -163,12 +165,31 @@ class _Purse:
         """Give back what is reserved for calls that are not submitted."""
         with self._lock:
             for call in calls:
-                self.budget.settle(call.worst, _NOTHING, sent=False)
+                self.budget.settle(call.worst, NOTHING_USED, sent=False)
 
-    def pledge(self, token: str, worst: Mapping[str, Reservation]) -> None:
-        """Note for which batch it was reserved."""
+    def pledge(self, token: str, worst: Mapping[str, Reservation]) -> bool:
+        """Note for which batch it was reserved, in the ledger too.
+
+        Returns:
+            Whether it was noted; it is not when other runs have taken the room meanwhile.
+        """
+
+        def fits(committed: Spent) -> bool:
+            room = self._room(committed)
+            for most in worst.values():
+                if room.lacks(most):
+                    return False
+                room.take(most)
+            return True
+
+        if not self._ledger.open_job(token, self._teacher, worst, fits if self._shared else None):
+            return False
         with self._lock:
             self._pledged |= {(token, key): most for key, most in worst.items()}
+        return True
+
+    def _room(self, committed: Spent) -> Budget:
+        return Budget(self.budget.options, committed)
 
     def settle(self, token: str, key: str, used: Reservation, *, sent: bool = True) -> None:
         """Replace a reservation by what was used."""
@@ -190,7 +211,7 @@ class _Fault(NamedTuple):
 
     name: str
     why: str
-    used: Reservation = _NOTHING
+    used: Reservation = NOTHING_USED
     body: bytes = b""
     final: bool = False
     sent: bool = True
@@ -210,7 +231,7 @@ class _Job:
     """
 
     token: str
-    calls: Mapping[str, Call]
+    calls: dict[str, Call]
     batch_id: str | None
     ours: bool
     status: str = ""
@@ -273,13 +294,13 @@ class _Desk:
             if not ours:
                 continue
             self._purse.take_up(job.token, {key: job.worst[key] for key in ours})
-            calls = {key: self._waiting.pop(key) for key in ours}
-            self._jobs[job.token] = _Job(job.token, calls, job.batch_id, ours=False)
+            known = self._jobs.setdefault(job.token, _Job(job.token, {}, job.batch_id, ours=False))
+            known.calls.update((key, self._waiting.pop(key)) for key in ours)
             LOGGER.info(
                 "batch %s of %s: taken up, %d requests are waited for",
                 job.batch_id or f"with the token {job.token}",
                 self._teacher.name,
-                len(calls),
+                len(ours),
             )
 
     def _submit(self) -> Iterator[tuple[str, Failure]]:
@@ -293,9 +314,12 @@ class _Desk:
         sent = 0
         try:
             for file, calls in _spooled(fitting, self._most, self._service.folder):
-                sent += len(calls)
                 with file:
-                    self._send(file, {call.key: call for call in calls})
+                    token = uuid.uuid4().hex
+                    if not self._purse.pledge(token, {call.key: call.worst for call in calls}):
+                        break
+                    sent += len(calls)
+                    self._send(token, file, {call.key: call for call in calls})
                 if self._one_by_one:
                     break
         finally:
@@ -303,21 +327,20 @@ class _Desk:
         if self._jobs:
             return  # what comes back may make room in the budget
         yield from self._give_up(
-            {key: Failure("deferred", "budget", why) for key, why in lacking.items()}
+            {
+                key: self._failure("deferred", key, _Fault("budget", why))
+                for key, why in lacking.items()
+            }
         )
 
-    def _send(self, file: IO[bytes], calls: Mapping[str, Call]) -> None:
-        token = uuid.uuid4().hex
-        worst = {key: call.worst for key, call in calls.items()}
-        self._purse.pledge(token, worst)
-        self._ledger.open_job(token, self._teacher.name, worst)
+    def _send(self, token: str, file: IO[bytes], calls: dict[str, Call]) -> None:
         try:
             batch = self._service.submit(token, file)
         except Refused as refused:
             if refused.undone:
                 self._ledger.close_job(token, calls)
                 for key in calls:
-                    self._purse.settle(token, key, _NOTHING, sent=False)
+                    self._purse.settle(token, key, NOTHING_USED, sent=False)
             raise
         self._ledger.name_job(token, batch.id)
         self._jobs[token] = _Job(token, calls, batch.id, ours=True, status=batch.status)
@@ -379,7 +402,7 @@ class _Desk:
 
     def _put_back(self, job: _Job, calls: Mapping[str, Call]) -> None:
         for key in calls:
-            self._purse.settle(job.token, key, _NOTHING, sent=False)
+            self._purse.settle(job.token, key, NOTHING_USED, sent=False)
         self._waiting |= calls
         del self._jobs[job.token]
 
@@ -408,7 +431,7 @@ class _Desk:
                 elif key not in faults:
                     faults[key] = heard
                     waste += self._waste(call, heard)
-            held = self._ledger.put(replies, waste)
+            held = self._ledger.put(replies, waste, job=job.token)
             for reply in replies:
                 self._claimed.discard(reply.request_id)
                 paid = Reservation(reply.prompt_tokens + reply.completion_tokens, reply.cost)
@@ -434,7 +457,7 @@ class _Desk:
             key: _Fault(
                 "no_answer",
                 f"batch {batch.id} {batch.status} without a result for it",
-                used=_NOTHING if unsent else call.worst,
+                used=NOTHING_USED if unsent else call.worst,
                 sent=not unsent,
             )
             for key, call in left.items()
@@ -442,11 +465,13 @@ class _Desk:
         }
         waste = [one for key, fault in silent.items() for one in self._waste(left[key], fault)]
         if waste:
-            self._ledger.put(waste=waste)
-        self._ledger.close_job(job.token, job.calls)
+            self._ledger.put(waste=waste, job=job.token)
+        faults |= silent
+        free = sum(faults[key].sent and faults[key].used == NOTHING_USED for key in left)
+        self._ledger.close_job(job.token, job.calls, free=free)
         if batch.uploaded is not None:
             self._service.discard(batch.uploaded)
-        yield from self._decide(job, batch, left, faults | silent)
+        yield from self._decide(job, batch, left, faults)
 
     def _got(self, reply: StoredReply) -> Got:
         key = reply.request_id
@@ -528,7 +553,7 @@ class _Desk:
                 return read_body(content, call, self._options, seconds)
             except ReplyError as unusable:
                 used = used_by(content, call, self._options)
-                return _Fault(unusable.fault, str(unusable), used, content[:_KEPT])
+                return _Fault(unusable.fault, str(unusable), used, content[:KEPT])
         if not isinstance(status, int):
             return _Fault("no_answer", "the result has no status", used=call.worst)
         said = body.get("error") if isinstance(body, dict) else None
@@ -537,7 +562,7 @@ class _Desk:
         return _Fault(f"http_{status}", in_line(f"HTTP {status}: {message or ''}"), final=final)
 
     def _waste(self, call: Call, fault: _Fault) -> list[Waste]:
-        if fault.used == _NOTHING:
+        if fault.used == NOTHING_USED:
             return []
         return [
             Waste(
@@ -557,16 +582,18 @@ def _spooled(
     calls: Iterable[Call], most: int, folder: Path
 ) -> Iterator[tuple[IO[bytes], list[Call]]]:
     """Write calls to files, as many to each as a batch may hold."""
-    file, written = spool(folder), list[Call]()
+    file: IO[bytes] | None = None
+    written: list[Call] = []
     for call in calls:
         request = {"custom_id": call.key, "method": "POST", "url": URL, "body": call.body}
         line = json.dumps(request, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
-        if written and (len(written) >= most or file.tell() + len(line) > MOST_BYTES):
+        if file and (len(written) >= most or file.tell() + len(line) > MOST_BYTES):
             yield file, written
-            file, written = spool(folder), []
+            file, written = None, []
+        file = file or spool(folder)
         file.write(line)
         written.append(call)
-    if written:
+    if file:
         yield file, written
 
 

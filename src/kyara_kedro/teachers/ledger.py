@@ -202,6 +202,7 @@ CREATE TABLE IF NOT EXISTS job_request (
   token TEXT NOT NULL, request_id TEXT NOT NULL, tokens INTEGER NOT NULL, cost REAL NOT NULL,
   PRIMARY KEY (token, request_id)
 ) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS job_request_id ON job_request (request_id);
 PRAGMA user_version={_VERSION};
 COMMIT;
 """
@@ -212,6 +213,7 @@ _reply_values = attrgetter(*_REPLY)
 _waste_values = attrgetter(*_WASTE)
 _END_CLAIM = "DELETE FROM claim WHERE request_id = ?"
 _END_PLEDGE = "UPDATE claim SET tokens = 0, cost = 0 WHERE request_id = ?"
+_END_NOTE = "DELETE FROM job_request WHERE token = ? AND request_id = ?"
 _SPEND = (
     "INSERT INTO account VALUES (?, 1, ?, ?) ON CONFLICT (teacher) DO UPDATE SET "
     "requests = requests + 1, tokens = tokens + excluded.tokens, cost = cost + excluded.cost"
@@ -326,6 +328,7 @@ class Ledger:
         waste: Sequence[Waste] = (),
         *,
         paid: bool = True,
+        job: str = "",
     ) -> list[StoredReply]:
         """Commit in one transaction; a key that is there already keeps its first reply.
 
@@ -333,6 +336,7 @@ class Ledger:
             replies: They end the claims on their requests.
             waste: They end what is pledged for their requests.
             paid: Whether it counts as spent; what comes from another ledger does not.
+            job: Our own name for the batch that the waste is from; it forgets these requests.
 
         Returns:
             What the ledger now holds for each of the replies, in the same order.
@@ -351,6 +355,7 @@ class Ledger:
             db.executemany(_insert("waste", _WASTE), map(_waste_values, waste))
             db.executemany(_END_CLAIM, [(reply.request_id,) for reply in replies])
             db.executemany(_END_PLEDGE, [(one.request_id,) for one in waste])
+            db.executemany(_END_NOTE, [(job, one.request_id) for one in waste])
             if paid:
                 db.executemany(_SPEND, spent)
         if new:
@@ -449,16 +454,7 @@ class Ledger:
             )
             dead = self._bury(db, pledged)
             spent = _spent(db, teacher)
-            aside = Spent(
-                *db.execute(
-                    "SELECT count(*), total(tokens), total(cost) FROM (SELECT tokens, cost "
-                    "FROM claim WHERE teacher = ?1 AND tokens > 0 AND request_id != ?2 UNION ALL "
-                    "SELECT tokens, cost FROM job_request JOIN job USING (token) "
-                    "WHERE teacher = ?1 AND request_id NOT IN (SELECT request_id FROM reply))",
-                    [teacher, key],
-                ).fetchone()
-            )
-            why = lacks(spent, aside)
+            why = lacks(spent, _aside(db, teacher, key))
             if not why:
                 db.execute(
                     "UPDATE claim SET teacher = ?, tokens = ?, cost = ? WHERE request_id = ?",
@@ -519,6 +515,11 @@ class Ledger:
         with self._reading, self._explained():
             return _spent(self._reader, teacher)
 
+    def committed(self, teacher: str) -> Spent:
+        """What a teacher has used up, and may by what all runs have in flight and in batches."""
+        with self._reading, self._explained():
+            return _committed(self._reader, teacher)
+
     def in_batches(self, teacher: str) -> dict[str, Reservation]:
         """Requests of a teacher that are in batches at a server, and what each may use up."""
         return {key: most for job in self.jobs(teacher) for key, most in job.worst.items()}
@@ -546,27 +547,55 @@ class Ledger:
             ).fetchall()
         return sorted(row[0] for row in rows)
 
-    def open_job(self, token: str, teacher: str, worst: Mapping[str, Reservation]) -> None:
-        """Note a batch, and what its requests may use up, before the server hears of it."""
+    def open_job(
+        self,
+        token: str,
+        teacher: str,
+        worst: Mapping[str, Reservation],
+        fits: Callable[[Spent], bool] | None = None,
+    ) -> bool:
+        """Note a batch, and what its requests may use up, before the server hears of it.
+
+        Args:
+            token: Our own name for it.
+            teacher: Whose budget it is.
+            worst: What its requests may use up.
+            fits: Says whether there is room for it, given what is :meth:`committed`.
+
+        Returns:
+            Whether it was noted.
+        """
         with self._transaction() as db:
+            if fits and not fits(_committed(db, teacher)):
+                return False
             db.execute("INSERT INTO job VALUES (?, ?, NULL)", [token, teacher])
             db.executemany(
                 "INSERT INTO job_request VALUES (?, ?, ?, ?)",
                 [(token, key, *most) for key, most in worst.items()],
             )
+        return True
 
     def name_job(self, token: str, batch_id: str) -> None:
         """Note the name that the server gave a batch."""
         with self._transaction() as db:
             db.execute("UPDATE job SET batch_id = ? WHERE token = ?", [batch_id, token])
 
-    def close_job(self, token: str, keys: Iterable[str] = ()) -> None:
-        """Forget requests of a batch that are dealt with, and the batch when all are."""
+    def close_job(self, token: str, keys: Iterable[str] = (), *, free: int = 0) -> None:
+        """Forget requests of a batch that are dealt with, and the batch when all are.
+
+        Args:
+            token: Our own name for the batch.
+            keys: The requests.
+            free: How many of them were sent and cost nothing; they count as requests all the same.
+        """
         with self._transaction() as db:
-            db.executemany(
-                "DELETE FROM job_request WHERE token = ? AND request_id = ?",
-                [(token, key) for key in keys],
-            )
+            if free:
+                db.execute(
+                    "INSERT INTO account SELECT teacher, ?, 0, 0.0 FROM job WHERE token = ? "
+                    "ON CONFLICT (teacher) DO UPDATE SET requests = requests + excluded.requests",
+                    [free, token],
+                )
+            db.executemany(_END_NOTE, [(token, key) for key in keys])
             db.execute(
                 "DELETE FROM job_request WHERE token = ? AND request_id IN "
                 "(SELECT request_id FROM reply)",
@@ -689,6 +718,25 @@ def _end_claims(db: sqlite3.Connection, owner: str, keys: Iterable[str]) -> None
 def _spent(db: sqlite3.Connection, teacher: str) -> Spent:
     query = "SELECT requests, tokens, cost FROM account WHERE teacher = ?"
     return Spent(*(db.execute(query, [teacher]).fetchone() or ()))
+
+
+def _aside(db: sqlite3.Connection, teacher: str, but: str = "") -> Spent:
+    """What is set aside for a teacher's requests in flight, but for one, and in batches."""
+    query = (
+        "SELECT count(*), total(tokens), total(cost) FROM (SELECT tokens, cost FROM claim "
+        "WHERE teacher = ?1 AND tokens > 0 AND request_id != ?2 UNION ALL "
+        "SELECT tokens, cost FROM job_request JOIN job USING (token) "
+        "WHERE teacher = ?1 AND request_id NOT IN (SELECT request_id FROM reply))"
+    )
+    requests, tokens, cost = db.execute(query, [teacher, but]).fetchone()
+    return Spent(requests, int(tokens), cost)
+
+
+def _committed(db: sqlite3.Connection, teacher: str) -> Spent:
+    spent, aside = _spent(db, teacher), _aside(db, teacher)
+    return Spent(
+        spent.requests + aside.requests, spent.tokens + aside.tokens, spent.cost + aside.cost
+    )
 
 
 def _remedy(error: sqlite3.Error) -> str:
