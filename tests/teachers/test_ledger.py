@@ -103,7 +103,7 @@ def test_lookups_of_many_keys(tmp_path: Path) -> None:
 
 
 def test_replies_move_as_parquet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger_module, "_SHARD", 100)
+    monkeypatch.setattr(ledger_module, "SHARD", 100)
     many = [replace(REPLY_A, request_id=f"{number:064d}") for number in range(250)]
     file = tmp_path / "replies.parquet"
     with Ledger(tmp_path / "one.db") as one, Ledger(tmp_path / "two.db") as two:

@@ -9,10 +9,7 @@ from pathlib import Path
 
 from kyara_kedro.errors import UserError
 from kyara_kedro.records import REPLY, RecordError
-from kyara_kedro.teachers.ledger import Ledger, StoredReply
-
-_ROWS = 10_000
-"""Rows that an import holds in memory."""
+from kyara_kedro.teachers.ledger import SHARD, Ledger, StoredReply
 
 
 def export_replies(ledger: Ledger, path: Path) -> int:
@@ -65,7 +62,7 @@ def import_replies(ledger: Ledger, path: Path) -> int:
     rows = 0
     try:
         with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(_ROWS):
+            for batch in file.iter_batches(SHARD):
                 frame = REPLY.validate(pl.DataFrame(pa.Table.from_batches([batch])))
                 ledger.put([StoredReply(**row) for row in frame.drop("id").to_dicts()], paid=False)
                 rows += frame.height

@@ -31,17 +31,16 @@ from kyara_kedro.teachers.batch_service import (
     Batch,
     BatchService,
     Refused,
-    in_line,
     spool,
 )
 from kyara_kedro.teachers.budget import Budget
 from kyara_kedro.teachers.calls import Call
-from kyara_kedro.teachers.endpoint import KEPT, NOTHING_USED
-from kyara_kedro.teachers.ledger import Ledger, Reservation, Spent, StoredReply, Waste, now
+from kyara_kedro.teachers.endpoint import KEPT, NOTHING_USED, in_line
+from kyara_kedro.teachers.ledger import Ledger, Reservation, Spent, StoredReply, Waste
 from kyara_kedro.teachers.model import EndpointOptions
-from kyara_kedro.teachers.replies import read_body, used_by
+from kyara_kedro.teachers.replies import Failure, Got, read_body, used_by, wasted
 from kyara_kedro.teachers.tasks import ReplyError
-from kyara_kedro.teachers.waves import Failure, Got, WaveTeacher
+from kyara_kedro.teachers.waves import WaveTeacher
 
 LOGGER = logging.getLogger(__name__)
 
@@ -564,18 +563,7 @@ class _Desk:
     def _waste(self, call: Call, fault: _Fault) -> list[Waste]:
         if fault.used == NOTHING_USED:
             return []
-        return [
-            Waste(
-                request_id=call.key,
-                teacher=self._teacher.name,
-                task=call.request.task,
-                reason=fault.name,
-                body=fault.body,
-                tokens=fault.used.tokens,
-                cost=fault.used.cost,
-                received_at=now(),
-            )
-        ]
+        return [wasted(call, self._teacher.name, fault.name, fault.used, fault.body)]
 
 
 def _spooled(

@@ -13,7 +13,7 @@ from typing import IO, Any, Final, NamedTuple, TypeVar
 from pydantic import SecretStr
 
 from kyara_kedro.teachers.base import TeacherError
-from kyara_kedro.teachers.endpoint import retry_after
+from kyara_kedro.teachers.endpoint import LONGEST_BACKOFF, in_line, quiet_clients, retry_after
 from kyara_kedro.teachers.model import EndpointOptions
 
 T = TypeVar("T")
@@ -26,7 +26,6 @@ _LABEL = "kyara"
 """Key of a batch's metadata under which our own name for it stands."""
 _STRANGER = 4
 """Calls to a server that has never answered, before it is given up."""
-_LONGEST_BACKOFF = 60.0
 _ERRAND = 30.0
 """Seconds that tidying up may take."""
 _UNREADABLE = (ValueError, AttributeError)
@@ -119,8 +118,7 @@ class BatchService:
         import httpx2
         import openai
 
-        for noisy in ("openai", "httpx2", "httpcore2"):  # a line and an address each
-            logging.getLogger(noisy).setLevel(logging.WARNING)
+        quiet_clients()
         timeout = options.limits.timeout
         self.place = place
         self.folder = folder
@@ -270,7 +268,7 @@ class BatchService:
             failing = failing or time.monotonic()
             tries += 1
             if wait is None:
-                wait = min(_LONGEST_BACKOFF, self._limits.backoff * 2 ** (tries - 1))
+                wait = min(LONGEST_BACKOFF, self._limits.backoff * 2 ** (tries - 1))
             stranger = not self._met and tries >= _STRANGER
             if stranger or time.monotonic() - failing + wait > self._limits.patience:
                 raise TeacherError(
@@ -286,8 +284,3 @@ class BatchService:
 def spool(folder: Path) -> IO[bytes]:
     """A file without a name, for this user alone, that is gone when it is closed."""
     return tempfile.TemporaryFile(dir=folder)
-
-
-def in_line(said: str) -> str:
-    """A message as one line of a bearable length."""
-    return " ".join(said.split())[:200]

@@ -29,6 +29,8 @@ _STOPPING = frozenset({401, 402, 403, 404, 405})
 _OUT_OF_MONEY = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
 _BUSY = 429
 _TRIED_AGAIN = frozenset({408, 409})
+LONGEST_BACKOFF = 60.0
+"""Seconds between two sends of one request, at most, when the server names no time."""
 KEPT = 64 * 1024
 """Bytes that are kept of an unusable body."""
 
@@ -79,8 +81,7 @@ class Endpoint:
 
         from kyara_kedro.teachers.transport import HttpClient
 
-        for noisy in ("openai", "httpx2", "aiohttp"):  # a line and an address each
-            logging.getLogger(noisy).setLevel(logging.WARNING)
+        quiet_clients()
         self._options = options
         self._response = httpx2.Response
         self._address = f"{options.base_url}/chat/completions"
@@ -129,7 +130,7 @@ class Endpoint:
         """What a send without an answer says about the endpoint and the bill."""
         import aiohttp
 
-        told = " ".join(f"{type(error).__name__} {_without_address(error)}".split())[:160]
+        told = in_line(f"{type(error).__name__} {_without_address(error)}")
         if isinstance(error, aiohttp.ClientConnectorCertificateError):
             why = f"its certificate is not trusted ({told})"
             return Heard("answered", fault="certificate", why=why, final=True, stopping=True)
@@ -163,7 +164,7 @@ def _refused(error: openai.APIStatusError, secret: str) -> Heard:
     status = error.status_code
     fault = f"http_{status}"
     said = error.message.replace(secret, "…")  # some gateways repeat the key
-    why = f"HTTP {status}: {' '.join(said.split())[:200]}"
+    why = f"HTTP {status}: {in_line(said)}"
     if status in _STOPPING or status < 400 or error.code in _OUT_OF_MONEY:
         why = f"{why}; check the address, the credentials, the model's name and the quota"
         return Heard("answered", fault=fault, why=why, final=True, stopping=True)
@@ -173,6 +174,17 @@ def _refused(error: openai.APIStatusError, secret: str) -> Heard:
     if status >= 500 or status in _TRIED_AGAIN:
         return Heard("broken", fault=fault, why=why, wait=wait)
     return Heard("answered", fault=fault, why=why, final=True)
+
+
+def quiet_clients() -> None:
+    """Keep the HTTP clients from logging a line with an address for every request."""
+    for noisy in ("openai", "httpx2", "httpcore2", "aiohttp"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def in_line(said: str) -> str:
+    """A message as one line of a bearable length."""
+    return " ".join(said.split())[:200]
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 _VERSION = 2
 _LOOKUP = 500
 """Keys of one query; SQLite's limit on parameters is 999 in old builds."""
-_SHARD = 10_000
-"""Rows that an export or import holds in memory."""
+SHARD = 10_000
+"""Rows of an export or import that are in memory at a time."""
 _ROOM = 64 * 2**20
 """Free bytes below which nothing more is sent, so that what is in flight can still be kept."""
 
@@ -209,6 +209,14 @@ COMMIT;
 _SELECT = f"SELECT {', '.join(_REPLY)} FROM reply"  # noqa: S608 - names of a dataclass
 
 
+def _marks(values: Sequence[str]) -> str:
+    return ", ".join("?" * len(values))
+
+
+_INSERT_REPLY, _INSERT_WASTE = (
+    f"INSERT OR IGNORE INTO {table} ({', '.join(columns)}) VALUES ({_marks(columns)})"  # noqa: S608
+    for table, columns in (("reply", _REPLY), ("waste", _WASTE))
+)
 _reply_values = attrgetter(*_REPLY)
 _waste_values = attrgetter(*_WASTE)
 _END_CLAIM = "DELETE FROM claim WHERE request_id = ?"
@@ -218,11 +226,6 @@ _SPEND = (
     "INSERT INTO account VALUES (?, 1, ?, ?) ON CONFLICT (teacher) DO UPDATE SET "
     "requests = requests + 1, tokens = tokens + excluded.tokens, cost = cost + excluded.cost"
 )
-
-
-def _insert(table: str, columns: Sequence[str]) -> str:
-    marks = ", ".join("?" * len(columns))
-    return f"INSERT OR IGNORE INTO {table} ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608
 
 
 class Ledger:
@@ -350,9 +353,9 @@ class Ledger:
         ]
         with self._transaction() as db:
             before = db.total_changes
-            db.executemany(_insert("reply", _REPLY), map(_reply_values, replies))
+            db.executemany(_INSERT_REPLY, map(_reply_values, replies))
             new = db.total_changes - before == len(replies)
-            db.executemany(_insert("waste", _WASTE), map(_waste_values, waste))
+            db.executemany(_INSERT_WASTE, map(_waste_values, waste))
             db.executemany(_END_CLAIM, [(reply.request_id,) for reply in replies])
             db.executemany(_END_PLEDGE, [(one.request_id,) for one in waste])
             db.executemany(_END_NOTE, [(job, one.request_id) for one in waste])
@@ -398,10 +401,9 @@ class Ledger:
                 if not take_up:
                     in_batch |= _in_batches(db, left)
                     left = [key for key in left if key not in in_batch]
-                marks = ", ".join("?" * len(left))
                 claims = dict(
                     db.execute(
-                        f"SELECT request_id, owner FROM claim WHERE request_id IN ({marks})",  # noqa: S608
+                        f"SELECT request_id, owner FROM claim WHERE request_id IN ({_marks(left)})",  # noqa: S608
                         left,
                     )
                 )
@@ -520,10 +522,6 @@ class Ledger:
         with self._reading, self._explained():
             return _committed(self._reader, teacher)
 
-    def in_batches(self, teacher: str) -> dict[str, Reservation]:
-        """Requests of a teacher that are in batches at a server, and what each may use up."""
-        return {key: most for job in self.jobs(teacher) for key, most in job.worst.items()}
-
     def summary(self) -> list[Entry]:
         """What each teacher was paid for: by task, and by reason what was of no use."""
         with self._reading, self._explained():
@@ -637,7 +635,7 @@ class Ledger:
         while True:
             with self._reading, self._explained():
                 rows = self._reader.execute(
-                    f"{_SELECT} WHERE request_id > ? ORDER BY request_id LIMIT {_SHARD}", [last]
+                    f"{_SELECT} WHERE request_id > ? ORDER BY request_id LIMIT {SHARD}", [last]
                 ).fetchall()
             if not rows:
                 return
@@ -678,17 +676,13 @@ class Ledger:
 
 
 def _held(db: sqlite3.Connection, keys: Sequence[str]) -> dict[str, StoredReply]:
-    query = f"{_SELECT} WHERE request_id IN ({', '.join('?' * len(keys))})"
+    query = f"{_SELECT} WHERE request_id IN ({_marks(keys)})"
     return {row[0]: StoredReply(*row) for row in db.execute(query, keys)}
 
 
 def _in_batches(db: sqlite3.Connection, keys: Sequence[str]) -> set[str]:
     query = f"SELECT request_id FROM job_request WHERE request_id IN ({_marks(keys)})"  # noqa: S608
     return {key for (key,) in db.execute(query, keys)}
-
-
-def _marks(keys: Sequence[str]) -> str:
-    return ", ".join("?" * len(keys))
 
 
 def _remove(lock: FileLock) -> None:
@@ -701,7 +695,7 @@ def _remove(lock: FileLock) -> None:
 def _end_claims(db: sqlite3.Connection, owner: str, keys: Iterable[str]) -> None:
     """End claims; what is still pledged for them was sent, and may have been paid for."""
     for some in batched(keys, _LOOKUP):
-        mine = f"owner = ? AND request_id IN ({', '.join('?' * len(some))})"
+        mine = f"owner = ? AND request_id IN ({_marks(some)})"
         lost = db.execute(
             f"SELECT request_id, teacher, tokens, cost FROM claim WHERE tokens > 0 AND {mine}",  # noqa: S608
             [owner, *some],
@@ -710,7 +704,7 @@ def _end_claims(db: sqlite3.Connection, owner: str, keys: Iterable[str]) -> None
             Waste(key, teacher, "", "lost", b"", tokens, cost, now())
             for key, teacher, tokens, cost in lost
         ]
-        db.executemany(_insert("waste", _WASTE), map(_waste_values, waste))
+        db.executemany(_INSERT_WASTE, map(_waste_values, waste))
         db.executemany(_SPEND, [(one.teacher, one.tokens, one.cost) for one in waste])
         db.execute(f"DELETE FROM claim WHERE {mine}", [owner, *some])  # noqa: S608
 

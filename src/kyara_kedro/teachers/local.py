@@ -21,7 +21,8 @@ from kyara_kedro.prompts.library import PromptLibrary
 from kyara_kedro.teachers.base import TeacherError
 from kyara_kedro.teachers.calls import Call, ModelOptions
 from kyara_kedro.teachers.ledger import Ledger, StoredReply, now
-from kyara_kedro.teachers.waves import Failure, Got, WaveTeacher
+from kyara_kedro.teachers.replies import Failure, Got
+from kyara_kedro.teachers.waves import WaveTeacher
 
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
 

@@ -14,8 +14,8 @@ from kyara_kedro.teachers.admission import Limits
 from kyara_kedro.teachers.base import ChatRequest, Completion, Teacher
 from kyara_kedro.teachers.budget import BudgetOptions
 from kyara_kedro.teachers.calls import Call, Caller, ModelOptions
-from kyara_kedro.teachers.ledger import Ledger, StoredReply
-from kyara_kedro.teachers.replies import complaint, completed
+from kyara_kedro.teachers.ledger import Ledger
+from kyara_kedro.teachers.replies import Failure, Got, complaint, completed
 
 PAGE = 128
 """Requests that are looked up in the ledger at once."""
@@ -95,11 +95,9 @@ class LanguageModel(Teacher):
             measured=measured,
         )
 
-    def complete(
-        self, call: Call, reply: StoredReply, *, cached: bool, attempts: int = 0
-    ) -> Completion:
-        """Look at a reply that is in the ledger."""
-        return completed(call, reply, self.name, cached=cached, attempts=attempts)
+    def outcome(self, call: Call, outcome: Got | Failure) -> Completion:
+        """What came of a call, with a look at what the model wrote."""
+        return completed(call, outcome, self.name)
 
     def again(self, call: Call, first: Completion) -> Call | None:
         """The call that asks again; None for a good reply and for one that was asked for twice."""

@@ -15,7 +15,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Coroutine, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -29,17 +29,16 @@ from kyara_kedro.teachers.base import ChatRequest, Completion, Status, TeacherEr
 from kyara_kedro.teachers.bookkeeper import Bookkeeper
 from kyara_kedro.teachers.budget import Budget, BudgetExhausted, SharedBudget
 from kyara_kedro.teachers.calls import Call
-from kyara_kedro.teachers.endpoint import NOTHING_USED, Endpoint, Heard
-from kyara_kedro.teachers.ledger import Ledger, StoredReply, Waste, now
+from kyara_kedro.teachers.endpoint import LONGEST_BACKOFF, NOTHING_USED, Endpoint, Heard
+from kyara_kedro.teachers.ledger import Ledger
 from kyara_kedro.teachers.model import PAGE, EndpointOptions, LanguageModel
-from kyara_kedro.teachers.replies import summed, without_reply
+from kyara_kedro.teachers.replies import Failure, Got, summed, wasted
 
 LOGGER = logging.getLogger(__name__)
 
 _GRACE = 30.0
 """Seconds that replies in flight get when the run stops early."""
 _POLL = 0.02
-_LONGEST_BACKOFF = 60.0
 
 
 class OpenAITeacher(LanguageModel):
@@ -80,7 +79,7 @@ class OpenAITeacher(LanguageModel):
                 for call in calls:
                     reply = held.get(call.key)
                     if reply is not None:
-                        found = self.complete(call, reply, cached=True)
+                        found = self.outcome(call, Got(reply, attempts=0))
                         if self.again(call, found) is None:
                             yield found
                             continue
@@ -97,15 +96,6 @@ class OpenAITeacher(LanguageModel):
                 session.close()
 
 
-@dataclass(frozen=True, slots=True)
-class _Got:
-    """A reply that is on disk, and what it took to get it."""
-
-    reply: StoredReply
-    attempts: int = 0
-    wasted: float = 0.0
-
-
 class _Halted(Exception):
     """Nothing more is sent; the caller has been told why."""
 
@@ -113,9 +103,9 @@ class _Halted(Exception):
 class _Unanswered(Exception):
     """A request without a usable reply."""
 
-    def __init__(self, heard: Heard, attempts: int, wasted: float) -> None:
-        super().__init__(heard.why)
-        self.heard, self.attempts, self.wasted = heard, attempts, wasted
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.why)
+        self.failure = failure
 
 
 class _Session:
@@ -133,7 +123,7 @@ class _Session:
         self._answered: list[Completion] = []
         self._works: set[asyncio.Task[None]] = set()
         self._flying: set[asyncio.Task[Any]] = set()
-        self._asked: dict[str, asyncio.Future[_Got]] = {}
+        self._asked: dict[str, asyncio.Future[Got]] = {}
         self._halted = False
         self._endpoint: Endpoint
         self._books: Bookkeeper
@@ -231,21 +221,16 @@ class _Session:
         self._answered = []
 
     async def _ask(self, call: Call) -> Completion:
-        name = self._teacher.name
+        outcome: Got | Failure
         try:
-            got = await self._get(call)
+            outcome = await self._get(call)
         except BudgetExhausted as error:
-            return without_reply(call, name, "deferred", "budget", str(error))
+            outcome = Failure("deferred", "budget", str(error))
         except _Unanswered as error:
-            heard = error.heard
-            status: Status = "rejected" if heard.final else "failed"
-            found = without_reply(call, name, status, heard.fault, heard.why)
-            return replace(found, attempts=error.attempts, cost=error.wasted)
-        cached = not got.attempts
-        found = self._teacher.complete(call, got.reply, cached=cached, attempts=got.attempts)
-        return replace(found, cost=found.cost + got.wasted) if got.wasted else found
+            outcome = error.failure
+        return self._teacher.outcome(call, outcome)
 
-    async def _get(self, call: Call) -> _Got:
+    async def _get(self, call: Call) -> Got:
         """The reply to a call, from the ledger or the server; equal calls are sent once.
 
         Raises:
@@ -256,13 +241,13 @@ class _Session:
         running = self._asked.get(call.key)
         if running is not None:
             try:
-                return _Got((await asyncio.shield(running)).reply)
+                return Got((await asyncio.shield(running)).reply, attempts=0)
             except _Unanswered as error:
-                raise _Unanswered(error.heard, 0, 0.0) from None
+                raise _Unanswered(error.failure._replace(attempts=0, wasted=0.0)) from None
         future = self._asked[call.key] = self._loop.create_future()
         try:
             held = await self._books.claim(call.key)
-            got = _Got(held) if held is not None else await self._send(call)
+            got = Got(held, attempts=0) if held is not None else await self._send(call)
         except BaseException as error:
             self._books.release(call.key)
             future.set_exception(_Halted() if isinstance(error, asyncio.CancelledError) else error)
@@ -274,20 +259,21 @@ class _Session:
         finally:
             del self._asked[call.key]
 
-    async def _send(self, call: Call) -> _Got:
+    async def _send(self, call: Call) -> Got:
         """Send until it is answered."""
         attempts = failures = 0
-        wasted = 0.0
+        lost = 0.0
         while True:
             leave = await self._admitted(call, again=attempts > 0)
             heard = await self._heard(call, leave)
             attempts += 1
             if heard.reply is not None:
-                return _Got(heard.reply, attempts, wasted)
-            wasted += heard.used.cost
+                return Got(heard.reply, attempts, lost)
+            lost += heard.used.cost
             failures += heard.outcome != "busy" and not leave.probe
             if heard.final or failures >= self._limits.attempts:
-                raise _Unanswered(heard, attempts, wasted)
+                status: Status = "rejected" if heard.final else "failed"
+                raise _Unanswered(Failure(status, heard.fault, heard.why, attempts, lost))
             LOGGER.debug("attempt %d of %s: %s", attempts, call.key[:12], heard.why)
             if self._halted:
                 raise _Halted
@@ -296,7 +282,7 @@ class _Session:
             if heard.wait is not None:
                 await asyncio.sleep(heard.wait)
             else:
-                backoff = min(_LONGEST_BACKOFF, self._limits.backoff * 2 ** max(0, failures - 1))
+                backoff = min(LONGEST_BACKOFF, self._limits.backoff * 2 ** max(0, failures - 1))
                 await asyncio.sleep(_jitter(call.key, attempts) * backoff)
 
     async def _admitted(self, call: Call, *, again: bool) -> Pass:
@@ -338,7 +324,7 @@ class _Session:
                 self._leave(leave, heard)
         if heard.stopping:
             raise TeacherError(f"{self._place}: {heard.why}")
-        if heard.wait is not None and heard.wait > max(self._limits.patience, _LONGEST_BACKOFF):
+        if heard.wait is not None and heard.wait > max(self._limits.patience, LONGEST_BACKOFF):
             why = f"asks to come back in {heard.wait / 3600:.1f} h ({heard.why})"
             raise TeacherError(f"{self._place}: {why}; {_GO_ON}")
         return heard
@@ -355,18 +341,8 @@ class _Session:
         if heard.reply is not None:
             return replace(heard, reply=await self._books.commit(heard.reply))
         if heard.used.tokens:
-            await self._books.discard(
-                Waste(
-                    request_id=call.key,
-                    teacher=self._teacher.name,
-                    task=call.request.task,
-                    reason=heard.fault,
-                    body=heard.body,
-                    tokens=heard.used.tokens,
-                    cost=heard.used.cost,
-                    received_at=now(),
-                )
-            )
+            lost = wasted(call, self._teacher.name, heard.fault, heard.used, heard.body)
+            await self._books.discard(lost)
         return heard
 
     @property

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from kyara_kedro.teachers.base import TeacherError
 from kyara_kedro.teachers.calls import Call
-from kyara_kedro.teachers.waves import Failure, Got, WaveTeacher
+from kyara_kedro.teachers.replies import Failure, Got
+from kyara_kedro.teachers.waves import WaveTeacher
 
 
 class ReplayTeacher(WaveTeacher):

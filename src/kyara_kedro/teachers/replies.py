@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from kyara_kedro.content import Message
 from kyara_kedro.prompts.library import PromptLibrary
 from kyara_kedro.teachers.base import ChatRequest, Completion, Status, unanswered
 from kyara_kedro.teachers.calls import Call, ModelOptions
-from kyara_kedro.teachers.ledger import Reservation, StoredReply, now
+from kyara_kedro.teachers.ledger import Reservation, StoredReply, Waste, now
 from kyara_kedro.teachers.tasks import (
     TASKS,
     Reply,
@@ -41,6 +41,38 @@ _UNUSABLE: Mapping[str, tuple[Status, str, str]] = {
     "content_filter": ("filtered", "filter", "the server's content filter withheld the reply"),
     "refusal": ("rejected", "refusal", "the model declined"),
 }
+
+
+class Got(NamedTuple):
+    """A reply that is in the ledger, and what it took to get it.
+
+    Attributes:
+        reply: What the ledger holds.
+        attempts: Times that something was sent for it; 0 when somebody else has paid.
+        wasted: Cost of the attempts before the last.
+    """
+
+    reply: StoredReply
+    attempts: int = 1
+    wasted: float = 0.0
+
+
+class Failure(NamedTuple):
+    """Why there is no reply to a call.
+
+    Attributes:
+        status: What becomes of the request.
+        fault: Class of the failure.
+        why: The failure in a line.
+        attempts: Times that something was sent.
+        wasted: Cost of the attempts.
+    """
+
+    status: Status
+    fault: str
+    why: str
+    attempts: int = 0
+    wasted: float = 0.0
 
 
 def read_body(content: bytes, call: Call, options: ModelOptions, latency: float) -> StoredReply:
@@ -122,18 +154,39 @@ def used_by(content: bytes, call: Call, options: ModelOptions) -> Reservation:
     return Reservation(prompt + completion, options.prices.cost(prompt, completion, cached))
 
 
-def completed(
-    call: Call, reply: StoredReply, teacher: str, *, cached: bool, attempts: int = 0
-) -> Completion:
-    """Look at what the model wrote.
+def wasted(call: Call, teacher: str, reason: str, used: Reservation, body: bytes = b"") -> Waste:
+    """What a call took without giving a usable reply, for the ledger."""
+    return Waste(
+        request_id=call.key,
+        teacher=teacher,
+        task=call.request.task,
+        reason=reason,
+        body=body,
+        tokens=used.tokens,
+        cost=used.cost,
+        received_at=now(),
+    )
+
+
+def completed(call: Call, outcome: Got | Failure, teacher: str) -> Completion:
+    """What came of a call, with a look at what the model wrote.
 
     Args:
         call: What was asked.
-        reply: What the ledger holds for it.
+        outcome: The reply, or why there is none.
         teacher: Name on the records.
-        cached: Whether nothing was sent for it.
-        attempts: Times that something was sent for it.
     """
+    if isinstance(outcome, Failure):
+        return replace(
+            unanswered(call.request, teacher, "llm", call.key),
+            status=outcome.status,
+            fault=outcome.fault,
+            error=outcome.why,
+            attempts=outcome.attempts,
+            cost=outcome.wasted,
+        )
+    reply, attempts, lost = outcome
+    cached = not attempts
     text = without_thoughts(reply.text)
     parsed: Reply | None = None
     status: Status = "ok"
@@ -160,18 +213,12 @@ def completed(
         cached=cached,
         prompt_tokens=reply.prompt_tokens,
         completion_tokens=reply.completion_tokens,
-        cost=0.0 if cached else reply.cost,
+        cost=lost if cached else reply.cost + lost,
         latency=reply.latency,
         attempts=attempts,
         fault=fault,
         error=why,
     )
-
-
-def without_reply(call: Call, teacher: str, status: Status, fault: str, why: str) -> Completion:
-    """The completion of a call that no usable reply came to."""
-    blank = unanswered(call.request, teacher, "llm", call.key)
-    return replace(blank, status=status, fault=fault, error=why)
 
 
 def summed(first: Completion, second: Completion) -> Completion:

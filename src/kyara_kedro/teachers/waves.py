@@ -4,47 +4,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
-from typing import NamedTuple
 
 from kyara_kedro.content import batched
-from kyara_kedro.teachers.base import ChatRequest, Completion, Status
+from kyara_kedro.teachers.base import ChatRequest, Completion
 from kyara_kedro.teachers.calls import Call
-from kyara_kedro.teachers.ledger import StoredReply
 from kyara_kedro.teachers.model import LanguageModel
-from kyara_kedro.teachers.replies import summed, without_reply
-
-
-class Got(NamedTuple):
-    """A reply that is in the ledger, and what it took to get it.
-
-    Attributes:
-        reply: What the ledger holds.
-        attempts: Times that something was sent for it; 0 when somebody else has paid.
-        wasted: Cost of the attempts before the last.
-    """
-
-    reply: StoredReply
-    attempts: int = 1
-    wasted: float = 0.0
-
-
-class Failure(NamedTuple):
-    """Why there is no reply to a call.
-
-    Attributes:
-        status: What becomes of the request.
-        fault: Class of the failure.
-        why: The failure in a line.
-        attempts: Times that something was sent.
-        wasted: Cost of the attempts.
-    """
-
-    status: Status
-    fault: str
-    why: str
-    attempts: int = 0
-    wasted: float = 0.0
+from kyara_kedro.teachers.replies import Failure, Got, summed
 
 
 class WaveTeacher(LanguageModel):
@@ -72,7 +37,7 @@ class WaveTeacher(LanguageModel):
         missing: dict[str, list[Call]] = {}
         for call in calls:
             if call.key in held:
-                yield self.complete(call, held[call.key], cached=True), call
+                yield self.outcome(call, Got(held[call.key], attempts=0)), call
             else:
                 missing.setdefault(call.key, []).append(call)
         if not missing:
@@ -80,16 +45,7 @@ class WaveTeacher(LanguageModel):
         for key, outcome in self._fetch([same[0] for same in missing.values()]):
             for number, call in enumerate(missing[key]):
                 paid = outcome if number == 0 else outcome._replace(attempts=0, wasted=0.0)
-                yield self._outcome(call, paid), call
-
-    def _outcome(self, call: Call, outcome: Got | Failure) -> Completion:
-        attempts, wasted = outcome.attempts, outcome.wasted
-        if isinstance(outcome, Failure):
-            status, fault, why, *_ = outcome
-            found = without_reply(call, self.name, status, fault, why)
-        else:
-            found = self.complete(call, outcome.reply, cached=not attempts)
-        return replace(found, attempts=attempts, cost=found.cost + wasted)
+                yield self.outcome(call, paid), call
 
     @abstractmethod
     def _fetch(self, calls: Sequence[Call]) -> Iterator[tuple[str, Got | Failure]]:
