@@ -167,17 +167,20 @@ def test_the_packaged_project_has_its_run_command() -> None:
     ("change", "message"),
     [
         ({"languages": ["ja"]}, "zh-Hant-TW"),
-        ({"operations": ["deepen"]}, "say how questions of"),
-        ({"operations": ["none"]}, "constrain"),
-        ({"styles": {"scenario": ["brief"]}}, "say how questions of"),
-        ({"document_chars": [3, 2]}, "3 is more than 2"),
+        ({"evolution": {"operations": ["deepen"]}}, "say how questions of"),
+        ({"evolution": {"operations": ["none"]}}, "constrain"),
+        ({"knowledge": {"styles": {"scenario": ["brief"]}}}, "say how questions of"),
+        ({"document": {"chars": [3, 2]}}, "3 is more than 2"),
+        ({"rag": {"target": -1}}, "greater than or equal to 0"),
+        ({"math": {"share": 1.5}}, "less than or equal to 1"),
+        ({"questions": {"kinds": {"colour": 0.5}}}, "time"),
     ],
 )
 def test_impossible_synthesis_is_refused(change: dict[str, object], message: str) -> None:
-    styles = {"none": ["brief"], "scenario": ["brief"]}
-    SynthesizeParams.model_validate({"styles": styles})
+    possible = {"knowledge": {"styles": {"none": ["brief"], "scenario": ["brief"]}}}
+    SynthesizeParams.model_validate(possible)
     with pytest.raises(ValidationError, match=message):
-        SynthesizeParams.model_validate({"styles": styles} | change)
+        SynthesizeParams.model_validate(possible | change)
 
 
 def test_previous_results_are_told_where(project: Path) -> None:

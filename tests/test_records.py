@@ -35,6 +35,8 @@ def conversation(**changes: Any) -> dict[str, Any]:
         "tokens": 12,
         "teacher": None,
         "prompt_version": None,
+        "passage_ids": [],
+        "calls": [],
         "parents": ["a.jsonl#1"],
         "licence": "CC0-1.0",
     }

@@ -12,6 +12,8 @@ from kyara_kedro.quality.tag_normalisation import NormalisationOptions
 from kyara_kedro.records import Language, Operation
 from kyara_kedro.similarity.contamination import ContaminationOptions
 from kyara_kedro.similarity.lexical import LexicalOptions
+from kyara_kedro.text.filters import FilterOptions
+from kyara_kedro.text.leaks import Policy
 from kyara_kedro.training.options import (
     REFINE,
     DPOOptions,
@@ -22,6 +24,8 @@ from kyara_kedro.training.options import (
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Style = Literal["detailed", "brief"]
+Kind = Literal["time", "number", "person", "place", "work", "term", "definition", "cause"]
+"""Kinds of questions, those of `kyara_kedro.teachers.tasks`."""
 WrittenLanguage = Literal["zh-Hant-TW", "zh-Hans-CN", "zh", "en"]
 """Languages that there are prompts in."""
 
@@ -31,20 +35,196 @@ class IngestParams(Options):
 
     Attributes:
         licence: Licence of rows that name none.
-        simplified: What happens to documents in Simplified Chinese.
-        min_chars: Shortest document.
-        passage_chars: Longest passage.
+        simplified: What becomes of Simplified and Mainland Chinese in Chinese documents: it is
+            repaired, the document is dropped, or it is only reported.
+        min_chars: Shortest document as it is read.
+        filters: Bounds of what is left of a document once it is clean.
+        passage_chars: Longest passage, in characters.
+        passage_tokens: Longest passage, in tokens too.
+        tokenizer: Path of the ``tokenizer.json`` that counts them; without one they are estimated.
         overlap_sentences: Sentences that a passage repeats of the one before.
         salt: Secret that passage ids are made with, so that the author of a document cannot know
             them; without one they follow from the documents alone.
     """
 
     licence: str = "unknown"
-    simplified: Literal["convert", "keep", "drop"] = "convert"
+    simplified: Policy = "convert"
     min_chars: PositiveInt = 40
+    filters: FilterOptions = FilterOptions()
     passage_chars: PositiveInt = 400
+    passage_tokens: PositiveInt | None = None
+    tokenizer: str | None = None
     overlap_sentences: NonNegativeInt = 1
     salt: SecretStr = SecretStr("")
+
+
+class QuestionParams(Options):
+    """The knowledge questions that everything else begins with.
+
+    Attributes:
+        per_passage: Most root questions of a passage.
+        kinds: Largest share of each kind among the questions; null asks for every kind alike.
+        spare: Passages to ask for each dialogue or system-prompt conversation wanted: these begin
+            with the questions of a passage, and some come to nothing.
+    """
+
+    per_passage: PositiveInt = 4
+    kinds: dict[Kind, Share] | None = None
+    spare: Annotated[float, Field(ge=1)] = 3.0
+
+
+class EvolutionParams(Options):
+    """How questions are made harder (Evol-Instruct, arXiv:2304.12244).
+
+    Attributes:
+        forms: Evolved forms of each root question.
+        rounds: How often each form is evolved; one that is eliminated is tried again in the next
+            round, from its parent.
+        operations: What evolutions are drawn from, with repetition as weight.
+    """
+
+    forms: NonNegativeInt = 2
+    rounds: PositiveInt = 1
+    operations: tuple[Operation, ...] = ("scenario",)
+
+
+class ReferenceParams(Options):
+    """What is retrieved for a question.
+
+    Attributes:
+        passages: Passages that are retrieved and judged.
+        shown: Most documents in a prompt with references.
+        refresh: Search again for questions that the last run has found passages for. Without it
+            new documents are looked at by new questions only, and nothing is judged twice.
+    """
+
+    passages: PositiveInt = 4
+    shown: PositiveInt = 4
+    refresh: bool = False
+
+
+class StrategyParams(Options):
+    """What every strategy has.
+
+    Attributes:
+        target: Conversations that it shall yield; null takes what the source gives, 0 nothing.
+        share: Largest part of the teachers' budgets that it may use.
+    """
+
+    target: NonNegativeInt | None = None
+    share: Annotated[float, Field(gt=0, le=1)] | None = None
+
+
+class KnowledgeParams(StrategyParams):
+    """Questions answered from documents that the reader does not see.
+
+    Attributes:
+        styles: How a question is answered, by the operation that made it; ``none`` for root
+            questions.
+        support: Smallest share of an answer's content that its documents have to hold.
+    """
+
+    styles: dict[Operation | Literal["none"], tuple[Style, ...]]
+    support: Share = 0.5
+
+
+class RagParams(Options):
+    """Questions asked with reference documents, within the same share of the budget as knowledge.
+
+    Attributes:
+        target: As of every strategy.
+        part: Part of the root questions that is asked this way.
+        unanswerable: Part of those whose references do not hold the answer.
+        support: Smallest share of a cited sentence's content that the cited documents hold.
+        checked: Whether the checker is asked as well if each cited sentence is supported.
+    """
+
+    target: NonNegativeInt | None = None
+    part: Share = 0.5
+    unanswerable: Share = 0.15
+    support: Share = 0.6
+    checked: bool = True
+
+
+class DocumentParams(StrategyParams):
+    """Documents as answers to a prompt of their own.
+
+    Attributes:
+        chars: Shortest and longest document.
+        found_within: The prompt has to find its document among that many passages.
+    """
+
+    chars: tuple[PositiveInt, PositiveInt] = (200, 2000)
+    found_within: PositiveInt = 10
+
+    @model_validator(mode="after")
+    def _chars_are_a_range(self) -> Self:
+        low, high = self.chars
+        if low > high:
+            raise ValueError(f"chars: {low} is more than {high}")
+        return self
+
+
+class MathParams(StrategyParams):
+    """Problems that personas pose.
+
+    Attributes:
+        solutions: Solutions of each problem; they vote on its answer.
+        temperature: Sampling temperature of the solutions.
+        agreement: The answer needs more than this share of the solutions.
+        checked: Whether the checker looks through the solution as well.
+        licence: Licence of the conversations, which have no source document.
+    """
+
+    solutions: PositiveInt = 3
+    temperature: Annotated[float, Field(ge=0)] = 0.7
+    agreement: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    checked: bool = True
+    licence: str = "unknown"
+
+
+class DialogueParams(StrategyParams):
+    """Conversations of several rounds about a passage.
+
+    Attributes:
+        rounds: Most rounds.
+        support: As for knowledge.
+    """
+
+    rounds: Annotated[int, Field(ge=2)] = 3
+    support: Share = 0.5
+
+
+class ToldParams(StrategyParams):
+    """Conversations under a system prompt whose constraints code can check.
+
+    Attributes:
+        support: As for knowledge.
+    """
+
+    support: Share = 0.5
+
+
+class MagpieParams(StrategyParams):
+    """Requests that a model makes up by itself (Magpie, arXiv:2406.08464).
+
+    Attributes:
+        target: As above; a model without end has to be told how many.
+        template: Name of the model's chat template, or its text before a user's turn.
+        system: System prompt that steers language and subject; null for none.
+        temperature: Sampling temperature of the requests.
+        top_p: Nucleus mass of the requests.
+        chars: Shortest and longest request.
+        licence: Licence of the conversations.
+    """
+
+    target: NonNegativeInt = 0
+    template: str = "gemma-2"
+    system: str | None = None
+    temperature: Annotated[float, Field(ge=0)] = 1.0
+    top_p: Annotated[float, Field(gt=0, le=1)] = 0.99
+    chars: tuple[PositiveInt, PositiveInt] = (8, 1000)
+    licence: str = "unknown"
 
 
 class SynthesizeParams(Options):
@@ -52,46 +232,37 @@ class SynthesizeParams(Options):
 
     Attributes:
         languages: Languages that conversations are written in.
-        questions_per_passage: Most root questions of a passage.
-        operations: What evolutions are drawn from, with repetition as weight.
-        evolutions: Evolved forms of each root question.
-        styles: How questions are answered, by the operation that made them; ``none`` for root
-            questions.
-        references: Passages retrieved for each question.
-        rag_share: Share of root questions asked with references as well.
-        unanswerable_share: Share of those whose references do not hold the answer.
-        document_chars: Shortest and longest document that is given back as an answer itself.
-        solutions: Solutions of each mathematics problem that vote on its answer.
-        solution_temperature: Sampling temperature of the solutions.
-        math_licence: Licence of mathematics conversations, which have no source document.
-        dialogue_rounds: Most rounds of a dialogue.
+        simplified: What happens to replies that should be Taiwan's Chinese and are not: ``convert``
+            repairs them, ``drop`` refuses them, ``report`` counts them.
+        questions: Knowledge questions.
+        evolution: Their evolved forms.
+        references: Retrieval.
+        knowledge: Answers without references.
+        rag: Answers with references.
+        document: Documents as answers.
+        math: Mathematics.
+        dialogue: Several rounds.
+        told: System prompts.
+        magpie: Requests out of a model.
     """
 
     languages: tuple[WrittenLanguage, ...] = ("zh-Hant-TW", "zh", "en")
-    questions_per_passage: PositiveInt = 4
-    operations: tuple[Operation, ...] = ("scenario",)
-    evolutions: NonNegativeInt = 2
-    styles: dict[Operation | Literal["none"], tuple[Style, ...]]
-    references: PositiveInt = 4
-    rag_share: Share = 0.5
-    unanswerable_share: Share = 0.15
-    document_chars: tuple[PositiveInt, PositiveInt] = (200, 2000)
-    solutions: PositiveInt = 3
-    solution_temperature: Annotated[float, Field(ge=0)] = 0.7
-    math_licence: str = "unknown"
-    dialogue_rounds: Annotated[int, Field(ge=2)] = 3
+    simplified: Literal["convert", "drop", "report"] = "convert"
+    questions: QuestionParams = QuestionParams()
+    evolution: EvolutionParams = EvolutionParams()
+    references: ReferenceParams = ReferenceParams()
+    knowledge: KnowledgeParams
+    rag: RagParams = RagParams()
+    document: DocumentParams = DocumentParams()
+    math: MathParams = MathParams()
+    dialogue: DialogueParams = DialogueParams()
+    told: ToldParams = ToldParams()
+    magpie: MagpieParams = MagpieParams()
 
     @model_validator(mode="after")
     def _every_question_has_a_style(self) -> Self:
-        if missing := sorted({"none", *self.operations} - self.styles.keys()):
-            raise ValueError(f"styles: say how questions of {missing} are answered")
-        return self
-
-    @model_validator(mode="after")
-    def _document_chars_are_a_range(self) -> Self:
-        low, high = self.document_chars
-        if low > high:
-            raise ValueError(f"document_chars: {low} is more than {high}")
+        if missing := sorted({"none", *self.evolution.operations} - self.knowledge.styles.keys()):
+            raise ValueError(f"knowledge.styles: say how questions of {missing} are answered")
         return self
 
 

@@ -23,6 +23,12 @@ Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
 ROLES = ("system", "user", "assistant")
 MESSAGES = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
 IDS = pl.List(pl.String)
+CALLS = pl.List(
+    pl.Struct(
+        {"task": pl.String, "teacher": pl.String, "prompt_version": pl.String, "key": pl.String}
+    )
+)
+"""The calls that made a record, in their order; ``key`` finds the reply in the ledger."""
 
 
 class RecordError(ValueError):
@@ -241,8 +247,11 @@ QUESTION = Record(
         "parent": pl.String,
         "round": pl.Int32,
         "language": pl.String,
+        "answer": pl.String,
+        "evidence": pl.String,
+        "calls": CALLS,
     },
-    nullable=frozenset({"parent"}),
+    nullable=frozenset({"parent", "answer", "evidence"}),
     rules=(
         _filled("text"),
         _one_of("operation", OPERATIONS),
@@ -258,7 +267,13 @@ QUESTION = Record(
 
 SEARCH_QUERY = Record(
     "search query",
-    {"id": pl.String, "question_id": pl.String, "text": pl.String, "rank": pl.Int32},
+    {
+        "id": pl.String,
+        "question_id": pl.String,
+        "text": pl.String,
+        "rank": pl.Int32,
+        "calls": CALLS,
+    },
     rules=(_filled("text"), _at_least("rank", 0)),
 )
 
@@ -273,6 +288,7 @@ REFERENCE = Record(
         "relevant": pl.Boolean,
         "evidence": pl.String,
         "summary": pl.String,
+        "calls": CALLS,
     },
     nullable=frozenset({"evidence", "summary"}),
     rules=(
@@ -297,6 +313,8 @@ CONVERSATION = Record(
         "teacher": pl.String,
         "prompt_version": pl.String,
         "parents": IDS,
+        "passage_ids": IDS,
+        "calls": CALLS,
         "licence": pl.String,
     },
     nullable=frozenset({"teacher", "prompt_version"}),
@@ -353,6 +371,23 @@ PREFERENCE = Record(
         _between("p_rejected", 0.0, 1.0),
         _between("judged_orders", 0, 2),
     ),
+)
+
+MATH_PROBLEM = Record(
+    "mathematics problem",
+    {
+        "id": pl.String,
+        "persona_id": pl.String,
+        "problem": pl.String,
+        "answer": pl.String,
+        "solutions": pl.Int32,
+        "agreed": pl.Int32,
+        "difficulty": pl.Float64,
+        "teachers": IDS,
+        "conversation_id": pl.String,
+    },
+    nullable=frozenset({"answer", "conversation_id"}),
+    rules=(_filled("problem"), _between("difficulty", 0.0, 1.0), _at_least("agreed", 0)),
 )
 
 PERSONA = Record(

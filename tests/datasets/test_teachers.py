@@ -3,7 +3,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kedro.io import DatasetError
+from kedro.io import DataCatalog, DatasetError
+from tests.teachers.conftest import requests_for_queries
 
 from kyara_kedro.datasets.teachers import TeacherDataset
 from kyara_kedro.errors import UserError
@@ -12,6 +13,7 @@ from kyara_kedro.teachers.extractive import ExtractiveTeacher
 from kyara_kedro.teachers.ledger import Ledger
 from kyara_kedro.teachers.openai_chat import OpenAITeacher
 from kyara_kedro.teachers.replay import ReplayTeacher
+from kyara_kedro.teachers.team import TeamTeacher
 
 
 def dataset(folder: Path, kind: str = "openai", **options: Any) -> TeacherDataset:
@@ -100,3 +102,89 @@ def test_unknown_kinds_are_named() -> None:
 
 def test_a_replay_needs_its_ledger(tmp_path: Path) -> None:
     assert "replies.db: no such file" in why_not(dataset(tmp_path, "replay"))
+
+
+def member(folder: Path, model: str, **more: Any) -> dict[str, Any]:
+    """A member of a team, in the one line that it is in a catalog."""
+    options = {"model": model, "base_url": "https://api.openai.com/v1", **more.pop("options", {})}
+    return {"kind": "openai", "options": options, **more}
+
+
+def team(folder: Path, **members: Any) -> TeacherDataset:
+    return TeacherDataset(
+        kind="team",
+        options={"role": "writer", "overflow": True},
+        ledger={"path": str(folder / "replies.db")},
+        members=members,
+    )
+
+
+def test_kedro_finds_the_credentials_of_members(tmp_path: Path) -> None:
+    entry = {
+        "type": "kyara_kedro.datasets.TeacherDataset",
+        "kind": "team",
+        "options": {"role": "writer"},
+        "ledger": {"path": str(tmp_path / "replies.db")},
+        "members": {
+            "strong": {**member(tmp_path, "gpt-4o"), "weight": 3, "credentials": "openai"},
+            "other": {**member(tmp_path, "o4-mini"), "credentials": "elsewhere"},
+            "rules": {"kind": "extractive"},
+        },
+    }
+    secrets = {"openai": {"api_key": "sk-one"}, "elsewhere": {"api_key": "sk-two"}}
+    catalog = DataCatalog.from_config({"writer": entry}, secrets)
+    writer = catalog.load("writer")
+    assert isinstance(writer, TeamTeacher)
+    strong, other, rules = writer.members.values()
+    assert [one.key.get_secret_value() for one in (strong, other)] == ["sk-one", "sk-two"]
+    assert strong.ledger is other.ledger
+    assert rules.kind == "rules"
+    assert {one.role for one in writer.members.values()} == {"writer"}
+    assert catalog.load("writer") is writer
+    assert "sk-" not in f"{catalog} {catalog['writer']}"
+    row = next(requests_for_queries(1))
+    assert writer.responsible(row)[0] in ("strong", "other", "rules")
+
+
+def test_a_key_is_never_given_to_another_member(tmp_path: Path) -> None:
+    two = team(
+        tmp_path,
+        a=member(tmp_path, "m1", credentials={"api_key": "sk-one"}),
+        b=member(tmp_path, "m2"),
+    )
+    with pytest.raises(DatasetError, match=r"teacher writer, member b: .* needs a key"):
+        two.load()
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        ({}, r"teacher writer: 'members' has to be a mapping"),
+        ({"a": {"options": {}}}, r"teacher writer, member a: needs a 'kind'"),
+        ({"a": {"kind": "extractive", "wieght": 1}}, r"member a: 'wieght' is unknown; .*'weight'"),
+        ({"a": {"kind": "oracle"}}, r"kind 'oracle' is unknown"),
+    ],
+)
+def test_a_wrong_team_is_told_in_one_line(
+    tmp_path: Path, members: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(DatasetError, match=message) as raised:
+        team(tmp_path, **members).load()
+    assert "\n" not in str(raised.value)
+
+
+def test_a_wrong_option_of_a_member_names_the_member(tmp_path: Path) -> None:
+    assert re.search(
+        r"teacher writer, member a: 'weight': .*greater",
+        why_not(team(tmp_path, a={"kind": "extractive", "weight": 0})),
+    )
+    assert "member a: 'modle'" in why_not(
+        team(tmp_path, a={"kind": "extractive", "options": {"modle": 1}})
+    )
+    twins = {name: {"kind": "extractive"} for name in "ab"}
+    assert "several members are called 'extractive-rules-v1'" in why_not(team(tmp_path, **twins))
+
+
+def test_a_list_of_members_is_refused_since_kedro_leaves_its_credentials(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="has to be a mapping"):
+        TeacherDataset(kind="team", members=[member(tmp_path, "m")]).load()  # type: ignore[arg-type]

@@ -245,6 +245,8 @@ def _conversation(*contents: str) -> dict[str, object]:
         "tokens": 10,
         "teacher": "extractive-rules-v1",
         "prompt_version": None,
+        "passage_ids": [],
+        "calls": [],
         "parents": ["d"],
         "licence": "CC0-1.0",
     }

@@ -130,6 +130,8 @@ def conversation(row_id, answer):
         "tokens": 5,
         "teacher": None,
         "prompt_version": None,
+        "passage_ids": [],
+        "calls": [],
         "parents": ["d"],
         "licence": "CC0",
     }

@@ -1,5 +1,6 @@
 """Every foreign format becomes our record, and everything else is malformed for a stated reason."""
 
+import json
 from typing import Any
 
 import pytest
@@ -7,7 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kyara_kedro.params import IngestParams
-from kyara_kedro.pipelines.ingest.formats import Malformed, Pair, conversation, preference
+from kyara_kedro.pipelines.ingest.formats import (
+    Malformed,
+    Pair,
+    benchmark_question,
+    conversation,
+    preference,
+    prompt,
+    squad_questions,
+)
 from kyara_kedro.pipelines.ingest.nodes import _conversation, _preference
 from kyara_kedro.pipelines.ingest.readers import RawRow
 from kyara_kedro.records import CONVERSATION, PREFERENCE
@@ -18,6 +27,23 @@ ASKED = {"role": "user", "content": "玉山多高？"}
 ANSWERED = {"role": "assistant", "content": "三九五二公尺。"}
 WRONG = {"role": "assistant", "content": "三千公尺。"}
 SYSTEM = {"role": "system", "content": "你是地理老師。"}
+MAGPIE = {
+    "uuid": "7f0e",
+    "instruction": "翻譯",
+    "response": "貓",
+    "conversations": [{"from": "human", "value": "翻譯"}, {"from": "gpt", "value": "貓"}],
+    "input_quality": "good",
+    "task_category": "Translation",
+}
+HERMES = {
+    "system_prompt": "簡短。",
+    "category": "orca",
+    "skip_prompt_formatting": False,
+    "conversations": [
+        {"from": "human", "value": "嗨", "weight": None},
+        {"from": "gpt", "value": "你好", "weight": None},
+    ],
+}
 ULTRA = {
     "instruction": "玉山多高？",
     "chosen_response": "三九五二公尺。",
@@ -56,6 +82,51 @@ STEP = {
         ({"instruction": "翻譯", "input": "", "output": "貓"}, "user assistant"),
         ({"instruction": "翻譯", "input": None, "output": "貓"}, "user assistant"),
         ({"instruction": "翻譯", "output": "貓"}, "user assistant"),
+        ({"instruction": "翻譯", "output": "貓", "system": "簡短。"}, "system user assistant"),
+        (
+            {"instruction": "再來", "output": "好", "history": [["嗨", "你好"]]},
+            "user assistant user assistant",
+        ),
+        (MAGPIE, "user assistant"),
+        ({key: MAGPIE[key] for key in ("instruction", "response")}, "user assistant"),
+        (
+            {"instruction": "嗨", "response": "你好", "instruction_2": "再？", "response_2": "好"},
+            "user assistant user assistant",
+        ),
+        ({"prompt": "嗨", "response": "你好"}, "user assistant"),
+        ({"question": "嗨", "answer": "你好"}, "user assistant"),
+        (
+            {"system_prompt": "簡短。", "question": "嗨", "response": "你好"},
+            "system user assistant",
+        ),
+        ({"query": "嗨", "response": "你好"}, "user assistant"),
+        ({"id": "0", "data": ["嗨", "你好", "再？", "好"]}, "user assistant user assistant"),
+        ({"data": '["嗨", "你好"]', "source": "ultra"}, "user assistant"),
+        (HERMES, "system user assistant"),
+        (HERMES | {"system_prompt": None}, "user assistant"),
+        ({"conversation": [ASKED, ANSWERED]}, "user assistant"),
+        ({"conversations": [ASKED, ANSWERED]}, "user assistant"),
+        ({"conversations": json.dumps([ASKED, ANSWERED])}, "user assistant"),
+        ({"messages": [SYSTEM | {"content": ""}, ASKED, ANSWERED]}, "user assistant"),
+        ({"messages": [SYSTEM | {"content": None}, ASKED, ANSWERED]}, "user assistant"),
+        ({"messages": [ANSWERED, ASKED, ANSWERED]}, "user assistant"),
+        ({"messages": [SYSTEM, ANSWERED, ASKED, ANSWERED]}, "system user assistant"),
+        ({"messages": [ASKED, ANSWERED, ASKED]}, "user assistant"),
+        (
+            {"messages": [ASKED | {"content": [{"type": "text", "text": "嗨"}]}, ANSWERED]},
+            "user assistant",
+        ),
+        ({"messages": [ASKED, ANSWERED, ASKED, ANSWERED | {"weight": 0}]}, "user assistant"),
+        ({"messages": [ASKED | {"weight": 0}, ANSWERED | {"weight": 1}]}, "user assistant"),
+        (
+            {
+                "conversations": [
+                    {"from": "Human", "value": "嗨"},
+                    {"from": "bing", "value": "你好"},
+                ]
+            },
+            "user assistant",
+        ),
     ],
 )
 def test_conversations_are_told_by_their_keys(row: Row, roles: str) -> None:
@@ -84,7 +155,15 @@ def test_an_alpaca_input_follows_its_instruction() -> None:
         ({"messages": [{"role": "tool", "content": "嗨"}]}, "unknown_role"),
         ({"messages": [{"content": "嗨"}]}, "unknown_role"),
         ({"messages": [{"role": ["user"], "content": "嗨"}]}, "unknown_role"),
-        ({"conversations": [{"from": "bing", "value": "嗨"}]}, "unknown_role"),
+        ({"conversations": [{"from": "function_call", "value": "嗨"}]}, "unknown_role"),
+        ({"messages": [ASKED, ANSWERED | {"tool_calls": [{}]}]}, "tool_call"),
+        ({"messages": [ASKED | {"content": [{"type": "image"}]}, ANSWERED]}, "not_text"),
+        ({"messages": [ASKED, ANSWERED | {"weight": 0}]}, "zero_weight"),
+        ({"messages": [ASKED, ANSWERED | {"weight": 0}, ASKED, ANSWERED]}, "zero_weight"),
+        ({"instruction": "嗨", "output": "好", "history": ["嗨"]}, "malformed_turn"),
+        ({"data": ["嗨", 5]}, "not_text"),
+        ({"data": ["嗨"]}, "no_answer"),
+        ({"conversations": "[1"}, "no_turns"),
         ({"conversations": [{"value": "嗨"}]}, "unknown_role"),
         ({"messages": [{"role": "user", "content": 5}, ANSWERED]}, "not_text"),
         ({"messages": [{"role": "user"}, ANSWERED]}, "not_text"),
@@ -92,9 +171,9 @@ def test_an_alpaca_input_follows_its_instruction() -> None:
         ({"instruction": "翻譯", "output": None}, "not_text"),
         ({"messages": [ASKED, {"role": "assistant", "content": " \n"}]}, "blank_text"),
         ({"messages": [ASKED, {"role": "assistant", "content": "\u200b\ufeff"}]}, "blank_text"),
-        ({"messages": [ASKED]}, "roles_not_alternating"),
-        ({"messages": [SYSTEM]}, "roles_not_alternating"),
-        ({"messages": [ANSWERED, ASKED]}, "roles_not_alternating"),
+        ({"messages": [ASKED]}, "no_answer"),
+        ({"messages": [SYSTEM]}, "no_answer"),
+        ({"messages": [ANSWERED, ASKED]}, "no_answer"),
         ({"messages": [ASKED, ASKED, ANSWERED]}, "roles_not_alternating"),
         ({"messages": [ASKED, SYSTEM, ANSWERED]}, "roles_not_alternating"),
         ({"messages": [SYSTEM, SYSTEM, ASKED, ANSWERED]}, "roles_not_alternating"),
@@ -190,6 +269,7 @@ anything = st.dictionaries(
         [
             *("conversations", "messages", "instruction", "input", "output", "prompt", "chosen"),
             *("rejected", "chosen_response", "rejected_response", "initial_reason_steps"),
+            *("question", "answer", "response", "data", "history", "system_prompt", "weight"),
             *("chosen_avg_rating", "rejected_avg_rating", "score_chosen", "score_rejected"),
         ]
     )
@@ -241,3 +321,29 @@ def test_a_pair_is_malformed_or_fits_its_record(row: Row) -> None:
         assert fault.reason.isidentifier()
     else:
         PREFERENCE.validate(PREFERENCE.frame([values]))
+
+
+questions = st.dictionaries(
+    st.sampled_from(
+        [
+            *("kind", "question", "choices", "answer", "aliases", "answers", "answerKey", "A", "B"),
+            *("context", "data", "paragraphs", "qas", "prompt", "instruction", "messages"),
+        ]
+    ),
+    values | turns | st.lists(texts, max_size=4) | texts,
+    max_size=7,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(questions)
+def test_questions_and_prompts_are_malformed_or_texts(row: Row) -> None:
+    for part in [row, *squad_questions(row)]:
+        try:
+            assert benchmark_question(part).question
+        except Malformed as fault:
+            assert fault.reason.isidentifier()
+    try:
+        assert prompt(row).strip()
+    except Malformed as fault:
+        assert fault.reason.isidentifier()

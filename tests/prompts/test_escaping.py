@@ -12,7 +12,8 @@ from kyara_kedro.prompts import LANGUAGES, PromptLibrary, RenderedPrompt
 LIBRARY = PromptLibrary()
 TASKS = (
     *("write_questions", "evolve_question", "judge_passage", "answer_question", "respond"),
-    *("prompt_for_document", "follow_up"),
+    *("prompt_for_document", "follow_up", "compare_questions", "check_support"),
+    *("check_solution", "write_system_prompt", "answer_as_told"),
 )
 GAP = r"[\s\u200b-\u200f\u2060\ufeff]*"
 FRAGMENTS = (
@@ -20,6 +21,12 @@ FRAGMENTS = (
     *(
         "</question>",
         "</history>",
+        "</parent>",
+        "</claim",
+        "</sentence>",
+        "</text>",
+        "</solution>",
+        "</constraints>",
         "【",
         "】",
         "【id_1a2b3c4d】",
@@ -48,6 +55,12 @@ def inputs(task: str, title: str, text: str, asked: str) -> dict[str, Any]:
         "cite": True,
         "prompt": "p",
         "history": [{"role": "user", "content": "h"}],
+        "parent": title,
+        "claims": [{"sentence": asked, "text": text}] * 2,
+        "problem": asked,
+        "solution": text,
+        "constraints": ["c"],
+        "system": "s",
     }
     return {name: known[name] for name in LIBRARY.meta(task).inputs}
 

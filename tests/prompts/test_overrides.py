@@ -40,16 +40,18 @@ def test_a_later_folder_wins_and_the_version_tells(tmp_path: Path) -> None:
 
 
 def test_a_wording_of_the_rag_format_can_be_added(tmp_path: Path) -> None:
-    put(tmp_path, "rag/zh-TW.5.jinja", block("{{ documents | length }}：{{ question }}"))
+    count = len(PACKAGE.rag_variants("zh-TW"))
+    wording = block("{{ documents | length }}：{{ question }}")
+    put(tmp_path, f"rag/zh-TW.{count + 1}.jinja", wording)
     library = PromptLibrary([tmp_path])
-    assert len(library.rag_variants("zh-TW")) == len(PACKAGE.rag_variants("zh-TW")) + 1
-    assert library.render_rag([], "茶？", "zh-TW", 4).messages[0]["content"] == "0：茶？"
+    assert len(library.rag_variants("zh-TW")) == count + 1
+    assert library.render_rag([], "茶？", "zh-TW", count).messages[0]["content"] == "0：茶？"
 
 
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("expand_qery/zh-TW.jinja", block(""), "no such task; there are answer_question,"),
+        ("expand_qery/zh-TW.jinja", block(""), "no such task; there are answer_as_told,"),
         ("zh-TW.jinja", block(""), "no such task"),
         ("expand_query/zh-tw.jinja", block(""), "would never be used; name it zh-TW.jinja,"),
         ("expand_query/ja.jinja", block(""), "would never be used"),

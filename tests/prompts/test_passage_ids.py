@@ -18,7 +18,8 @@ TEXT = "玉山是臺灣最高的山，海拔三千九百五十二公尺。山上
 def passages(folder: Path, **params: object) -> pl.DataFrame:
     file = folder / "mountains.md"
     file.write_text(f"# 玉山\n\n{TEXT}{FORGED}", "utf-8")
-    settings = IngestParams.model_validate({"passage_chars": 80, **params})
+    repeats = {"repeated_run_share": None}
+    settings = IngestParams.model_validate({"passage_chars": 80, "filters": repeats, **params})
     documents, _, _ = nodes.read_documents([SourceFile(file, file.name)], settings)
     return PASSAGE.validate(nodes.chunk_documents(documents, settings))
 

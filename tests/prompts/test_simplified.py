@@ -10,13 +10,12 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.pipelines.synthesis import Tables, corpus_of, synthesized
 
 from kyara_kedro.datasets.sources import SourceFile
 from kyara_kedro.knowledge.store import KnowledgeOptions, KnowledgeStore
 from kyara_kedro.params import IngestParams, SynthesizeParams
 from kyara_kedro.pipelines.asking import Duel, verdicts
-from kyara_kedro.pipelines.ingest import nodes as ingest
-from kyara_kedro.pipelines.synthesize import conversations, grounding, questions
 from kyara_kedro.prompts import REFUSAL, PromptLibrary
 from kyara_kedro.prompts.rag_format import has_references, question_of
 from kyara_kedro.teachers.base import Completion, ask
@@ -31,17 +30,15 @@ FOLDER = ROOT / "data" / "01_raw" / "sample" / "documents" / "zh-TW"
 FILES = ("geography/yushan.md", "science/dna.md", "food/soy-sauce.md", "law/copyright.md")
 LANGUAGE = "zh-Hans-CN"
 RULES, PROMPTS = ExtractiveTeacher(), PromptLibrary()
-PARAMS = SynthesizeParams(
-    languages=(LANGUAGE,),
-    operations=("scenario", "deepen", "structured_output", "several_questions", "reason"),
-    styles=dict.fromkeys(
-        ("none", "scenario", "deepen", "structured_output", "several_questions", "reason"),
-        ("brief",),
-    ),
-    rag_share=1.0,
-    unanswerable_share=0.3,
+OPERATIONS = ("scenario", "deepen", "structured_output", "several_questions", "reason")
+PARAMS = SynthesizeParams.model_validate(
+    {
+        "languages": (LANGUAGE,),
+        "evolution": {"operations": OPERATIONS},
+        "knowledge": {"styles": dict.fromkeys(("none", *OPERATIONS), ("brief",))},
+        "rag": {"part": 1.0, "unanswerable": 0.3},
+    }
 )
-Tables = dict[str, pl.DataFrame]
 
 
 @pytest.fixture(scope="module")
@@ -54,36 +51,16 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Tables:
         file = folder / Path(name).name
         file.write_text(convert((FOLDER / name).read_text("utf-8")), "utf-8")
         files.append(SourceFile(file, file.name))
-    settings = IngestParams(simplified="keep", licence="CC0-1.0")
-    documents, _, _ = ingest.read_documents(files, settings)
-    passages = ingest.chunk_documents(documents, settings)
+    settings = IngestParams(simplified="report", licence="CC0-1.0")
     persona = {"id": "a" * 32, "text": "一位在乡下经营果园的农民", "source": "test"}
     personas = pl.DataFrame([persona | {"language": LANGUAGE}])
-    roots, _ = questions.ask_questions(passages, RULES, PROMPTS, PARAMS)
-    asked, _ = questions.evolve_questions(roots, passages, RULES, PROMPTS, PARAMS)
     with KnowledgeStore(KnowledgeOptions(path=folder / "base")) as store:
-        store.build(passages)
-        queries = grounding.expand_queries(asked, RULES, PROMPTS)
-        references, _ = grounding.find_references(
-            asked, queries, passages, store, RULES, PROMPTS, PARAMS
-        )
-    grounds = (asked, references, passages, RULES, PROMPTS, PARAMS)
-    written = {
-        "knowledge": conversations.write_knowledge_conversations(*grounds),
-        "rag": conversations.write_rag_conversations(*grounds),
-        "document": conversations.write_document_conversations(documents, RULES, PROMPTS, PARAMS),
-        "math": conversations.write_math_conversations(personas, RULES, PROMPTS, PARAMS),
-        "dialogue": conversations.write_dialogue_conversations(
-            asked, passages, RULES, PROMPTS, PARAMS
-        ),
-    }
-    made = {name: rows for name, (rows, _) in written.items()}
-    return made | {"passages": passages, "roots": roots, "questions": asked, "refs": references}
+        return synthesized(corpus_of(files, personas, store, settings), PARAMS)
 
 
-@pytest.mark.parametrize("name", ["knowledge", "rag", "document", "math", "dialogue"])
+@pytest.mark.parametrize("name", ["knowledge", "rag", "document", "math", "dialogue", "told"])
 def test_every_strategy_speaks_simplified_chinese(tables: Tables, name: str) -> None:
-    rows = tables[name]
+    rows = tables[f"{name}_conversations"]
     assert rows.height > 0
     assert set(rows["language"]) == {LANGUAGE}
     assert all("/zh-CN" in version for version in rows["prompt_version"])
@@ -93,7 +70,8 @@ def test_every_strategy_speaks_simplified_chinese(tables: Tables, name: str) -> 
 
 
 def test_questions_are_answered_as_well_as_traditional_ones(tables: Tables) -> None:
-    roots, refs = tables["roots"], tables["refs"]
+    roots = tables["questions"].filter(pl.col("operation") == "none")
+    refs = tables["references"]
     assert roots.height >= 2 * tables["passages"].height
     assert set(roots["language"]) == {LANGUAGE}
     own = refs.join(roots.select("id", "passage_ids"), left_on="question_id", right_on="id")
@@ -101,14 +79,16 @@ def test_questions_are_answered_as_well_as_traditional_ones(tables: Tables) -> N
     assert own["relevant"].mean() == 1.0
     evolved = tables["questions"].filter(pl.col("operation") != "none")
     assert evolved.height > 0
-    answered = {talk[0]["content"] for talk in tables["knowledge"]["messages"].to_list()}
+    answered = {
+        talk[0]["content"] for talk in tables["knowledge_conversations"]["messages"].to_list()
+    }
     assert set(evolved["text"]) <= answered
 
 
 def test_the_training_format_is_simplified_and_read_back(tables: Tables) -> None:
     asked = set(tables["questions"]["text"])
     answers = []
-    for prompt, answer in tables["rag"]["messages"].to_list():
+    for prompt, answer in tables["rag_conversations"]["messages"].to_list():
         assert "# 用户问题" in prompt["content"]
         assert has_references(prompt["content"])
         assert any(question_of(prompt["content"]).endswith(text) for text in asked)

@@ -24,6 +24,8 @@ def corpus():
                     "tokens": 10,
                     "teacher": None,
                     "prompt_version": None,
+                    "passage_ids": [],
+                    "calls": [],
                     "parents": ["d"],
                     "licence": "CC0",
                 }

@@ -29,6 +29,8 @@ def _row(number: int, **changes: Any) -> dict[str, Any]:
         "tokens": 10 * (number + 1),
         "teacher": "extractive-rules-v1",
         "prompt_version": None,
+        "passage_ids": [],
+        "calls": [],
         "parents": ["d"],
         "licence": "CC0-1.0",
         **changes,

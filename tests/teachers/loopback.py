@@ -1,4 +1,4 @@
-"""A chat completions server on the loopback, which answers as a test wants it to."""
+"""A server of chat and raw completions on the loopback, which answers as a test wants it to."""
 
 import json
 import sys
@@ -42,6 +42,14 @@ def chat(content: Any = GOOD, finish: str | None = "stop", **more: Any) -> Answe
     return Answer(body=completion(content, finish, **more), delay=delay)
 
 
+def continued(text: Any, finish: str | None = "stop", usage: Any = (10, 5)) -> Answer:
+    """The answer to a text that is to be continued."""
+    body: dict[str, Any] = {"model": "m-2026", "choices": [{"text": text, "finish_reason": finish}]}
+    if usage is not None:
+        body["usage"] = {"prompt_tokens": usage[0], "completion_tokens": usage[1]}
+    return Answer(body=json.dumps(body, ensure_ascii=False).encode())
+
+
 def failed(status: int, code: str = "some_code", **headers: str) -> Answer:
     body = json.dumps({"error": {"message": "no", "code": code}}).encode()
     return Answer(status, body, {name.replace("_", "-"): value for name, value in headers.items()})
@@ -52,6 +60,7 @@ class Server:
 
     def __init__(self, answer: Callable[[int, dict[str, Any]], Answer]) -> None:
         self.seen: list[dict[str, Any]] = []
+        self.paths: list[str] = []
         self.keys: set[str | None] = set()
         self.most_in_flight = 0
         lock = threading.Lock()
@@ -60,12 +69,14 @@ class Server:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
 
             def do_POST(self) -> None:
                 nonlocal flying
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
                 with lock:
                     server.seen.append(body)
+                    server.paths.append(self.path)
                     server.keys.add(self.headers["authorization"])
                     number = len(server.seen)
                     flying += 1

@@ -746,11 +746,11 @@ def test_a_stopped_run_is_taken_up(
 ) -> None:
     service.polls = 5
 
-    def interrupt(seconds: float) -> None:
+    def interrupt(off: threading.Event, seconds: float) -> None:
         if service.calls["GET batches/ID"] >= 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(time, "sleep", interrupt)
+    monkeypatch.setattr(batch, "pause", interrupt)
     asked = teacher(service, ledger, budget={"tokens": 10**6})
     with pytest.raises(KeyboardInterrupt):
         list(asked.map(make_requests(10)))
@@ -792,11 +792,11 @@ def test_a_batch_with_requests_of_two_later_runs_is_forgotten_after_both(
 def test_a_batch_may_be_taken_up_bit_by_bit(
     service: Service, ledger: Ledger, make_requests: Requests, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(seconds: float) -> None:
+    def interrupt(off: threading.Event, seconds: float) -> None:
         raise KeyboardInterrupt
 
     service.polls = 10
-    monkeypatch.setattr(time, "sleep", interrupt)
+    monkeypatch.setattr(batch, "pause", interrupt)
     with pytest.raises(KeyboardInterrupt):
         list(teacher(service, ledger).map(make_requests(10)))
     monkeypatch.undo()

@@ -231,8 +231,8 @@ def test_a_model_is_in_memory_once_and_no_longer_than_needed(
     shutil.copytree(chat_model, copy)
     (copy / "generation_config.json").write_text("{}")
     first, second = local(copy, ledger), local(copy, ledger, name="other")
-    shared = first._load()[0]
-    assert second._load()[0] is shared
+    shared = first._load()
+    assert second._load() is shared
     gone = weakref.ref(shared)
     del first, second, shared
     assert gone() is None

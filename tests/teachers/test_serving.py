@@ -207,7 +207,7 @@ def said(**more: Any) -> bytes:
         (said(stream=True), 400, "unsupported_parameter", "stream: this server cannot"),
         (said(logprobs=True), 400, "unsupported_parameter", "logprobs: this server cannot"),
         (said(tools=[{"type": "function"}]), 400, "unsupported_parameter", "tools"),
-        (said(stop=["。"]), 400, "unsupported_parameter", "stop"),
+        (said(stop=["。"] * 5), 400, "invalid_value", "stop"),
         (said(response_format={"type": "json_object"}), 400, "unsupported_parameter", "response_f"),
         (said(best_of=3), 400, "unsupported_parameter", "best_of"),
         (said(model="other"), 404, "model_not_found", "'tiny@"),

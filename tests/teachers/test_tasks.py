@@ -7,9 +7,14 @@ from kyara_kedro.prompts import PromptLibrary
 from kyara_kedro.teachers.base import TeacherError, ask, request_key
 from kyara_kedro.teachers.tasks import (
     TASKS,
+    Check,
+    Comparison,
     Queries,
+    Reply,
     ReplyError,
     Solution,
+    Support,
+    SystemPrompt,
     read_reply,
     without_thoughts,
 )
@@ -62,6 +67,52 @@ def test_plain_text_tasks_have_no_parsed_reply() -> None:
 def test_thoughts_are_removed_even_when_cut_off() -> None:
     assert without_thoughts("<think>甲\n乙</think>\n丙") == "丙"
     assert without_thoughts("<think>甲") == ""
+
+
+@pytest.mark.parametrize(
+    ("task", "text", "reply"),
+    [
+        ("compare_questions", '{"equal": true, "reason": ""}', Comparison(reason="", equal=True)),
+        (
+            "check_support",
+            '{"reason": "r", "verdicts": [true, false]}',
+            Support(reason="r", verdicts=[True, False]),
+        ),
+        ("check_support", '{"reason": "", "verdicts": []}', Support(reason="", verdicts=[])),
+        (
+            "check_support",
+            "<reason>r</reason><verdicts>true</verdicts><verdicts>false</verdicts>",
+            Support(reason="r", verdicts=[True, False]),
+        ),
+        ("check_solution", '{"reason": "r", "correct": false}', Check(reason="r", correct=False)),
+        ("write_system_prompt", '{"system": "你是助教。"}', SystemPrompt(system="你是助教。")),
+    ],
+)
+def test_verdicts_and_system_prompts_are_read(task: str, text: str, reply: Reply) -> None:
+    assert read_reply(task, text) == reply
+
+
+@pytest.mark.parametrize(
+    ("task", "text"),
+    [
+        ("check_support", '{"reason": "r", "verdicts": ["maybe"]}'),
+        ("check_support", '{"reason": "r", "verdicts": true}'),
+        ("check_solution", '{"reason": "r"}'),
+        ("compare_questions", '{"reason": "r", "equal": null}'),
+        ("write_system_prompt", '{"system": " "}'),
+    ],
+)
+def test_a_verdict_that_is_none_is_out_of_form(task: str, text: str) -> None:
+    with pytest.raises(ReplyError):
+        read_reply(task, text)
+
+
+def test_reasons_come_before_verdicts() -> None:
+    """A model that writes its reason first can draw on it."""
+    for task in ("compare_questions", "check_support", "check_solution"):
+        schema = TASKS[task].schema
+        assert schema is not None
+        assert next(iter(schema["properties"])) == "reason"
 
 
 def test_schemas_are_closed_and_without_unsupported_keywords() -> None:

@@ -29,6 +29,8 @@ def table(families: int = 40) -> pl.DataFrame:
                     "tokens": 20,
                     "teacher": None,
                     "prompt_version": None,
+                    "passage_ids": [],
+                    "calls": [],
                     "parents": [f"question-{family}", "passage"],
                     "licence": "CC0-1.0",
                 }

@@ -4,6 +4,7 @@ from typing import Any
 
 _HOMES = {
     "TableDataset": "table",
+    "EarlierReferencesDataset": "earlier",
     "TextDataset": "files",
     "HTMLDataset": "files",
     "JSONDataset": "files",

@@ -1,6 +1,6 @@
 """The knowledge base as a catalog entry: saved from passages, loaded as a store to search."""
 
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import polars as pl
@@ -8,15 +8,18 @@ from kedro.io import AbstractDataset
 
 from kyara_kedro.knowledge.store import KnowledgeOptions, KnowledgeStore
 
+Passages = pl.DataFrame | Iterable[pl.DataFrame]
 
-class KnowledgeBaseDataset(AbstractDataset[pl.DataFrame, KnowledgeStore]):
+
+class KnowledgeBaseDataset(AbstractDataset[Passages, KnowledgeStore]):
     """Qdrant, embedded or on a server; all nodes of a run share one open store.
 
     Args:
         filepath: Folder of the embedded store.
         kind: ``edge`` (embedded), ``local`` (qdrant-client) or ``server``.
         url: Address of a server.
-        credentials: ``api_key`` of a server, from credentials.yml only.
+        credentials: ``api_key`` of a server and ``embedding_api_key`` of an embeddings endpoint,
+            from credentials.yml only.
         metadata: Free entries, such as kedro-viz's layer.
         options: Further settings, see ``KnowledgeOptions``.
     """
@@ -31,12 +34,13 @@ class KnowledgeBaseDataset(AbstractDataset[pl.DataFrame, KnowledgeStore]):
         metadata: dict[str, Any] | None = None,
         options: dict[str, Any] | None = None,
     ) -> None:
-        self._options = KnowledgeOptions(kind=kind, path=Path(filepath), url=url, **(options or {}))
-        self._api_key = (credentials or {}).get("api_key")
+        values = {**(options or {}), "kind": kind, "path": filepath, "url": url}
+        self._options = KnowledgeOptions.read(values, "the knowledge base")
+        self._credentials = credentials or {}
         self.metadata = metadata
         self._store: KnowledgeStore | None = None
 
-    def save(self, data: pl.DataFrame) -> None:
+    def save(self, data: Passages) -> None:
         """Make the store hold exactly these passages; only what changed is indexed."""
         self._release()
         with self._open() as store:
@@ -54,7 +58,8 @@ class KnowledgeBaseDataset(AbstractDataset[pl.DataFrame, KnowledgeStore]):
             self._store = None
 
     def _open(self) -> KnowledgeStore:
-        return KnowledgeStore(self._options, self._api_key)
+        keys = (self._credentials.get(name) for name in ("api_key", "embedding_api_key"))
+        return KnowledgeStore(self._options, *keys)
 
     def _exists(self) -> bool:
         if self._options.kind != "server" and not self._options.path.exists():
@@ -63,4 +68,6 @@ class KnowledgeBaseDataset(AbstractDataset[pl.DataFrame, KnowledgeStore]):
             return store.count() > 0
 
     def _describe(self) -> dict[str, Any]:
-        return {"kind": self._options.kind, "path": self._options.path, "url": self._options.url}
+        options, dense = self._options, self._options.dense
+        where = {"url": options.url} if options.url else {"path": options.path}
+        return {"kind": options.kind, **where, **({"model": dense.model} if dense else {})}

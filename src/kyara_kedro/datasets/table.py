@@ -1,6 +1,7 @@
 """Parquet tables: atomic, streamed, versioned on request, previewed in kedro-viz."""
 
 import json
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +10,41 @@ from kedro.io import Version
 from kedro_datasets._typing import TablePreview
 
 from kyara_kedro.datasets.atomic import AtomicDataset
+from kyara_kedro.errors import UserError
 
 _CELL = 160
+_BATCH_ROWS = 1_000
+_GROUP_BYTES = 32 << 20
+_GROUP_ROWS = 1 << 17
 
 
-class TableDataset(AtomicDataset[pl.DataFrame | pl.LazyFrame, pl.DataFrame | pl.LazyFrame]):
+class Frames:
+    """A table larger than memory, as frames of one schema that are made one after another.
+
+    Args:
+        make: Begins the table anew; gives at least one frame, without rows if there are none.
+    """
+
+    def __init__(self, make: Callable[[], Iterator[pl.DataFrame]]) -> None:
+        self._make = make
+
+    def __iter__(self) -> Iterator[pl.DataFrame]:
+        return self._make()
+
+
+def batches(frame: pl.LazyFrame) -> Iterator[pl.DataFrame]:
+    """Frames of some rows of a lazy frame, in order; at least one."""
+    schema = frame.collect_schema()
+    found = iter(frame.collect_batches(chunk_size=_BATCH_ROWS, maintain_order=True))
+    yield next(found, pl.DataFrame(schema=schema))
+    yield from found
+
+
+class TableDataset(AtomicDataset[Iterable[pl.DataFrame] | pl.DataFrame | pl.LazyFrame, Any]):
     """A table in one Parquet file.
 
-    Eager frames are written as they are and lazy ones are streamed to the file, so a table may be
-    larger than memory.
+    Eager frames are written as they are; lazy ones and `Frames` are streamed to the file, so a
+    table may be larger than memory.
 
     Args:
         filepath: The Parquet file.
@@ -37,12 +64,16 @@ class TableDataset(AtomicDataset[pl.DataFrame | pl.LazyFrame, pl.DataFrame | pl.
         super().__init__(filepath=filepath, version=version, metadata=metadata)
         self._lazy = lazy
 
-    def write(self, path: Path, data: pl.DataFrame | pl.LazyFrame) -> None:
-        """Write zstd-compressed Parquet."""
-        if isinstance(data, pl.LazyFrame):
-            data.sink_parquet(path, compression="zstd")
-        else:
+    def write(self, path: Path, data: Iterable[pl.DataFrame] | pl.DataFrame | pl.LazyFrame) -> None:
+        """Write zstd-compressed Parquet.
+
+        Raises:
+            UserError: a stream without a frame, or with frames of several schemas.
+        """
+        if isinstance(data, pl.DataFrame):
             data.write_parquet(path, compression="zstd")
+        else:
+            _stream(path, batches(data) if isinstance(data, pl.LazyFrame) else data)
 
     def read(self, path: Path) -> pl.DataFrame | pl.LazyFrame:
         """Scan the file, or read it into memory."""
@@ -55,6 +86,39 @@ class TableDataset(AtomicDataset[pl.DataFrame | pl.LazyFrame, pl.DataFrame | pl.
         return TablePreview(
             {"index": list(range(len(cells))), "columns": rows.columns, "data": cells}
         )
+
+
+def _stream(path: Path, frames: Iterable[pl.DataFrame]) -> None:
+    """Write frames as they come, in row groups of some tens of MB."""
+    from pyarrow.parquet import ParquetWriter
+
+    writer = None
+    try:
+        for group in _groups(frames):
+            table = group.to_arrow(compat_level=pl.CompatLevel.oldest())
+            writer = writer or ParquetWriter(path, table.schema, compression="zstd")
+            if table.schema != writer.schema:
+                raise UserError(f"{path.name}: frames of one table differ: {table.schema}")
+            writer.write_table(table)
+    finally:
+        if writer:
+            writer.close()
+    if not writer:
+        raise UserError(f"{path.name}: a table needs at least one frame, be it empty")
+
+
+def _groups(frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    held: list[pl.DataFrame] = []
+    size, rows = 0.0, 0
+    for frame in frames:
+        held.append(frame)
+        size += frame.estimated_size()
+        rows += frame.height
+        if size >= _GROUP_BYTES or rows >= _GROUP_ROWS:
+            yield pl.concat(held)
+            held, size, rows = [], 0.0, 0
+    if held:
+        yield pl.concat(held)
 
 
 def _cell(value: object) -> object:

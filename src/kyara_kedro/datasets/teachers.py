@@ -11,7 +11,8 @@ from pydantic import SecretStr
 from kyara_kedro.teachers.base import Teacher
 from kyara_kedro.teachers.ledger import Ledger
 
-Kind = Literal["extractive", "openai", "batch", "replay", "transformers-local"]
+Kind = Literal["extractive", "openai", "batch", "replay", "transformers-local", "team"]
+_MEMBER = frozenset({"weight", "kind", "options", "ledger", "credentials"})
 
 
 class TeacherDataset(AbstractDataset[None, Teacher]):
@@ -23,11 +24,15 @@ class TeacherDataset(AbstractDataset[None, Teacher]):
         kind: ``extractive``: the embedded rules. ``openai``: any server that speaks OpenAI's chat
             completions. ``batch``: OpenAI's batch service. ``replay``: the ledger alone, with the
             options of the kind it was recorded with. ``transformers-local``: a model in a folder.
+            ``team``: several of them in one role.
         options: Settings of that kind: ``ExtractiveOptions``, ``EndpointOptions``,
-            ``LocalOptions``.
+            ``LocalOptions``, ``TeamOptions``.
         ledger: ``path`` of the file that keeps every reply; for ``replay`` also one that `kedro
             ledger export` has written.
         credentials: ``api_key``, from credentials.yml only.
+        members: Of a team, by the names that rows are drawn with: a ``weight`` each, and the
+            entries of a teacher. A mapping, since Kedro looks for credentials in mappings alone.
+            What a member does not say of ledger and role is the team's; credentials never are.
         metadata: Free entries, such as kedro-viz's layer.
     """
 
@@ -40,6 +45,7 @@ class TeacherDataset(AbstractDataset[None, Teacher]):
         options: dict[str, Any] | None = None,
         ledger: dict[str, str] | None = None,
         credentials: dict[str, str | None] | None = None,
+        members: dict[str, dict[str, Any]] | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
         if kind not in Kind.__args__:  # type: ignore[attr-defined]
@@ -49,21 +55,24 @@ class TeacherDataset(AbstractDataset[None, Teacher]):
         self._options = options or {}
         self._ledger = ledger
         self._credentials = credentials or {}
+        self._members = members
         self.metadata = metadata
         self._teacher: Teacher | None = None
 
     def load(self) -> Teacher:
         """Give the teacher, made when it is first asked for."""
         if self._teacher is None:
-            self._teacher = self._make()
+            what = self._options.get("role") or self._options.get("model") or self._kind
+            self._teacher = self._make(f"teacher {what}")
         return self._teacher
 
-    def _make(self) -> Teacher:
-        what = f"teacher {self._options.get('role') or self._options.get('model') or self._kind}"
+    def _make(self, what: str) -> Teacher:
         if self._kind == "extractive":
             from kyara_kedro.teachers.extractive import ExtractiveOptions, ExtractiveTeacher
 
             return ExtractiveTeacher(ExtractiveOptions.read(self._options, what))
+        if self._kind == "team":
+            return self._team(what)
         if self._ledger is None or "path" not in self._ledger:
             raise DatasetError(f"{what} needs a ledger: set 'ledger: {{path: …}}'")
         path = Path(self._ledger["path"])
@@ -92,6 +101,32 @@ class TeacherDataset(AbstractDataset[None, Teacher]):
         from kyara_kedro.teachers.openai_chat import OpenAITeacher
 
         return OpenAITeacher(options, _ledger(path), secret)
+
+    def _team(self, what: str) -> Teacher:
+        from kyara_kedro.teachers.team import MemberOptions, TeamOptions, TeamTeacher
+
+        options = TeamOptions.read(self._options, what)
+        if not isinstance(self._members, dict) or not self._members:
+            raise DatasetError(
+                f"{what}: 'members' has to be a mapping of names to teachers, such as "
+                "{strong: {weight: 3, kind: openai, credentials: openai, options: {model: …}}}"
+            )
+        members, weights = {}, {}
+        for name, entry in self._members.items():
+            who = f"{what}, member {name}"
+            if not isinstance(entry, dict) or "kind" not in entry:
+                raise DatasetError(f"{who}: needs a 'kind', and is a mapping like a teacher's")
+            if unknown := sorted(entry.keys() - _MEMBER):
+                raise DatasetError(f"{who}: {unknown[0]!r} is unknown; {sorted(_MEMBER)} are known")
+            weight = {"weight": entry["weight"]} if "weight" in entry else {}
+            weights[name] = MemberOptions.read(weight, who).weight
+            members[name] = TeacherDataset(
+                kind=entry["kind"],
+                options={"role": options.role, **(entry.get("options") or {})},
+                ledger=entry.get("ledger", self._ledger),
+                credentials=entry.get("credentials"),
+            )._make(who)
+        return TeamTeacher(members, weights, options)
 
     def _local(self, what: str, ledger: Path) -> Teacher:
         from kyara_kedro.teachers.local import LocalOptions, LocalTeacher, fingerprint

@@ -28,7 +28,7 @@ class AccountHooks:
 
     def __init__(self) -> None:
         self._folder = Path()
-        self._before: dict[str, dict[str, dict[str, Tally]]] = {}
+        self._before: dict[str, dict[tuple[str, str], dict[str, Tally]]] = {}
         self._nodes: dict[str, list[dict[str, Any]]] = {}
 
     @hook_impl
@@ -89,8 +89,14 @@ class AccountHooks:
             part.write_text(text, "utf-8")
 
 
-def _teachers(inputs: dict[str, Any]) -> dict[str, Teacher]:
-    return {name: value for name, value in inputs.items() if isinstance(value, Teacher)}
+def _teachers(inputs: dict[str, Any]) -> dict[tuple[str, str], Teacher]:
+    """The teachers among a node's inputs; the members of a team one by one."""
+    return {
+        (name, member): teacher
+        for name, value in inputs.items()
+        if isinstance(value, Teacher)
+        for member, teacher in value.members.items()
+    }
 
 
 def _row(teacher: Teacher, task: str, tally: Tally, accepted: int) -> dict[str, Any]:

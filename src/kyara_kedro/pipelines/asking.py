@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import polars as pl
 from tqdm import tqdm
@@ -20,6 +20,15 @@ logger = logging.getLogger("kyara_kedro")
 Fault = tuple[str, str]
 
 
+class Call(TypedDict):
+    """One call on the way to a record, see ``records.CALLS``."""
+
+    task: str
+    teacher: str
+    prompt_version: str
+    key: str
+
+
 def answers(teacher: Teacher, requests: Sequence[ChatRequest], told: str) -> dict[str, Completion]:
     """Ask everything and give the completions by row id, in the order of the requests.
 
@@ -31,7 +40,8 @@ def answers(teacher: Teacher, requests: Sequence[ChatRequest], told: str) -> dic
         told: What the log and the progress bar say.
 
     Raises:
-        UserError: the budget is spent; what was answered is in the ledger.
+        UserError: the teacher's budget is spent, not only a strategy's share of it; what was
+            answered is in the ledger.
     """
     estimate = teacher.estimate(requests)
     if estimate is not None:
@@ -45,7 +55,7 @@ def answers(teacher: Teacher, requests: Sequence[ChatRequest], told: str) -> dic
             cost += completion.cost
             bar.set_postfix_str(f"{good / len(arrived):.0%} ok, cost {cost:.4g}", refresh=False)
             bar.update()
-    late = [one for one in arrived.values() if one.status == "deferred"]
+    late = [one for one in arrived.values() if one.fault == "budget"]
     if late and teacher.when_spent == "stop":
         raise UserError(
             f"{told}: {late[0].error}; {len(arrived) - len(late):,} of {len(requests):,} requests "
@@ -129,8 +139,21 @@ def synthetic(
     completion: Completion | None,
     parents: Sequence[str],
     licence: str,
+    passage_ids: Sequence[str] = (),
+    calls: Iterable[Call] = (),
 ) -> dict[str, Any]:
-    """Make the row of a synthesised conversation, in the shape of ``records.CONVERSATION``."""
+    """Make the row of a synthesised conversation, in the shape of ``records.CONVERSATION``.
+
+    Args:
+        messages: The turns.
+        source: The strategy that made it.
+        language: The language it was asked for in.
+        completion: What the last turn is.
+        parents: Ids of the records it was made from.
+        licence: Licence of the text.
+        passage_ids: Passages that it rests on or shows.
+        calls: All calls on the way to it, the last turn's own excepted.
+    """
     turns = list(messages)
     return {
         "id": content_id("conversation", source, turns),
@@ -142,8 +165,27 @@ def synthetic(
         "teacher": completion.teacher if completion else None,
         "prompt_version": completion.prompt_version if completion else None,
         "parents": list(parents),
+        "passage_ids": list(dict.fromkeys(passage_ids)),
+        "calls": _with_last(calls, completion),
         "licence": licence,
     }
+
+
+def _with_last(calls: Iterable[Call], completion: Completion | None) -> list[Call]:
+    if completion is None:
+        return list(calls)
+    last = call_of(completion)
+    return [*(call for call in calls if call != last), last]
+
+
+def call_of(completion: Completion) -> Call:
+    """What a record keeps of a call: enough to find the reply in the ledger."""
+    return Call(
+        task=completion.task,
+        teacher=completion.teacher,
+        prompt_version=completion.prompt_version,
+        key=completion.key,
+    )
 
 
 def user(content: str) -> Message:

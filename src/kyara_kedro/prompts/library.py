@@ -34,8 +34,13 @@ _ROLES = ("system", "user")
 _TAG = re.compile(r"</(\w+)>")
 _INVISIBLE = r"[\s\u200b-\u200f\u2060\ufeff]*"
 _BRACKETS = str.maketrans("【】", "〔〕")
-_CONVERSATION = frozenset({"prompt", "answer_a", "answer_b", "history", "messages"})
-"""Inputs that are conversations and may cite; everywhere else 【】 would be a forged citation."""
+_CONVERSATION = frozenset(
+    {"prompt", "answer_a", "answer_b", "history", "messages", "system", "constraints"}
+)
+"""Inputs that are conversations and may cite; everywhere else 【】 would be a forged citation.
+
+System prompts belong to them, and the constraints that these state: one asks for a title in 【】.
+"""
 
 
 @dataclass(frozen=True)

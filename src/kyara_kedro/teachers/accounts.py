@@ -37,6 +37,18 @@ class Estimate(NamedTuple):
     cost: tuple[float, float]
     measured: bool
 
+    @classmethod
+    def of_all(cls, some: Sequence[Estimate]) -> Estimate:
+        """What asking several teachers will take together."""
+        return cls(
+            requests=sum(one.requests for one in some),
+            held=sum(one.held for one in some),
+            calls=sum(one.calls for one in some),
+            tokens=(sum(one.tokens[0] for one in some), sum(one.tokens[1] for one in some)),
+            cost=(sum(one.cost[0] for one in some), sum(one.cost[1] for one in some)),
+            measured=all(one.measured for one in some if one.calls),
+        )
+
     def __str__(self) -> str:
         if not self.calls:
             return f"{self.requests:,} requests, all answered by the ledger"

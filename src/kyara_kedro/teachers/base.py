@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal
 
 from kyara_kedro.content import Message
 from kyara_kedro.errors import UserError
@@ -15,6 +16,9 @@ from kyara_kedro.prompts import PromptLibrary
 from kyara_kedro.prompts.library import template_language
 from kyara_kedro.teachers.accounts import Account, Estimate
 from kyara_kedro.teachers.tasks import TASKS, Reply
+
+if TYPE_CHECKING:
+    from kyara_kedro.teachers.ledger import Spent
 
 Status = Literal["ok", "truncated", "filtered", "invalid", "rejected", "failed", "deferred"]
 """Outcome of a request.
@@ -27,6 +31,7 @@ exhausted.
 
 
 DEFAULT_MAX_TOKENS = 2048
+NOTHING_YET: Mapping[str, Spent] = MappingProxyType({})
 
 
 class TeacherError(UserError):
@@ -48,6 +53,9 @@ class ChatRequest:
         temperature: Sampling temperature; None leaves it to the server.
         top_p: Nucleus mass; None leaves it to the server.
         max_tokens: Longest completion in tokens.
+        stop: Texts that end the reply, and are no part of it.
+        raw: A text to be continued as it is, without the model's chat template; there are no
+            messages then. Empty for a chat.
         priority: Requests of a lower number are sent before others that wait.
     """
 
@@ -61,6 +69,8 @@ class ChatRequest:
     temperature: float | None = None
     top_p: float | None = None
     max_tokens: int = DEFAULT_MAX_TOKENS
+    stop: tuple[str, ...] = ()
+    raw: str = ""
     priority: int = 0
 
 
@@ -86,6 +96,7 @@ class Completion:
         attempts: Times that something was sent for it.
         fault: What class of failure it is, such as ``not_json`` or ``http_400``; empty when ``ok``.
         error: One line on what went wrong, empty when ``ok``.
+        sample: The request's index among several samples.
     """
 
     row_id: str
@@ -105,6 +116,7 @@ class Completion:
     attempts: int = 0
     fault: str = ""
     error: str = ""
+    sample: int = 0
 
 
 def unanswered(request: ChatRequest, teacher: str, kind: str, key: str) -> Completion:
@@ -119,6 +131,7 @@ def unanswered(request: ChatRequest, teacher: str, kind: str, key: str) -> Compl
         teacher_kind=kind,
         prompt_version=request.prompt_version,
         key=key,
+        sample=request.sample,
     )
 
 
@@ -131,6 +144,7 @@ class Teacher(ABC):
         role: What it does in this project: writer, judge, contestant, ...
         licence_note: What may be done with the output, in words.
         when_spent: Whether a spent budget ends the run, or drops what could not be asked.
+        wave: Requests that it answers together; it waits until it has as many, or all.
         account: What it was asked in this run, and what came of it.
     """
 
@@ -139,11 +153,12 @@ class Teacher(ABC):
     role: str
     licence_note: str
     when_spent: Literal["stop", "go_on"] = "stop"
+    wave: int = 1
 
     def __init__(self) -> None:
         self.account = Account()
 
-    def map(self, requests: Iterable[ChatRequest]) -> Iterator[Completion]:
+    def map(self, requests: Iterable[ChatRequest]) -> Generator[Completion, None, None]:
         """Answer all requests, lazily and in any order; one completion for each.
 
         A model's completion is handed out only after its reply is on disk.
@@ -153,6 +168,8 @@ class Teacher(ABC):
                 reach; replies that came before are in the ledger.
             LedgerError: the ledger cannot be written.
         """
+        if self.kind == "rules":
+            requests = _for_rules(self.name, requests)
         for completion in self._answers(requests):
             self.account.add(completion)
             yield completion
@@ -164,6 +181,60 @@ class Teacher(ABC):
     def estimate(self, requests: Iterable[ChatRequest]) -> Estimate | None:
         """What asking will take before anything is sent; None where nothing has a price."""
         return None
+
+    @property
+    def members(self) -> Mapping[str, Teacher]:
+        """The teachers that answer in its name, and have the accounts; itself unless a team."""
+        return {"": self}
+
+    def portion(self, share: float | None, used: Mapping[str, Spent] = NOTHING_YET) -> Teacher:
+        """The same teacher with a part of its budget: same ledger, endpoint, account and caps.
+
+        What is sent through it stays within that share of every cap, and within the caps together
+        with what others send. What does not fit the share is ``deferred`` with the fault ``share``,
+        what does not fit the caps with the fault ``budget``.
+
+        Args:
+            share: Part of every cap, from 0 to 1; None for no further limit.
+            used: What the portion has :attr:`used` before, when it goes on.
+
+        Returns:
+            Itself where there is no share or no cap.
+
+        Raises:
+            TeacherError: the share is not between 0 and 1.
+        """
+        if share is not None and not 0 <= share <= 1:
+            raise TeacherError(f"{self.name}: a share of {share} of the budget is not in 0 … 1")
+        return self
+
+    @property
+    def used(self) -> Mapping[str, Spent]:
+        """What was used up of a portion, by member; empty where there is no budget to share."""
+        return NOTHING_YET
+
+    def ends_run(self, completion: Completion) -> bool:
+        """Whether a completion says that the budget is spent, of a teacher that is to stop then.
+
+        What only has to wait for another share of the budget ends no run.
+        """
+        late = completion.status == "deferred" and completion.fault == "budget"
+        return late and self.when_spent == "stop"
+
+
+def _for_rules(name: str, requests: Iterable[ChatRequest]) -> Iterator[ChatRequest]:
+    """Let requests pass that rules can be asked.
+
+    Raises:
+        TeacherError: a text is to be continued.
+    """
+    for request in requests:
+        if request.raw:
+            raise TeacherError(
+                f"{name} answers by rules and has no chat template to continue: set "
+                "synthesize.magpie.target to 0, or name a model under 'magpie' in the catalog"
+            )
+        yield request
 
 
 def ask(
@@ -206,6 +277,47 @@ def ask(
         temperature=usual.temperature if temperature is None else temperature,
         top_p=usual.top_p if top_p is None else top_p,
         max_tokens=max_tokens or usual.max_tokens or DEFAULT_MAX_TOKENS,
+    )
+
+
+def complete(
+    row_id: str,
+    task: str,
+    raw: str,
+    *,
+    language: str,
+    prompt_version: str,
+    sample: int = 0,
+    temperature: float | None = None,
+    top_p: float | None = None,
+    max_tokens: int = DEFAULT_MAX_TOKENS,
+    stop: Iterable[str] = (),
+) -> ChatRequest:
+    """Make a request to continue a text as it is, without the model's chat template.
+
+    Raises:
+        TeacherError: the task is unknown, its reply is not plain text, or there is nothing to
+            continue.
+    """
+    if task not in TASKS:
+        raise TeacherError(f"task {task!r}: unknown; there are {', '.join(TASKS)}")
+    if TASKS[task].reply is not None:
+        raise TeacherError(f"task {task!r}: has a form of reply that raw text cannot ask for")
+    if not raw:
+        raise TeacherError(f"row {row_id}, task {task!r}: there is no text to continue")
+    return ChatRequest(
+        row_id=row_id,
+        task=task,
+        inputs={},
+        messages=(),
+        prompt_version=prompt_version,
+        language=language,
+        sample=sample,
+        temperature=temperature,
+        top_p=top_p,
+        max_tokens=max_tokens,
+        stop=tuple(stop),
+        raw=raw,
     )
 
 

@@ -8,10 +8,10 @@ the batch instead of paying for another one.
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import threading
-import time
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ from pydantic import SecretStr
 
 from kyara_kedro.content import batched
 from kyara_kedro.prompts.library import PromptLibrary
-from kyara_kedro.teachers.base import Status, TeacherError
+from kyara_kedro.teachers.base import NOTHING_YET, Status, TeacherError
 from kyara_kedro.teachers.batch_service import (
     ENDED,
     TRIED_AGAIN,
@@ -33,10 +33,11 @@ from kyara_kedro.teachers.batch_service import (
     Refused,
     spool,
 )
-from kyara_kedro.teachers.budget import Budget
+from kyara_kedro.teachers.budget import Budget, BudgetOptions, of_share, portioned
 from kyara_kedro.teachers.calls import Call
 from kyara_kedro.teachers.endpoint import KEPT, NOTHING_USED, in_line
-from kyara_kedro.teachers.ledger import Ledger, Reservation, Spent, StoredReply, Waste
+from kyara_kedro.teachers.feed import pause
+from kyara_kedro.teachers.ledger import NOTHING, Ledger, Reservation, Spent, StoredReply, Waste
 from kyara_kedro.teachers.model import EndpointOptions
 from kyara_kedro.teachers.replies import Failure, Got, read_body, used_by, wasted
 from kyara_kedro.teachers.tasks import ReplyError
@@ -87,18 +88,38 @@ class BatchTeacher(WaveTeacher):
         self.options = options
         self.when_spent = options.budget.when_spent
         self.key = api_key or SecretStr("none")
-        self._purse = _Purse(options, ledger, self.name)
+        self._purse: _Purse | _PortionPurse = _Purse(options.budget, ledger, self.name)
 
     @property
     def budget(self) -> Budget:
         """What this run has used up and reserved."""
         return self._purse.budget
 
-    def _fetch(self, calls: Sequence[Call]) -> Iterator[tuple[str, Got | Failure]]:
+    def portion(self, share: float | None, used: Mapping[str, Spent] = NOTHING_YET) -> BatchTeacher:
+        """The same teacher with a part of its budget, see :meth:`Teacher.portion`."""
+        super().portion(share, used)
+        if share is None or not self.budget.options.capped:
+            return self
+        view = copy.copy(self)
+        view._purse = _PortionPurse(self._purse, share, used.get(self.name, NOTHING))
+        return view
+
+    @property
+    def used(self) -> Mapping[str, Spent]:
+        """What was used up through this teacher or this portion of it."""
+        return {self.name: self.budget.spent}
+
+    def _fetch(
+        self, calls: Sequence[Call], off: threading.Event
+    ) -> Iterator[tuple[str, Got | Failure]]:
         folder = self.ledger.path.parent
         place = f"{self.role} {self.options.model} at {self.options.base_url}"
-        service = BatchService(self.options, self.key, place, folder)
-        desk = _Desk(self, self._purse, service, calls)
+        if any(call.request.raw for call in calls):
+            raise TeacherError(
+                f"{place}: batches hold chats alone; have raw texts continued with 'kind: openai'"
+            )
+        service = BatchService(self.options, self.key, place, folder, off)
+        desk = _Desk(self, self._purse, service, calls, off)
         try:
             yield from desk.answers()
         except OSError as error:
@@ -117,9 +138,9 @@ class _Purse:
     What others leave of a budget that all runs share is asked of the ledger before every batch.
     """
 
-    def __init__(self, options: EndpointOptions, ledger: Ledger, teacher: str) -> None:
-        self.budget = Budget(options.budget)
-        self._shared = options.budget.per == "ledger"
+    def __init__(self, options: BudgetOptions, ledger: Ledger, teacher: str) -> None:
+        self.budget = Budget(options)
+        self._shared = options.per == "ledger"
         self._ledger, self._teacher = ledger, teacher
         self._pledged: dict[tuple[str, str], Reservation] = {}
         self._lock = threading.Lock()
@@ -132,32 +153,27 @@ class _Purse:
                     self.budget.take(most)
                     self._pledged[token, key] = most
 
-    def afford(self, calls: Iterable[Call], at_least: float) -> tuple[list[Call], dict[str, str]]:
+    def afford(self, calls: Iterable[Call]) -> tuple[list[Call], dict[str, _Fault]]:
         """Reserve for all calls that there is room for.
 
         Args:
             calls: The most urgent ones first.
-            at_least: Number of calls below which nothing is reserved, unless it is all of them.
 
         Returns:
             Those calls, and which cap is in the way of each of the others, by key.
         """
         fitting: list[Call] = []
-        lacking: dict[str, str] = {}
+        lacking: dict[str, _Fault] = {}
         with self._lock:
             room = self._room(self._ledger.committed(self._teacher)) if self._shared else None
             for call in calls:
                 if why := (room or self.budget).lacks(call.worst):
-                    lacking[call.key] = why
+                    lacking[call.key] = _Fault("budget", why)
                     continue
                 self.budget.take(call.worst)
                 if room:
                     room.take(call.worst)
                 fitting.append(call)
-        if lacking and len(fitting) < at_least:
-            self.give_back(fitting)
-            few = f"what is left of the budget allows {len(fitting)} requests only"
-            return [], lacking | {call.key: few for call in fitting}
         return fitting, lacking
 
     def give_back(self, calls: Iterable[Call]) -> None:
@@ -194,6 +210,70 @@ class _Purse:
         """Replace a reservation by what was used."""
         with self._lock:
             self.budget.settle(self._pledged.pop((token, key)), used, sent=sent)
+
+
+class _PortionPurse:
+    """A share of a purse: what it lets pass has passed the whole too.
+
+    Args:
+        whole: The purse, or a portion of it.
+        share: Part of every cap, from 0 to 1.
+        used: What was used of the portion before.
+    """
+
+    def __init__(self, whole: _Purse | _PortionPurse, share: float, used: Spent) -> None:
+        self.budget: Budget = Budget(portioned(whole.budget.options, share), used)
+        self._whole, self._share = whole, share
+        self._pledged: dict[tuple[str, str], Reservation] = {}
+        self._lock = threading.Lock()
+
+    def take_up(self, token: str, worst: Mapping[str, Reservation]) -> None:
+        """Reserve for requests that were submitted before, in a batch whose costs are to come."""
+        self._whole.take_up(token, worst)
+        with self._lock:
+            for key, most in worst.items():
+                if (token, key) not in self._pledged:
+                    self.budget.take(most)
+                    self._pledged[token, key] = most
+
+    def afford(self, calls: Iterable[Call]) -> tuple[list[Call], dict[str, _Fault]]:
+        """Reserve for all calls that there is room for, in the portion and in the whole."""
+        within: list[Call] = []
+        lacking: dict[str, _Fault] = {}
+        with self._lock:
+            for call in calls:
+                if why := self.budget.lacks(call.worst):
+                    lacking[call.key] = _Fault("share", of_share(why, self._share))
+                    continue
+                self.budget.take(call.worst)
+                within.append(call)
+        fitting, beyond = self._whole.afford(within)
+        self._settle(call for call in within if call.key in beyond)
+        return fitting, lacking | beyond
+
+    def give_back(self, calls: Collection[Call]) -> None:
+        """Give back what is reserved for calls that are not submitted."""
+        self._settle(calls)
+        self._whole.give_back(calls)
+
+    def _settle(self, unsent: Iterable[Call]) -> None:
+        with self._lock:
+            for call in unsent:
+                self.budget.settle(call.worst, NOTHING_USED, sent=False)
+
+    def pledge(self, token: str, worst: Mapping[str, Reservation]) -> bool:
+        """Note for which batch it was reserved; see :meth:`_Purse.pledge`."""
+        if not self._whole.pledge(token, worst):
+            return False
+        with self._lock:
+            self._pledged |= {(token, key): most for key, most in worst.items()}
+        return True
+
+    def settle(self, token: str, key: str, used: Reservation, *, sent: bool = True) -> None:
+        """Replace a reservation by what was used."""
+        with self._lock:
+            self.budget.settle(self._pledged.pop((token, key)), used, sent=sent)
+        self._whole.settle(token, key, used, sent=sent)
 
 
 class _Fault(NamedTuple):
@@ -241,9 +321,14 @@ class _Desk:
     """The requests of one wave: those that wait, and those in batches."""
 
     def __init__(
-        self, teacher: BatchTeacher, purse: _Purse, service: BatchService, calls: Iterable[Call]
+        self,
+        teacher: BatchTeacher,
+        purse: _Purse | _PortionPurse,
+        service: BatchService,
+        calls: Iterable[Call],
+        off: threading.Event,
     ) -> None:
-        self._teacher, self._purse, self._service = teacher, purse, service
+        self._teacher, self._purse, self._service, self._off = teacher, purse, service, off
         self._options, self._ledger = teacher.options, teacher.ledger
         self._waiting = {call.key: call for call in calls}
         self._claimed: set[str] = set()
@@ -266,7 +351,7 @@ class _Desk:
             for job, batch in ended:
                 yield from self._collect(job, batch)
             if not ended:
-                time.sleep(self._options.poll)
+                pause(self._off, self._options.poll)
 
     def close(self) -> None:
         """Give back all claims; what is in batches stays noted in the ledger."""
@@ -308,7 +393,13 @@ class _Desk:
         if not ready or (self._one_by_one and self._jobs):
             return
         ready.sort(key=lambda call: call.request.priority)
-        fitting, lacking = self._purse.afford(ready, _WORTHWHILE * self._largest)
+        fitting, lacking = self._purse.afford(ready)
+        if lacking and len(fitting) < _WORTHWHILE * self._largest:
+            self._purse.give_back(fitting)
+            why = f"what is left of the budget allows {len(fitting)} requests only"
+            few = next(iter(lacking.values()))._replace(why=why)
+            lacking |= {call.key: few for call in fitting}
+            fitting = []
         self._largest = max(self._largest, len(fitting))
         sent = 0
         try:
@@ -326,10 +417,7 @@ class _Desk:
         if self._jobs:
             return  # what comes back may make room in the budget
         yield from self._give_up(
-            {
-                key: self._failure("deferred", key, _Fault("budget", why))
-                for key, why in lacking.items()
-            }
+            {key: self._failure("deferred", key, fault) for key, fault in lacking.items()}
         )
 
     def _send(self, token: str, file: IO[bytes], calls: dict[str, Call]) -> None:

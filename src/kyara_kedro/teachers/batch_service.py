@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
@@ -14,6 +15,7 @@ from pydantic import SecretStr
 
 from kyara_kedro.teachers.base import TeacherError
 from kyara_kedro.teachers.endpoint import LONGEST_BACKOFF, in_line, quiet_clients, retry_after
+from kyara_kedro.teachers.feed import pause
 from kyara_kedro.teachers.model import EndpointOptions
 
 T = TypeVar("T")
@@ -114,7 +116,14 @@ class BatchService:
     lost.
     """
 
-    def __init__(self, options: EndpointOptions, key: SecretStr, place: str, folder: Path) -> None:
+    def __init__(
+        self,
+        options: EndpointOptions,
+        key: SecretStr,
+        place: str,
+        folder: Path,
+        off: threading.Event,
+    ) -> None:
         import httpx2
         import openai
 
@@ -122,6 +131,7 @@ class BatchService:
         timeout = options.limits.timeout
         self.place = place
         self.folder = folder
+        self._off = off
         self._limits = options.limits
         self._met = False
         self._client = openai.OpenAI(
@@ -238,6 +248,7 @@ class BatchService:
         Raises:
             Refused: asking again is of no use.
             TeacherError: the server has been out of reach for too long.
+            CalledOff: the work is not wanted any more.
         """
         import httpx2
         import openai
@@ -276,7 +287,7 @@ class BatchService:
                     "up, then run again: batches go on at the server and are collected then"
                 )
             LOGGER.debug("%s: %s", self.place, why)
-            time.sleep(wait)
+            pause(self._off, wait)
             if (found := find()) is not None:
                 return found
 

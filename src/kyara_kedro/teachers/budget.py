@@ -33,9 +33,22 @@ class BudgetOptions(Options):
     per: Literal["run", "ledger"] = "run"
     when_spent: Literal["stop", "go_on"] = "stop"
 
+    @property
+    def capped(self) -> bool:
+        """Whether there is any cap."""
+        return not (self.cost is None and self.tokens is None and self.requests is None)
+
 
 class BudgetExhausted(Exception):
-    """The budget does not allow another send; the message says which cap is in the way."""
+    """Another send is not allowed; the message says which cap is in the way.
+
+    Attributes:
+        fault: ``budget``, or ``share`` when only the portion of a strategy is used up.
+    """
+
+    def __init__(self, why: str, fault: Literal["budget", "share"] = "budget") -> None:
+        super().__init__(why)
+        self.fault = fault
 
 
 class Budget:
@@ -166,6 +179,78 @@ class SharedBudget:
         """End what is set aside for a request that cost nothing; what is put for it ends it too."""
         if not used.tokens:
             await asyncio.to_thread(lambda: self._ledger.unpledge(self._teacher, key, sent=sent))
+
+
+class Portion:
+    """A share of every cap of a budget: what is sent has to pass both.
+
+    Its own part is reserved first, so that a portion that is used up costs the whole no look. Who
+    holds a part of the portion alone waits only for sends in flight, which end by themselves: there
+    is no circle to wait in. It belongs to one event loop.
+
+    Args:
+        whole: The budget, or a portion of it.
+        share: Part of every cap, from 0 to 1.
+        used: What was used of the portion before.
+    """
+
+    def __init__(self, whole: AnyBudget, share: float, used: Spent = NOTHING) -> None:
+        self.whole = whole
+        self.options: BudgetOptions = portioned(whole.options, share)
+        self._own = Budget(self.options, used)
+        self._share = share
+
+    @property
+    def spent(self) -> Spent:
+        """What was used up through this portion."""
+        return self._own.spent
+
+    async def reserve(self, key: str, worst: Reservation) -> None:
+        """Reserve one send in the portion and in the whole.
+
+        Args:
+            key: The request.
+            worst: What it may use up.
+
+        Raises:
+            BudgetExhausted: there is no room in one of them and there will be none.
+            LedgerError: the ledger cannot be written.
+        """
+        try:
+            await self._own.reserve(key, worst)
+        except BudgetExhausted as error:
+            raise BudgetExhausted(of_share(str(error), self._share), "share") from None
+        try:
+            await self.whole.reserve(key, worst)
+        except BaseException:
+            self._own.settle(worst, Reservation(0, 0.0), sent=False)
+            raise
+
+    async def give_back(
+        self, key: str, worst: Reservation, used: Reservation, *, sent: bool = True
+    ) -> None:
+        """Replace the reservation of a request by what was used."""
+        self._own.settle(worst, used, sent=sent)
+        await self.whole.give_back(key, worst, used, sent=sent)
+
+
+AnyBudget = Budget | SharedBudget | Portion
+
+
+def portioned(caps: BudgetOptions, share: float) -> BudgetOptions:
+    """The caps of a share, rounded down; those that are None stay so."""
+    return caps.model_copy(
+        update={
+            "cost": None if caps.cost is None else caps.cost * share,
+            "tokens": None if caps.tokens is None else int(caps.tokens * share),
+            "requests": None if caps.requests is None else int(caps.requests * share),
+        }
+    )
+
+
+def of_share(why: str, share: float) -> str:
+    """Say of a lacking cap that it is that of a portion."""
+    return why.replace("of the budget", f"of the share of {share:.3g} of the budget", 1)
 
 
 def _lacking(caps: BudgetOptions, spent: Spent, aside: Spent, worst: Reservation) -> str:

@@ -28,6 +28,7 @@ _RESERVED = frozenset(
         "messages",
         "model",
         "n",
+        "prompt",
         "response_format",
         "service_tier",
         "stream",
@@ -161,6 +162,7 @@ class Call:
         key: The request's key.
         request: What it is for.
         messages: The prompt; longer than the request's when it is asked again.
+        path: Where it is sent, below the root of the API.
         body: The body of the HTTP request.
         tokens: What it will take by a cautious estimate.
         worst: What it may use up at most.
@@ -170,6 +172,7 @@ class Call:
     key: str
     request: ChatRequest
     messages: tuple[Message, ...]
+    path: Literal["chat/completions", "completions"]
     body: Mapping[str, Any]
     tokens: int
     worst: Reservation
@@ -207,16 +210,19 @@ class Caller:
             sampling = {name: value for name, value in chosen.items() if value is not None}
         task = TASKS[request.task]
         schema = task.schema if options.structured_output and dialect.json_schema else None
+        stop = {"stop": list(request.stop)} if request.stop else {}
+        raw = {"prompt": request.raw} if request.raw else {}
         body: dict[str, Any] = {
             "model": options.model,
-            "messages": list(messages),
+            **(raw or {"messages": list(messages)}),
             **options.parameters,
             **sampling,
-            dialect.limit: request.max_tokens,
+            **stop,
+            "max_tokens" if raw else dialect.limit: request.max_tokens,
         }
-        if options.service_tier is not None:
+        if options.service_tier is not None and not raw:
             body["service_tier"] = options.service_tier
-        bound = self._bound
+        bound = self._bound + len(request.raw.encode())
         bound += sum(len(one["content"].encode()) + _PER_MESSAGE for one in messages)
         if schema is not None:
             body["response_format"] = {
@@ -228,13 +234,20 @@ class Caller:
             key=request_key(
                 self._identity,
                 messages,
-                {**options.parameters, **sampling, "max_tokens": request.max_tokens},
+                {
+                    **options.parameters,
+                    **sampling,
+                    **stop,
+                    **raw,
+                    "max_tokens": request.max_tokens,
+                },
                 schema,
                 request.sample,
                 again,
             ),
             request=request,
             messages=messages,
+            path="completions" if raw else "chat/completions",
             body=body,
             tokens=bound // 2 + request.max_tokens,
             worst=Reservation(

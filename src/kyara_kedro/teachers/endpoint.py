@@ -84,7 +84,6 @@ class Endpoint:
         quiet_clients()
         self._options = options
         self._response = httpx2.Response
-        self._address = f"{options.base_url}/chat/completions"
         self._client = openai.AsyncOpenAI(
             api_key=key.get_secret_value(),
             base_url=options.base_url,
@@ -106,7 +105,7 @@ class Endpoint:
         try:
             async with asyncio.timeout(self._options.limits.timeout):
                 response = await self._client.post(
-                    self._address,
+                    f"{self._options.base_url}/{call.path}",
                     cast_to=self._response,
                     body=call.body,
                     options={"idempotency_key": call.key},

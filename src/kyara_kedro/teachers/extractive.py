@@ -27,7 +27,7 @@ from kyara_kedro.teachers.base import (
     request_key,
     unanswered,
 )
-from kyara_kedro.teachers.rules import arithmetic, judge, tagging
+from kyara_kedro.teachers.rules import arithmetic, checks, judge, system_prompts, tagging
 from kyara_kedro.teachers.rules.answers import (
     Documents,
     Manner,
@@ -38,9 +38,12 @@ from kyara_kedro.teachers.rules.answers import (
     search_queries,
 )
 from kyara_kedro.teachers.rules.cloze import Cloze
+from kyara_kedro.teachers.rules.cloze_zh import plain_title
 from kyara_kedro.teachers.rules.evolution import TEMPLATES, unwrap, wrap
 from kyara_kedro.teachers.rules.simplified import in_traditional
-from kyara_kedro.teachers.tasks import read_reply
+from kyara_kedro.teachers.tasks import ReplyError, Solution, read_reply
+from kyara_kedro.text.constraints import compose, stated
+from kyara_kedro.text.numbers import equivalent
 
 LOGGER = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -55,6 +58,25 @@ _NOTHING_GIVEN = {
     "zh-TW": "我手邊沒有可以查證的資料，因此無法回答這個要求。",
     "en": "I have no material to check this against, so I cannot answer it.",
 }
+_SAYS = {
+    "zh-TW": {
+        "equal": "除了客套話與寫法，兩題相同。",
+        "unequal": "兩題的文字在客套話與寫法之外仍有不同。",
+        "supported": "每一句都逐字見於所引的文件。",
+        "unsupported": "第 {numbers} 筆沒有逐字見於所引文件的同一句。",
+        "right": "以規則重新解題，結果同樣是 {answer}。",
+        "wrong": "以規則重新解題，結果是 {answer}，與這份解答不同。",
+    },
+    "en": {
+        "equal": "Politeness and spelling aside the questions are the same.",
+        "unequal": "The questions differ in more than politeness and spelling.",
+        "supported": "Every sentence stands literally in the text that it cites.",
+        "unsupported": "Claims not found literally in one sentence of their text: {numbers}.",
+        "right": "Solved again by rules, with the same result {answer}.",
+        "wrong": "Solved again by rules, the result is {answer} and not this one.",
+    },
+}
+"""Reasons of the verdicts by rules."""
 
 
 class ExtractiveOptions(Options):
@@ -324,6 +346,66 @@ def _tag_instruction(request: ChatRequest, options: ExtractiveOptions) -> Reply:
     }
 
 
+def _compare_questions(request: ChatRequest, options: ExtractiveOptions) -> Reply:
+    equal = checks.same_question(request.inputs["parent"], request.inputs["question"])
+    says = _SAYS[request.language]
+    return {"reason": says["equal" if equal else "unequal"], "equal": equal}
+
+
+def _check_support(request: ChatRequest, options: ExtractiveOptions) -> Reply:
+    verdicts = [
+        checks.supported(claim["sentence"], claim["text"]) for claim in request.inputs["claims"]
+    ]
+    failed = [str(number) for number, good in enumerate(verdicts, 1) if not good]
+    reason = _SAYS[request.language]["unsupported" if failed else "supported"]
+    return {"reason": reason.format(numbers=", ".join(failed)), "verdicts": verdicts}
+
+
+def _check_solution(request: ChatRequest, options: ExtractiveOptions) -> Reply:
+    solved = arithmetic.solve(request.inputs["problem"])
+    if solved is None:
+        raise Refused("the solver does not know this kind of problem")
+    try:
+        answer = Solution.read(request.inputs["solution"]).answer
+    except ReplyError:
+        answer = ""
+    correct = equivalent(answer, solved.answer)
+    reason = _SAYS[request.language]["right" if correct else "wrong"]
+    return {"reason": reason.format(answer=solved.answer), "correct": correct}
+
+
+def _write_system_prompt(request: ChatRequest, options: ExtractiveOptions) -> Reply:
+    inputs = request.inputs
+    if not inputs["title"].strip():
+        raise Refused("the document has no title to name its topic")
+    system = system_prompts.write(
+        inputs["title"], inputs["constraints"], request.language, request.row_id
+    )
+    return {"system": system}
+
+
+def _answer_as_told(request: ChatRequest, options: ExtractiveOptions) -> Reply:
+    """The extracts that answer, put as the constraints of the system prompt demand."""
+    inputs = request.inputs
+    told = stated(inputs["system"], request.language)
+    if not told:
+        raise Refused("the system prompt states no constraint in words that the rules know")
+    if unwrap(inputs["question"]).form != "plain":
+        raise Refused("the question asks for a form of its own")
+    documents: Documents = inputs["documents"]
+    found = find(inputs["question"], documents, request.language, options.threshold)
+    if found is None:
+        return REFUSAL[request.language]
+    further = (found.support or found.context)[: max(1, options.sentences - 1)]
+    said = [found.evidence, *(text for text, _ in further)]
+    title = plain_title(documents[found.document]["title"])
+    put = compose(told, said, title, found.span or "")
+    if put is None:
+        kept = ", ".join(constraint.id for constraint in told)
+        raise Refused(f"the extracts cannot be put so that they keep {kept}")
+    return put
+
+
 _RULES: Mapping[str, Rule] = {
     "write_questions": _write_questions,
     "evolve_question": _evolve_question,
@@ -337,4 +419,9 @@ _RULES: Mapping[str, Rule] = {
     "respond": _respond,
     "judge_pair": _judge_pair,
     "tag_instruction": _tag_instruction,
+    "compare_questions": _compare_questions,
+    "check_support": _check_support,
+    "check_solution": _check_solution,
+    "write_system_prompt": _write_system_prompt,
+    "answer_as_told": _answer_as_told,
 }

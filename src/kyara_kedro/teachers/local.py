@@ -15,11 +15,12 @@ import xxhash
 from pydantic import Field, PositiveInt
 
 from kyara_kedro.content import Message, content_id
-from kyara_kedro.decoding import Decoder, Prompt, Sampling, Written
+from kyara_kedro.decoding import Decoder, HaltedError, Prompt, Sampling, Written
 from kyara_kedro.options import Options
 from kyara_kedro.prompts.library import PromptLibrary
 from kyara_kedro.teachers.base import TeacherError
 from kyara_kedro.teachers.calls import Call, ModelOptions
+from kyara_kedro.teachers.feed import CalledOff
 from kyara_kedro.teachers.ledger import Ledger, StoredReply, now
 from kyara_kedro.teachers.replies import Failure, Got
 from kyara_kedro.teachers.waves import WaveTeacher
@@ -99,6 +100,7 @@ class ChatModel:
         network: The causal language model.
         tokenizer: With the chat template that was saved with it.
         ends: Token ids that end a turn.
+        begin: Token id that the chat template begins with, if it is the one that begins sequences.
         context: Longest prompt and reply together in tokens; None when its configuration does not
             say.
     """
@@ -107,6 +109,7 @@ class ChatModel:
     network: Any
     tokenizer: Any
     ends: frozenset[int]
+    begin: int | None
     context: int | None
 
     def prompt(
@@ -136,6 +139,46 @@ class ChatModel:
             tokens = _encode(self.tokenizer, messages)
         except TemplateError as error:
             raise RefusedError("chat_template", f"the model's chat template: {error}") from None
+        return self._fitting(tokens, seed, max_tokens, temperature, top_p)
+
+    def continuation(
+        self,
+        raw: str,
+        seed: int,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+        top_p: float | None = None,
+    ) -> Prompt:
+        """Encode a text that is continued as it is, special tokens written out among it.
+
+        The token that begins a sequence is put in front where the model's chat template begins
+        with it and the text does not.
+
+        Args:
+            raw: The text.
+            seed: Of this reply's samples.
+            max_tokens: As for :meth:`prompt`, like the others.
+            temperature: None is 0.
+            top_p: None is 1.
+
+        Raises:
+            RefusedError: the text is empty, or the reply may not fit into the context.
+        """
+        tokens: list[int] = self.tokenizer(raw, add_special_tokens=False)["input_ids"]
+        if self.begin is not None and tokens[:1] != [self.begin]:
+            tokens = [self.begin, *tokens]
+        if not tokens:
+            raise RefusedError("empty_prompt", "there is no text to continue")
+        return self._fitting(tokens, seed, max_tokens, temperature, top_p)
+
+    def _fitting(
+        self,
+        tokens: list[int],
+        seed: int,
+        max_tokens: int | None,
+        temperature: float | None,
+        top_p: float | None,
+    ) -> Prompt:
         if self.context is not None:
             room = self.context - len(tokens)
             max_tokens = min(_USUAL, max(room, 1)) if max_tokens is None else max_tokens
@@ -147,13 +190,30 @@ class ChatModel:
                 )
         return Prompt(tokens, seed, Sampling(max_tokens or _USUAL, temperature or 0.0, top_p or 1))
 
-    def decoder(self, batch_size: int) -> Decoder:
-        """What writes with this model."""
-        return Decoder(self.network, self.tokenizer, self.ends, batch_size)
+    def decoder(self, batch_size: int, stop: Sequence[str] = ()) -> Decoder:
+        """What writes with this model.
+
+        Args:
+            batch_size: Rows written at once.
+            stop: Texts that end a reply; those that are special tokens end it at once, and the
+                others are for :func:`cut`.
+        """
+        special = set(self.tokenizer.all_special_ids)
+        found = (self.tokenizer(one, add_special_tokens=False)["input_ids"] for one in stop)
+        ends = {tokens[0] for tokens in found if len(tokens) == 1 and tokens[0] in special}
+        return Decoder(self.network, self.tokenizer, self.ends | ends, batch_size)
 
     def tokens_of(self, written: Written) -> int:
         """Tokens that were generated: those of the text and, as vLLM counts, its end."""
         return written.tokens + written.stopped
+
+
+def cut(written: Written, stop: Sequence[str]) -> Written:
+    """End a text in front of the first of some texts, if one is in it; its tokens stay counted."""
+    places = [place for one in stop if one and (place := written.text.find(one)) >= 0]
+    if not places:
+        return written
+    return written._replace(text=written.text[: min(places)].rstrip(), stopped=True)
 
 
 class LocalTeacher(WaveTeacher):
@@ -181,30 +241,50 @@ class LocalTeacher(WaveTeacher):
         self._fingerprint = fingerprint(options.path)
         super().__init__(options.model, ledger, library, self._fingerprint)
         self._options = options
-        self._loaded: tuple[ChatModel, Decoder] | None = None
+        self._decoders: dict[tuple[str, ...], Decoder] = {}
+        self._loaded: ChatModel | None = None
 
-    def _fetch(self, calls: Sequence[Call]) -> Iterator[tuple[str, Got | Failure]]:
-        model, decoder = self._load()
-        asked: list[tuple[Call, Prompt]] = []
+    def _fetch(
+        self, calls: Sequence[Call], off: threading.Event
+    ) -> Iterator[tuple[str, Got | Failure]]:
+        model = self._load()
+        asked: dict[tuple[str, ...], list[tuple[Call, Prompt]]] = {}
         for call in calls:
             request, seed = call.request, int(call.key[:16], 16) >> 1
+            sampling = seed, request.max_tokens, request.temperature, request.top_p
             try:
-                prompt = model.prompt(
-                    call.messages, seed, request.max_tokens, request.temperature, request.top_p
+                prompt = (
+                    model.continuation(request.raw, *sampling)
+                    if request.raw
+                    else model.prompt(call.messages, *sampling)
                 )
             except RefusedError as error:
                 yield call.key, Failure("rejected", error.code, str(error))
             else:
-                asked.append((call, prompt))
-        begun = time.perf_counter()
-        for batch in decoder.write([prompt for _, prompt in asked]):
-            latency = time.perf_counter() - begun
-            replies = self.ledger.put(
-                [self._reply(model, *asked[number], text, latency) for number, text in batch]
-            )
-            for reply in replies:
-                yield reply.request_id, Got(reply)
+                asked.setdefault(request.stop, []).append((call, prompt))
+        for stop, some in asked.items():
             begun = time.perf_counter()
+            decoder = self._decoder(model, stop)
+            try:
+                for batch in decoder.write([prompt for _, prompt in some], off.is_set):
+                    latency = time.perf_counter() - begun
+                    replies = self.ledger.put(
+                        [
+                            self._reply(model, *some[number], cut(text, stop), latency)
+                            for number, text in batch
+                        ]
+                    )
+                    for reply in replies:
+                        yield reply.request_id, Got(reply)
+                    begun = time.perf_counter()
+            except HaltedError:
+                raise CalledOff from None
+
+    def _decoder(self, model: ChatModel, stop: tuple[str, ...]) -> Decoder:
+        """What writes until one of these texts; one for each, since it learns what fits."""
+        if stop not in self._decoders:
+            self._decoders[stop] = model.decoder(self._options.batch_size, stop)
+        return self._decoders[stop]
 
     def _reply(
         self, model: ChatModel, call: Call, prompt: Prompt, written: Written, latency: float
@@ -225,7 +305,7 @@ class LocalTeacher(WaveTeacher):
             received_at=now(),
         )
 
-    def _load(self) -> tuple[ChatModel, Decoder]:
+    def _load(self) -> ChatModel:
         if self._loaded is None:
             model = load(self._options.path, self._options.device)
             if model.fingerprint != self._fingerprint:
@@ -233,7 +313,7 @@ class LocalTeacher(WaveTeacher):
                     f"{self._options.path}: the model has changed since this teacher was made; "
                     "run again"
                 )
-            self._loaded = model, model.decoder(self._options.batch_size)
+            self._loaded = model
         return self._loaded
 
 
@@ -335,6 +415,7 @@ def _read(directory: Path, device: str, content: str) -> ChatModel:
         network=network.eval(),
         tokenizer=tokenizer,
         ends=ends,
+        begin=_begin(tokenizer),
         context=getattr(network.config.get_text_config(), "max_position_embeddings", None),
     )
 
@@ -343,6 +424,12 @@ def _encode(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
     text = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
     tokens: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
     return tokens
+
+
+def _begin(tokenizer: Any) -> int | None:
+    """The token that begins a sequence, where the chat template puts it in front."""
+    first = _encode(tokenizer, [Message(role="user", content="?")])[:1]
+    return first[0] if first and first[0] == tokenizer.bos_token_id else None
 
 
 def _ends(directory: Path, network: Any, tokenizer: Any) -> frozenset[int]:

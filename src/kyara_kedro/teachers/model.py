@@ -100,8 +100,8 @@ class LanguageModel(Teacher):
         return completed(call, outcome, self.name)
 
     def again(self, call: Call, first: Completion) -> Call | None:
-        """The call that asks again; None for a good reply and for one that was asked for twice."""
-        if first.status != "invalid" or call.again:
+        """The call that asks again; None for good and second replies, and for continued texts."""
+        if first.status != "invalid" or call.again or call.request.raw:
             return None
         return self.caller.again(call, *complaint(self._library, call.request, first))
 
@@ -110,5 +110,6 @@ def _size(call: Call) -> tuple[tuple[str, int], int]:
     """Task and longest reply of a call, and its prompt's tokens by estimate."""
     from kyara_kedro.text.length import estimate_tokens
 
-    prompt = sum(estimate_tokens(message["content"]) for message in call.messages)
+    said = (call.request.raw, *(message["content"] for message in call.messages))
+    prompt = sum(map(estimate_tokens, said))
     return (call.request.task, call.request.max_tokens), prompt

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures.thread  # noqa: F401 - before ours, so that its exit comes after
+import copy
 import logging
 import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -25,12 +27,25 @@ from kyara_kedro.content import batched
 from kyara_kedro.prompts.library import PromptLibrary
 from kyara_kedro.teachers.admission import Lane, Limits, OutOfReach, Pass
 from kyara_kedro.teachers.background import background_loop
-from kyara_kedro.teachers.base import ChatRequest, Completion, Status, TeacherError
+from kyara_kedro.teachers.base import (
+    NOTHING_YET,
+    ChatRequest,
+    Completion,
+    Status,
+    TeacherError,
+)
 from kyara_kedro.teachers.bookkeeper import Bookkeeper
-from kyara_kedro.teachers.budget import Budget, BudgetExhausted, SharedBudget
+from kyara_kedro.teachers.budget import (
+    AnyBudget,
+    Budget,
+    BudgetExhausted,
+    Portion,
+    SharedBudget,
+)
 from kyara_kedro.teachers.calls import Call
 from kyara_kedro.teachers.endpoint import LONGEST_BACKOFF, NOTHING_USED, Endpoint, Heard
-from kyara_kedro.teachers.ledger import Ledger
+from kyara_kedro.teachers.feed import off_signal, stop_if
+from kyara_kedro.teachers.ledger import NOTHING, Ledger, Spent
 from kyara_kedro.teachers.model import PAGE, EndpointOptions, LanguageModel
 from kyara_kedro.teachers.replies import Failure, Got, summed, wasted
 
@@ -39,6 +54,8 @@ LOGGER = logging.getLogger(__name__)
 _GRACE = 30.0
 """Seconds that replies in flight get when the run stops early."""
 _POLL = 0.02
+_LOOK = 0.1
+"""Seconds between two looks at whether the work has been called off."""
 
 
 class OpenAITeacher(LanguageModel):
@@ -61,18 +78,36 @@ class OpenAITeacher(LanguageModel):
         super().__init__(options, ledger, library)
         self.options = options
         self.when_spent = options.budget.when_spent
-        self.budget: Budget | SharedBudget = (
+        self.budget: AnyBudget = (
             SharedBudget(options.budget, ledger, self.name)
             if options.budget.per == "ledger"
             else Budget(options.budget)
         )
         self.key = api_key or SecretStr("none")
 
+    def portion(
+        self, share: float | None, used: Mapping[str, Spent] = NOTHING_YET
+    ) -> OpenAITeacher:
+        """The same teacher with a part of its budget, see :meth:`Teacher.portion`."""
+        super().portion(share, used)
+        if share is None or not self.budget.options.capped:
+            return self
+        view = copy.copy(self)
+        view.budget = Portion(self.budget, share, used.get(self.name, NOTHING))
+        return view
+
+    @property
+    def used(self) -> Mapping[str, Spent]:
+        """What was used up through this teacher or this portion of it."""
+        return {self.name: self.budget.spent}
+
     def _answers(self, requests: Iterable[ChatRequest]) -> Iterator[Completion]:
         session: _Session | None = None
         most = max(2 * self.options.limits.in_flight, PAGE)
+        off = off_signal(requests)
         try:
             for page in batched(requests, PAGE):
+                stop_if(off)
                 calls = [self.caller.call(request) for request in page]
                 held = self.ledger.get_many(call.key for call in calls)
                 missing: list[Call] = []
@@ -88,9 +123,9 @@ class OpenAITeacher(LanguageModel):
                 if session is not None:
                     session.submit(missing)
                 while session is not None and (session.pending > most or session.arrived):
-                    yield session.next()
+                    yield session.next(off)
             while session is not None and session.pending:
-                yield session.next()
+                yield session.next(off)
         finally:
             if session is not None:
                 session.close()
@@ -141,17 +176,20 @@ class _Session:
         """Whether :meth:`next` has something at once."""
         return bool(self._ready) or not self._arrivals.empty()
 
-    def next(self) -> Completion:
+    def next(self, off: threading.Event) -> Completion:
         """Wait for the next completion.
 
         Raises:
             TeacherError, LedgerError: nothing more can be asked.
+            CalledOff: ``off`` is set.
         """
-        if not self._ready:
-            arrival = self._arrivals.get()
-            if isinstance(arrival, Exception):
-                raise arrival
-            self._ready.extend(arrival)
+        while not self._ready:
+            stop_if(off)
+            with suppress(queue.Empty):
+                arrival = self._arrivals.get(timeout=_LOOK)
+                if isinstance(arrival, Exception):
+                    raise arrival
+                self._ready.extend(arrival)
         self.pending -= 1
         return self._ready.popleft()
 
@@ -225,7 +263,7 @@ class _Session:
         try:
             outcome = await self._get(call)
         except BudgetExhausted as error:
-            outcome = Failure("deferred", "budget", str(error))
+            outcome = Failure("deferred", error.fault, str(error))
         except _Unanswered as error:
             outcome = error.failure
         return self._teacher.outcome(call, outcome)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 
 from kyara_kedro.teachers.base import TeacherError
@@ -17,7 +18,9 @@ class ReplayTeacher(WaveTeacher):
     be another one than that of the recorded run.
     """
 
-    def _fetch(self, calls: Sequence[Call]) -> Iterator[tuple[str, Got | Failure]]:
+    def _fetch(
+        self, calls: Sequence[Call], off: threading.Event
+    ) -> Iterator[tuple[str, Got | Failure]]:
         request = calls[0].request
         raise TeacherError(
             f"replay of {self.name}: the ledger {self.ledger.path} holds no reply for "

@@ -87,14 +87,14 @@ def read_body(content: bytes, call: Call, options: ModelOptions, latency: float)
         latency: Seconds until it was there.
 
     Raises:
-        ReplyError: the body is not a whole chat completion.
+        ReplyError: the body is not a whole completion.
     """
     if len(content) > _LONGEST:
         raise ReplyError("body", f"the body has {len(content):,} bytes")
     try:
         body = json.loads(content)
         choice = body["choices"][0]
-        message = choice["message"]
+        message = {"content": choice["text"]} if call.request.raw else choice["message"]
         refusal = message.get("refusal")
         text = message.get("content") or refusal or ""
         finish = "refusal" if refusal else str(choice.get("finish_reason") or "stop")
@@ -103,9 +103,7 @@ def read_body(content: bytes, call: Call, options: ModelOptions, latency: float)
         used = _usage(body.get("usage"))
         served_by = str(body.get("model") or "")
     except _MALFORMED as error:
-        raise ReplyError(
-            "body", f"the body is not a chat completion ({type(error).__name__})"
-        ) from None
+        raise ReplyError("body", f"the body is not a completion ({type(error).__name__})") from None
     if finish in _BROKEN_OFF:
         raise ReplyError("finish", f"the server broke the reply off ({finish})")
     prompt, cached, completion = used or (
@@ -218,6 +216,7 @@ def completed(call: Call, outcome: Got | Failure, teacher: str) -> Completion:
         attempts=attempts,
         fault=fault,
         error=why,
+        sample=call.request.sample,
     )
 
 

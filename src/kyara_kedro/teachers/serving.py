@@ -1,7 +1,7 @@
 """A small OpenAI-compatible server around a model directory, for the loopback.
 
-Chat completions without streaming; what it cannot honour it refuses. Requests that wait are
-answered together, the longest first, by one thread that alone touches the model.
+Chat completions and raw ones, without streaming; what it cannot honour it refuses. Requests that
+wait are answered together, the longest first, by one thread that alone touches the model.
 """
 
 from __future__ import annotations
@@ -17,19 +17,27 @@ import socket
 import threading
 import time
 import uuid
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self, cast
 
-from pydantic import Field, FiniteFloat, PositiveInt, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    FiniteFloat,
+    PositiveInt,
+    ValidationError,
+)
 
 from kyara_kedro.content import Message, content_id
 from kyara_kedro.decoding import HaltedError, Prompt, Written
 from kyara_kedro.errors import UserError
 from kyara_kedro.options import Options
-from kyara_kedro.teachers.local import ChatModel, RefusedError, load
+from kyara_kedro.teachers.local import ChatModel, RefusedError, cut, load
 
 if TYPE_CHECKING:
     import uvicorn
@@ -43,13 +51,18 @@ _QUIET = 0.005
 """Seconds without a further request after which those that wait are answered."""
 _GRACE = 10
 """Seconds that replies in the making get at the end; another Ctrl-C ends at once."""
+_SHORT = 16
+"""Tokens of a raw completion when nobody says, as with OpenAI and vLLM."""
+_MOST_STOPS = 4
+"""Texts that may end a reply, as with OpenAI."""
 _NEUTRAL: Mapping[str, Any] = {
+    "best_of": 1,
+    "echo": False,
     "frequency_penalty": 0,
     "logprobs": False,
     "n": 1,
     "presence_penalty": 0,
     "response_format": {"type": "text"},
-    "stop": [],
     "store": False,
     "stream": False,
     "tools": [],
@@ -66,49 +79,53 @@ class ApiError(Exception):
         self.code = code
 
 
+def _whole(content: str) -> str:
+    if not content.isascii() and any("\ud800" <= letter <= "\udfff" for letter in content):
+        raise ValueError("holds half a surrogate pair")
+    return content
+
+
+def _several(stop: Any) -> Any:
+    return (stop,) if isinstance(stop, str) else stop
+
+
+Text = Annotated[str, AfterValidator(_whole)]
+
+
 class _Said(Options):
     """A message; text alone."""
 
     role: Literal["system", "user", "assistant"]
-    content: str
-
-    @field_validator("content")
-    @classmethod
-    def _is_text(cls, content: str) -> str:
-        if not content.isascii() and any("\ud800" <= letter <= "\udfff" for letter in content):
-            raise ValueError("holds half a surrogate pair")
-        return content
+    content: Text
 
 
-class ChatBody(Options):
+class Body(Options):
     """What can be asked, in OpenAI's words.
 
     Attributes:
-        messages: Roles and order as the model's template allows them.
         model: One of the server's names for its model, or nothing.
-        max_tokens: Longest reply; 1,024 or what the context leaves when nobody says.
-        max_completion_tokens: The same by its newer name.
+        max_tokens: Longest reply.
         temperature: 0, the most probable tokens, when nobody says.
         top_p: 1 when nobody says.
-        seed: With the messages it determines the sample; otherwise samples differ.
+        stop: Texts that end the reply, and are no part of it; a single one may stand alone.
+        seed: With the prompt it determines the sample; otherwise samples differ.
         user: Of no effect.
     """
 
-    messages: list[_Said] = Field(min_length=1)
     model: str | None = None
     max_tokens: PositiveInt | None = None
-    max_completion_tokens: PositiveInt | None = None
     temperature: FiniteFloat | None = Field(None, ge=0)
     top_p: FiniteFloat | None = Field(None, gt=0, le=1)
+    stop: Annotated[tuple[Text, ...], BeforeValidator(_several), Field(max_length=_MOST_STOPS)] = ()
     seed: int | None = None
     user: str | None = None
 
     @classmethod
-    def of(cls, content: bytes) -> ChatBody:
+    def of(cls, content: bytes) -> Self:
         """Read the body of a request.
 
         Raises:
-            ApiError: it is not JSON, not a chat request, or asks for what cannot be honoured.
+            ApiError: it is not JSON, no such request, or asks for what cannot be honoured.
         """
         try:
             fields = json.loads(content)
@@ -131,18 +148,55 @@ class ChatBody(Options):
                 raise ApiError(400, message, "unsupported_parameter") from None
             raise ApiError(400, f"{where}: {first['msg']}", "invalid_value") from None
 
-    def prompt(self, model: ChatModel) -> Prompt:
+    @abstractmethod
+    def encoded(self, model: ChatModel) -> Prompt:
         """Encode it for a model.
 
         Raises:
-            RefusedError: see :meth:`ChatModel.prompt`.
+            RefusedError: see :meth:`ChatModel.prompt` and :meth:`ChatModel.continuation`.
         """
+
+    def _seed(self, asked: Any) -> int:
+        """The seed of the sample, 63 bits."""
+        if self.seed is None:
+            return secrets.randbits(63)
+        return int(content_id(asked, self.seed)[:16], 16) >> 1
+
+
+class ChatBody(Body):
+    """A conversation to go on with.
+
+    Attributes:
+        messages: Roles and order as the model's template allows them.
+        max_completion_tokens: Longest reply by its newer name; 1,024 or what the context leaves
+            when nobody says.
+    """
+
+    messages: list[_Said] = Field(min_length=1)
+    max_completion_tokens: PositiveInt | None = None
+
+    def encoded(self, model: ChatModel) -> Prompt:
+        """Encode it for a model by its chat template."""
         messages = [Message(role=one.role, content=one.content) for one in self.messages]
-        seed = secrets.randbits(63)
-        if self.seed is not None:
-            seed = int(content_id(messages, self.seed)[:16], 16) >> 1
         limit = self.max_completion_tokens or self.max_tokens
-        return model.prompt(messages, seed, limit, self.temperature, self.top_p)
+        return model.prompt(messages, self._seed(messages), limit, self.temperature, self.top_p)
+
+
+class TextBody(Body):
+    """A text to go on with as it is.
+
+    Attributes:
+        prompt: The text; control tokens that are written out in it are real ones.
+    """
+
+    prompt: Text = Field(min_length=1)
+
+    def encoded(self, model: ChatModel) -> Prompt:
+        """Encode it for a model."""
+        limit = self.max_tokens or _SHORT
+        return model.continuation(
+            self.prompt, self._seed(self.prompt), limit, self.temperature, self.top_p
+        )
 
 
 class _Answer(NamedTuple):
@@ -151,7 +205,7 @@ class _Answer(NamedTuple):
 
 
 class _Asked(NamedTuple):
-    body: ChatBody
+    body: Body
     answer: Future[_Answer]
 
 
@@ -180,7 +234,7 @@ class Batcher:
         self._asked.put(None)
         self._thread.join()
 
-    def ask(self, body: ChatBody) -> Future[_Answer]:
+    def ask(self, body: Body) -> Future[_Answer]:
         """Have a request answered.
 
         The future raises :class:`ApiError` for a prompt that the model cannot be given, and when
@@ -212,21 +266,30 @@ class Batcher:
                 asked = self._asked.get(timeout=_QUIET if count < self._decoder.batch_size else 0)
 
     def _write(self, some: list[_Asked]) -> None:
-        prompts: list[Prompt] = []
-        answers: list[Future[_Answer]] = []
+        by_stop: dict[tuple[str, ...], list[tuple[Prompt, Future[_Answer]]]] = {}
         for body, answer in some:
             if not answer.set_running_or_notify_cancel():
                 continue
             try:
-                prompts.append(body.prompt(self._model))
+                prompt = body.encoded(self._model)
             except Exception as error:
                 answer.set_exception(_told(error))
             else:
-                answers.append(answer)
+                by_stop.setdefault(body.stop, []).append((prompt, answer))
+        for stop, asked in by_stop.items():
+            self._write_until(stop, [one for one, _ in asked], [answer for _, answer in asked])
+
+    def _write_until(
+        self, stop: tuple[str, ...], prompts: list[Prompt], answers: list[Future[_Answer]]
+    ) -> None:
         try:
-            for batch in self._decoder.write(prompts, self._halt.is_set):
+            decoder = self._decoder
+            if stop:
+                decoder = self._model.decoder(self._decoder.batch_size, stop)
+            for batch in decoder.write(prompts, self._halt.is_set):
                 for number, written in batch:
-                    answers[number].set_result(_Answer(len(prompts[number].tokens), written))
+                    tokens = len(prompts[number].tokens)
+                    answers[number].set_result(_Answer(tokens, cut(written, stop)))
         except Exception as error:
             told = _told(error)
             for answer in answers:
@@ -250,7 +313,7 @@ def _told(error: Exception) -> ApiError:
 
 
 def app(model: ChatModel, batcher: Batcher, name: str, hosts: Sequence[str]) -> Starlette:
-    """The server's routes: chat completions, models, health.
+    """The server's routes: chat completions, completions, models, health.
 
     Args:
         model: Who answers.
@@ -269,8 +332,8 @@ def app(model: ChatModel, batcher: Batcher, name: str, hosts: Sequence[str]) -> 
     exact = exact_name(name, model)
     begun = int(time.time())
 
-    async def chat(request: Request) -> JSONResponse:
-        body = ChatBody.of(await _content(request))
+    async def answered(request: Request, body: Body) -> tuple[str, dict[str, Any]]:
+        """What is written, and the part of the answer that both kinds of requests get."""
         if body.model not in (None, name, exact):
             raise ApiError(
                 404, f"model {body.model!r} is not here, but {exact!r} is", "model_not_found"
@@ -288,32 +351,29 @@ def app(model: ChatModel, batcher: Batcher, name: str, hosts: Sequence[str]) -> 
         finally:
             left.cancel()
         completion = model.tokens_of(answer.written)
-        return JSONResponse(
-            {
-                "id": f"chatcmpl-{uuid.uuid4().hex}",
-                "object": "chat.completion",
-                "created": int(time.time()),
-                "model": exact,
-                "system_fingerprint": model.fingerprint,
-                "choices": [
-                    {
-                        "index": 0,
-                        "message": {
-                            "role": "assistant",
-                            "content": answer.written.text,
-                            "refusal": None,
-                        },
-                        "logprobs": None,
-                        "finish_reason": "stop" if answer.written.stopped else "length",
-                    }
-                ],
-                "usage": {
-                    "prompt_tokens": answer.prompt_tokens,
-                    "completion_tokens": completion,
-                    "total_tokens": answer.prompt_tokens + completion,
-                },
-            }
-        )
+        finish = "stop" if answer.written.stopped else "length"
+        return answer.written.text, {
+            "created": int(time.time()),
+            "model": exact,
+            "system_fingerprint": model.fingerprint,
+            "choices": [{"index": 0, "logprobs": None, "finish_reason": finish}],
+            "usage": {
+                "prompt_tokens": answer.prompt_tokens,
+                "completion_tokens": completion,
+                "total_tokens": answer.prompt_tokens + completion,
+            },
+        }
+
+    async def chat(request: Request) -> JSONResponse:
+        text, told = await answered(request, ChatBody.of(await _content(request)))
+        told["choices"][0]["message"] = {"role": "assistant", "content": text, "refusal": None}
+        kind = {"id": f"chatcmpl-{uuid.uuid4().hex}", "object": "chat.completion"}
+        return JSONResponse(kind | told)
+
+    async def continued(request: Request) -> JSONResponse:
+        text, told = await answered(request, TextBody.of(await _content(request)))
+        told["choices"][0]["text"] = text
+        return JSONResponse({"id": f"cmpl-{uuid.uuid4().hex}", "object": "text_completion"} | told)
 
     async def models(_: Request) -> JSONResponse:
         one = {"id": exact, "object": "model", "created": begun, "owned_by": "local"}
@@ -333,6 +393,7 @@ def app(model: ChatModel, batcher: Batcher, name: str, hosts: Sequence[str]) -> 
     return Starlette(
         routes=[
             Route("/v1/chat/completions", chat, methods=["POST"]),
+            Route("/v1/completions", continued, methods=["POST"]),
             Route("/v1/models", models),
             Route("/health", health),
         ],

@@ -214,6 +214,33 @@ class InstructionTags(Reply):
     tags: Annotated[list[InstructionTag], AfterValidator(_filled)]
 
 
+class Comparison(Reply):
+    """Whether two questions set the same constraints with the same depth and breadth."""
+
+    reason: str
+    equal: bool
+
+
+class Support(Reply):
+    """One verdict for each claim, in order: whether its text supports it."""
+
+    reason: str
+    verdicts: list[bool]
+
+
+class Check(Reply):
+    """Whether a solution's calculation and reasoning are right."""
+
+    reason: str
+    correct: bool
+
+
+class SystemPrompt(Reply):
+    """The system prompt of an assistant."""
+
+    system: Filled
+
+
 @dataclass(frozen=True)
 class Task:
     """What a teacher is asked.
@@ -256,6 +283,12 @@ TASKS: Mapping[str, Task] = {
     "respond": _task("prompt documents"),
     "judge_pair": _task("prompt answer_a answer_b"),
     "tag_instruction": _task("messages", InstructionTags),
+    "compare_questions": _task("parent question", Comparison),
+    "check_support": _task("claims", Support),
+    "check_solution": _task("problem solution", Check),
+    "write_system_prompt": _task("title text constraints", SystemPrompt),
+    "answer_as_told": _task("system question documents"),
+    "magpie_query": Task(frozenset()),
 }
 
 KINDS = ("time", "number", "person", "place", "work", "term", "definition", "cause")

@@ -1,12 +1,18 @@
 """How many tokens a text will take, estimated without loading a tokenizer."""
 
-from math import ceil
+from collections.abc import Sequence
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
 
 from kyara_kedro.text import script
 
-_IDEOGRAPHS_PER_TOKEN = 1.4
-_CHARACTERS_PER_TOKEN = 4.2
-_LETTERS_PER_TOKEN = 2.0
+UNITS_PER_TOKEN = 840
+"""Lengths are summed in whole units, so that the parts of a text add up to the whole."""
+
+_IDEOGRAPH, _DIGIT, _LATIN, _LETTER = 600, 840, 200, 420
+"""1.4 ideographs a token, 1 digit, 4.2 Latin letters, 2 letters of other scripts."""
 
 
 def estimate_tokens(text: str) -> int:
@@ -16,13 +22,38 @@ def estimate_tokens(text: str) -> int:
     full-width signs a token, one digit a token (the tokenizer splits numbers), 4.2 of Latin
     letters, blanks and ASCII signs, 2 letters of other scripts.
     """
-    counts = script.class_counts(text)
-    ideographs = counts[script.SYMBOL] + counts[script.KANA] + sum(counts[script.SHARED :])
-    rest = counts[script.LATIN] + counts[script.OTHER]
-    letters = counts[script.LETTER] + counts[script.ACCENTED]
-    return ceil(
-        ideographs / _IDEOGRAPHS_PER_TOKEN
-        + counts[script.DIGIT]
-        + rest / _CHARACTERS_PER_TOKEN
-        + letters / _LETTERS_PER_TOKEN
-    )
+    return _tokens(int(_units()[script.code_points(text)].sum(dtype=np.int64)))
+
+
+def token_units(text: str) -> NDArray[np.int64]:
+    """Estimated length up to each position, in units, shape [len(text) + 1].
+
+    The slice from i to j takes ``-(-(units[j] - units[i]) // UNITS_PER_TOKEN)`` tokens, which is
+    `estimate_tokens` of it.
+    """
+    sums = np.zeros(len(text) + 1, dtype=np.int64)
+    np.cumsum(_units()[script.code_points(text)], out=sums[1:])
+    return sums
+
+
+def estimate_spans(text: str, spans: Sequence[tuple[int, int]]) -> list[int]:
+    """Estimate the tokens of slices (start, end) of one text, each as `estimate_tokens` would."""
+    bounds = np.array(spans, dtype=np.int64).reshape(-1, 2)
+    units = token_units(text)
+    taken = units[bounds[:, 1]] - units[bounds[:, 0]]
+    found: list[int] = (-(-taken // UNITS_PER_TOKEN)).tolist()
+    return found
+
+
+def _tokens(units: int) -> int:
+    return -(-units // UNITS_PER_TOKEN)
+
+
+@cache
+def _units() -> NDArray[np.uint16]:
+    """Estimated length of a character by its code point, in units, shape [0x110000]."""
+    by_class = np.full(script.SIMPLIFIED + 1, _IDEOGRAPH, dtype=np.uint16)
+    by_class[script.DIGIT] = _DIGIT
+    by_class[[script.LATIN, script.OTHER]] = _LATIN
+    by_class[[script.LETTER, script.ACCENTED]] = _LETTER
+    return by_class[script.class_table()]

@@ -5,9 +5,10 @@ characters of Taiwan (Big5, level 1), and for Traditional when OpenCC simplifies
 mainland's own set, lacks it. Characters at home in both scripts (里 后 干 了 台 ...) prove nothing.
 """
 
-import re
 import unicodedata
+from collections.abc import Iterator
 from functools import cache
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -36,14 +37,25 @@ _UNUSED_ON_THE_MAINLAND = frozenset("後於")
 _LETTERS_PER_IDEOGRAPH = 5
 _IDEOGRAPHS_PER_KANA = 6
 _LETTERS_PER_ACCENT = 20
+_SAMPLE = 4000
+"""Characters whose words tell English from other languages in Latin letters."""
+_LONG_RUN = 40
+"""Characters of a run of Latin letters that is more than a name in Chinese text."""
+_SENTENCE_ENDS = np.array([ord(letter) for letter in "。！？；…\n"], dtype=np.uint32)
+_STOPS = np.array([ord(letter) for letter in ".!?"], dtype=np.uint32)
 
-_ENGLISH = re.compile(
-    r"\b(?:the|of|and|to|in|is|that|for|it|with|was|on|are|be|this|by|you|what|how)\b"
+_ENGLISH = (
+    *("the", "of", "and", "to", "in", "is", "that", "for", "it", "with", "was", "on", "are", "be"),
+    *("this", "by", "you", "what", "how"),
 )
-_OTHER_LATIN = re.compile(
-    r"\b(?:de|la|el|los|las|que|un|una|en|y|con|por|le|les|des|du|est|et|dans|je|ne|pas|der|die|das"
-    r"|und|ist|nicht|den|mit|von|ein|il|che|di|per|del|em|um|uma|não|het|een|van|yang|untuk|của)\b"
+_OTHER_LATIN = (
+    *("de", "la", "el", "los", "las", "que", "un", "una", "en", "y", "con", "por", "le", "les"),
+    *("des", "du", "est", "et", "dans", "je", "ne", "pas", "der", "die", "das", "und", "ist"),
+    *("nicht", "den", "mit", "von", "ein", "il", "che", "di", "per", "del", "em", "um", "uma"),
+    *("não", "het", "een", "van", "yang", "untuk", "của"),
 )
+_WORDS = dict.fromkeys(_ENGLISH, 1) | dict.fromkeys(_OTHER_LATIN, -1)
+"""Frequent words that tell English from other languages in Latin letters."""
 
 
 class ScriptCount(NamedTuple):
@@ -56,7 +68,7 @@ class ScriptCount(NamedTuple):
 
 def classes(text: str) -> NDArray[np.uint8]:
     """Class of every character of a text, shape [len(text)]."""
-    return _table()[code_points(text)]
+    return class_table()[code_points(text)]
 
 
 def code_points(text: str) -> NDArray[np.uint32]:
@@ -83,7 +95,88 @@ def language_of(text: str) -> str:
     too. Chinese whose script cannot be told is "zh"; Latin letters that are not English, and other
     scripts, are "other".
     """
-    counts = class_counts(text)
+    return _language(text, class_counts(text))
+
+
+class LanguageSpan(NamedTuple):
+    """Characters `start` up to, not including, `end` of a text, and their language."""
+
+    start: int
+    end: int
+    language: str
+
+
+def language_spans(text: str) -> list[LanguageSpan]:
+    """Name the language of each part of a text; together the spans cover it.
+
+    The parts are sentences and, within a sentence, runs of Latin letters too long for a name. A
+    Chinese part that proves no script takes that of the nearest one before it that does, or else
+    after it; a part without letters goes with the part before it.
+    """
+    if not text:
+        return []
+    points, kinds = code_points(text), classes(text)
+    ends = _ends(points, kinds)
+    part = np.repeat(np.arange(len(ends)), np.diff(ends, prepend=0))
+    width = SIMPLIFIED + 1
+    counts = np.bincount(part * width + kinds, minlength=len(ends) * width).reshape(-1, width)
+    bounds = [0, *ends.tolist()]
+    names = [
+        _language(text[start:end], row) if any(row[LATIN:]) else ""
+        for (start, end), row in zip(pairwise(bounds), counts.tolist(), strict=True)
+    ]
+    spans: list[LanguageSpan] = []
+    for (start, end), name in zip(pairwise(bounds), _settled(names), strict=True):
+        first = spans.pop().start if spans and spans[-1].language == name else start
+        spans.append(LanguageSpan(first, end, name))
+    return spans
+
+
+def _settled(names: list[str]) -> Iterator[str]:
+    """Languages of parts, with the script told where it is unknown, and none empty."""
+    scripts = ("zh-Hant-TW", "zh-Hans-CN")
+    chinese = next((name for name in names if name in scripts), "zh")
+    last = next((name for name in names if name), "other")
+    for name in names:
+        chinese = name if name in scripts else chinese
+        last = chinese if (name or last) == "zh" else name or last
+        yield last
+
+
+def language_shares(text: str) -> dict[str, float]:
+    """Share of each language in a text, the largest first; a text without letters has none.
+
+    As in `language_of`, a Chinese character weighs as much as five letters.
+    """
+    weights: dict[str, int] = {}
+    letters = _weights()[classes(text)]
+    for start, end, language in language_spans(text):
+        weights[language] = weights.get(language, 0) + int(letters[start:end].sum(dtype=np.int64))
+    total = sum(weights.values())
+    ranked = sorted(weights.items(), key=lambda item: -item[1])
+    return {language: weight / total for language, weight in ranked if weight}
+
+
+def is_mixed(text: str, least: float = 0.2) -> bool:
+    """Whether at least two languages or scripts hold this share of a text each."""
+    return sum(share >= least for share in language_shares(text).values()) > 1
+
+
+def _ends(points: NDArray[np.uint32], kinds: NDArray[np.uint8]) -> NDArray[np.intp]:
+    """Where a text's sentences and long runs of Latin letters end, and at last the text."""
+    ends = np.isin(points, _SENTENCE_ENDS)
+    stops = np.isin(points[:-1], _STOPS) & (points[1:] <= 0x20)
+    ends[:-1] |= stops
+    narrow = np.concatenate(([False], (kinds < KANA) & (kinds != SYMBOL), [False]))
+    runs = (narrow[1:] != narrow[:-1]).nonzero()[0].reshape(-1, 2)
+    long = runs[runs[:, 1] - runs[:, 0] >= _LONG_RUN].ravel()
+    ends[long[long > 0] - 1] = True
+    ends[-1] = True
+    return ends.nonzero()[0] + 1
+
+
+def _language(text: str, counts: list[int]) -> str:
+    """Language of a text that has these numbers of characters of each class."""
     han = sum(counts[SHARED:])
     latin = counts[LATIN] + counts[ACCENTED]
     rivals = max(latin, counts[LETTER])
@@ -98,17 +191,15 @@ def language_of(text: str) -> str:
 
 
 def _is_english(text: str, counts: list[int]) -> bool:
-    folded = text.casefold()
-    english = len(_ENGLISH.findall(folded))
-    foreign = len(_OTHER_LATIN.findall(folded))
-    if english == foreign:
+    english = sum(_WORDS.get(word, 0) for word in text[:_SAMPLE].casefold().split())
+    if not english:
         return _LETTERS_PER_ACCENT * counts[ACCENTED] <= counts[LATIN]
-    return english > foreign
+    return english > 0
 
 
 @cache
-def _table() -> NDArray[np.uint8]:
-    """Class by code point, shape [0x110000]."""
+def class_table() -> NDArray[np.uint8]:
+    """Class of every character by its code point, shape [0x110000]."""
     table = np.full(0x110000, SYMBOL, dtype=np.uint8)
     table[:0x80] = OTHER
     points = range(0x30000)
@@ -125,6 +216,15 @@ def _table() -> NDArray[np.uint8]:
     table[[ord(letter) for letter in traditional_only()]] = TRADITIONAL
     table[[ord(letter) for letter in simplified_only()]] = SIMPLIFIED
     return table
+
+
+@cache
+def _weights() -> NDArray[np.uint8]:
+    """Weight of a character of each class as evidence of a language."""
+    weights = np.zeros(SIMPLIFIED + 1, dtype=np.uint8)
+    weights[[LATIN, ACCENTED, LETTER]] = 1
+    weights[[KANA, SHARED, TRADITIONAL, SIMPLIFIED]] = _LETTERS_PER_IDEOGRAPH
+    return weights
 
 
 @cache

@@ -91,15 +91,12 @@ def draw_waterfall(
     curate_summary: dict[str, Any],
 ) -> Figure:
     """Draw how many conversations each pipeline takes in and hands on."""
-    written = [synthesize_summary[name] for name in ("knowledge", "rag", "document", "math")]
-    written.append(synthesize_summary["dialogue"])
     read, kept = ingest_summary["conversations"]["in"], ingest_summary["conversations"]["out"]
-    asked = sum(flow["in"] for flow in written)
-    answered = sum(flow["out"] for flow in written)
+    total = synthesize_summary["total"]
     return card.drop_waterfall(
         [
             ("ingest", read, kept),
-            ("synthesize", kept + asked, kept + answered),
+            ("synthesize", kept + total["attempts"], kept + total["written"]),
             *(
                 (name, summary["conversations"]["in"], summary["conversations"]["out"])
                 for name, summary in (("dedup", dedup_summary), ("curate", curate_summary))

@@ -1,21 +1,24 @@
-"""From raw files to clean records, passages and the knowledge base."""
+"""From raw files to clean records, passages and the knowledge base; every node streams."""
 
 import hmac
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
 import polars as pl
-from tqdm import tqdm
 
 from kyara_kedro.content import content_id
 from kyara_kedro.datasets.sources import SourceFile
+from kyara_kedro.datasets.table import Frames, batches
 from kyara_kedro.errors import UserError
 from kyara_kedro.evaluation.benchmarks.choice import right_letter
 from kyara_kedro.params import IngestParams
 from kyara_kedro.pipelines.balance import Flow, close
-from kyara_kedro.pipelines.ingest.formats import Malformed, conversation, preference
-from kyara_kedro.pipelines.ingest.readers import RawRow, read_rows
+from kyara_kedro.pipelines.ingest import formats
+from kyara_kedro.pipelines.ingest.formats import Malformed
+from kyara_kedro.pipelines.ingest.readers import RawRow
+from kyara_kedro.pipelines.ingest.rows import Table, in_memory, parsed_rows
 from kyara_kedro.records import (
     BENCHMARK_QUESTION,
     CONVERSATION,
@@ -25,44 +28,61 @@ from kyara_kedro.records import (
     PREFERENCE,
     PROMPT,
     Record,
-    drops,
 )
-from kyara_kedro.text.chunk import chunk
+from kyara_kedro.text.chunk import Count, chunk
+from kyara_kedro.text.filters import boilerplate, quality_fault
 from kyara_kedro.text.guard import remove_spans, unsafe_sentences
+from kyara_kedro.text.leaks import LeakReport, guarded
 from kyara_kedro.text.length import estimate_tokens
 from kyara_kedro.text.normalise import normalise
 from kyara_kedro.text.script import language_of
-from kyara_kedro.text.taiwan import to_taiwan
 
-PIPELINE = "ingest"
-Parsed = Callable[[RawRow], dict[str, Any]]
-Table = tuple[pl.DataFrame, pl.DataFrame, int]
+Values = dict[str, Any]
+
+_BELOW = " › "
+_SHARD = re.compile(r"[-_.]\d{3,}-of-\d{3,}\Z")
+_SPLITS = frozenset(("train", "test", "validation", "valid", "dev", "data", "default"))
 
 
-def read_documents(raw_documents: list[SourceFile], params: IngestParams) -> Table:
+def parse_documents(
+    raw_documents: list[SourceFile], params: IngestParams
+) -> tuple[Frames, dict[str, Any]]:
     """Read, clean and identify documents; Simplified Chinese becomes Taiwan's Chinese.
 
     Returns:
-        Documents, drops and the number of rows read.
+        The rows, and the leaks of Simplified and Mainland Chinese by file, which are there once the
+        rows have been read: the first output is saved before the second.
     """
-    return _table(DOCUMENT, raw_documents, lambda row: _document(row, params))
+    report: dict[str, Any] = {}
+
+    def frames() -> Iterator[pl.DataFrame]:
+        leaks = LeakReport()
+        yield from parsed_rows(DOCUMENT, raw_documents, lambda row: _document(row, params, leaks))
+        report.update(leaks.summary())
+
+    return Frames(frames), report
 
 
-def _document(row: RawRow, params: IngestParams) -> dict[str, Any]:
+def _document(row: RawRow, params: IngestParams, leaks: LeakReport) -> Values:
     text = _string(row.values, "text", "content", "body")
     title = " ".join(_string(row.values, "title", "name", default=row.origin).split())
     if len(text) < params.min_chars:
         raise Malformed("too_short", f"{len(text)} characters, at least {params.min_chars} wanted")
+    text = remove_spans(text, boilerplate(text)).strip()
     text, title = _safe(text), _safe(title) or row.origin
-    language = language_of(text)
-    if language == "zh-Hans-CN":
-        if params.simplified == "drop":
-            raise Malformed("simplified_chinese", "the document is in Simplified Chinese")
-        if params.simplified == "convert":
-            title, _, text = to_taiwan(f"{title}\n{text}").text.partition("\n")
-            language = language_of(text)
     if not text:
-        raise Malformed("unsafe_text", "nothing is left without its instruction-like sentences")
+        raise Malformed("nothing_left", "nothing but boilerplate and instruction-like sentences")
+    language = language_of(text)
+    if language in ("zh-Hant-TW", "zh-Hans-CN", "zh"):
+        whole = f"{title}\n{text}"
+        found = guarded(whole, params.simplified)
+        leaks.add(row.origin.partition("#")[0], found, whole)
+        if found.fault:
+            raise Malformed(*found.fault)
+        title, _, text = found.text.partition("\n")
+        language = language_of(text) if found.changed else language
+    if fault := quality_fault(text, params.filters):
+        raise Malformed(*fault)
     return {
         "id": content_id("document", title, text),
         "title": title,
@@ -79,64 +99,114 @@ def _safe(text: str) -> str:
     return remove_spans(text, unsafe_sentences(text)).strip()
 
 
-def chunk_documents(documents: pl.DataFrame, params: IngestParams) -> pl.DataFrame:
-    """Cut documents into passages, each a literal slice of its document's text."""
+def cut_documents(document_rows: pl.LazyFrame, params: IngestParams) -> Frames:
+    """Cut the kept documents into passages, each a literal slice of its document's text.
+
+    Their ids are as long as can be; `index_passages` shortens them.
+    """
+    documents = document_rows.filter(pl.col("reason").is_null())
+    count = _token_count(params)
+    return Frames(lambda: (_passages(some, params, count) for some in batches(documents)))
+
+
+def _passages(documents: pl.DataFrame, params: IngestParams, count: Count | None) -> pl.DataFrame:
+    salt = params.salt.get_secret_value()
     rows = []
     for document in documents.iter_rows(named=True):
-        for span in chunk(document["text"], params.passage_chars, params.overlap_sentences):
-            text = document["text"][span.start : span.end]
+        passages = chunk(
+            document["text"],
+            params.passage_chars,
+            params.overlap_sentences,
+            max_tokens=params.passage_tokens,
+            count=count,
+        )
+        for passage in passages:
+            row_id = content_id("passage", document["id"], passage.start, passage.end)
             rows.append(
                 {
-                    "id": content_id("passage", document["id"], span.start, span.end),
-                    "passage_id": "",
+                    "id": row_id,
+                    "passage_id": _name(row_id, salt),
                     "document_id": document["id"],
-                    "title": document["title"],
-                    "text": text,
-                    "start": span.start,
-                    "end": span.end,
+                    "title": _BELOW.join((document["title"], *passage.headings)),
+                    "text": passage.of(document["text"]),
+                    "start": passage.start,
+                    "end": passage.end,
                     "language": document["language"],
                     "licence": document["licence"],
                 }
             )
-    return with_passage_ids(PASSAGE.frame(rows), params.salt.get_secret_value())
+    return PASSAGE.frame(rows)
+
+
+def _token_count(params: IngestParams) -> Count | None:
+    """Counts tokens with the tokenizer of the parameters; None where they are estimated.
+
+    Raises:
+        UserError: the file is no tokenizer.
+    """
+    if not (params.tokenizer and params.passage_tokens):
+        return None
+    from tokenizers import Tokenizer
+
+    try:
+        tokenizer = Tokenizer.from_file(params.tokenizer)
+    except Exception as error:  # the library raises nothing more specific
+        raise UserError(
+            f"ingest.tokenizer: {params.tokenizer} is no tokenizer.json ({error}); name one, or "
+            "null to estimate tokens"
+        ) from error
+
+    def count(texts: Sequence[str]) -> list[int]:
+        return [
+            len(found) for found in tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        ]
+
+    return count
+
+
+def _name(row_id: str, salt: str) -> str:
+    """The longest id that prompts may show for a row.
+
+    It is the row's own, or with a salt its keyed hash (HMAC-SHA256), which only who knows the salt
+    can compute.
+    """
+    digits = hmac.digest(salt.encode(), row_id.encode(), "sha256").hex()[:32] if salt else row_id
+    return f"id_{digits}"
+
+
+def index_passages(passage_rows: pl.LazyFrame) -> tuple[Frames, Frames]:
+    """Name the passages, and hand them to the knowledge base, which indexes what has changed."""
+    named = passage_rows.with_columns(_shortened(passage_rows))
+    passages = Frames(lambda: batches(named))
+    return passages, passages
+
+
+def _shortened(passages: pl.LazyFrame) -> pl.Expr:
+    """Passage ids of 8 digits, more where two would meet."""
+    names = passages.select("passage_id").collect()["passage_id"]
+    longest = len("id_") + 32
+    length = next(
+        (n for n in range(len("id_") + 8, longest) if names.str.head(n).is_unique().all()), longest
+    )
+    return pl.col("passage_id").str.head(length)
 
 
 def with_passage_ids(passages: pl.DataFrame, salt: str = "") -> pl.DataFrame:
-    """Give each passage ``id_`` and 8 hex digits, more where two would meet.
-
-    They are the first digits of the row's id, or with a salt those of its keyed hash (HMAC-SHA256),
-    which only who knows the salt can compute.
-    """
-    rows = passages["id"].to_list()
-    source = pl.Series([_keyed(row, salt) for row in rows] if salt else rows, dtype=pl.String)
-    for digits in range(8, 33):
-        named = passages.with_columns(passage_id=pl.format("id_{}", source.str.head(digits)))
-        if named["passage_id"].is_unique().all():
-            return named
-    return named
+    """Give each passage of a table ``id_`` and 8 hex digits, more where two would meet."""
+    names = pl.Series("passage_id", [_name(row, salt) for row in passages["id"]], pl.String)
+    named = passages.with_columns(names)
+    return named.with_columns(_shortened(named.lazy()))
 
 
-def _keyed(row_id: str, salt: str) -> str:
-    return hmac.digest(salt.encode(), row_id.encode(), "sha256").hex()[:32]
+def parse_conversations(raw_conversations: list[SourceFile], params: IngestParams) -> Frames:
+    """Read conversations; `formats.conversation` says in which forms."""
+    return parsed_rows(CONVERSATION, raw_conversations, lambda row: _conversation(row, params))
 
 
-def index_passages(passages: pl.DataFrame) -> pl.DataFrame:
-    """Hand the passages to the knowledge base, which indexes what has changed."""
-    return passages
-
-
-def read_conversations(raw_conversations: list[SourceFile], params: IngestParams) -> Table:
-    """Read conversations in ShareGPT, messages and Alpaca form.
-
-    Returns:
-        Conversations, drops and the number of rows read.
-    """
-    return _table(CONVERSATION, raw_conversations, lambda row: _conversation(row, params))
-
-
-def _conversation(row: RawRow, params: IngestParams) -> dict[str, Any]:
-    turns = conversation(row.values)
-    source = _data_set(row.origin)
+def _conversation(row: RawRow, params: IngestParams) -> Values:
+    turns = formats.conversation(row.values)
+    part = _string(row.values, "source", "dataset", default="")
+    source = _data_set(row) + (f"/{part}" if part else "")
     return {
         "id": content_id("conversation", source, turns),
         "messages": turns,
@@ -146,22 +216,20 @@ def _conversation(row: RawRow, params: IngestParams) -> dict[str, Any]:
         "tokens": sum(estimate_tokens(turn["content"]) for turn in turns),
         "teacher": None,
         "prompt_version": None,
+        "passage_ids": [],
+        "calls": [],
         "parents": [row.origin],
         "licence": _licence(row, params),
     }
 
 
-def read_preferences(raw_preferences: list[SourceFile], params: IngestParams) -> Table:
-    """Read preference pairs in UltraFeedback-binarized, H4 and Math-Step-DPO form.
-
-    Returns:
-        Preference pairs, drops and the number of rows read.
-    """
-    return _table(PREFERENCE, raw_preferences, lambda row: _preference(row, params))
+def parse_preferences(raw_preferences: list[SourceFile], params: IngestParams) -> Frames:
+    """Read preference pairs; `formats.preference` says in which forms."""
+    return parsed_rows(PREFERENCE, raw_preferences, lambda row: _preference(row, params))
 
 
-def _preference(row: RawRow, params: IngestParams) -> dict[str, Any]:
-    pair = preference(row.values)
+def _preference(row: RawRow, params: IngestParams) -> Values:
+    pair = formats.preference(row.values)
     scored = pair.score_chosen is not None and pair.score_rejected is not None
     return {
         "id": content_id(
@@ -185,16 +253,12 @@ def _preference(row: RawRow, params: IngestParams) -> dict[str, Any]:
     }
 
 
-def read_personas(raw_personas: list[SourceFile]) -> Table:
-    """Read personas (PersonaHub's ``persona`` or ``input persona``).
-
-    Returns:
-        Personas, drops and the number of rows read.
-    """
-    return _table(PERSONA, raw_personas, _persona)
+def parse_personas(raw_personas: list[SourceFile]) -> Frames:
+    """Read personas (PersonaHub's ``persona`` or ``input persona``)."""
+    return parsed_rows(PERSONA, raw_personas, _persona)
 
 
-def _persona(row: RawRow) -> dict[str, Any]:
+def _persona(row: RawRow) -> Values:
     text = _string(row.values, "persona", "input persona")
     return {
         "id": content_id("persona", text),
@@ -204,46 +268,44 @@ def _persona(row: RawRow) -> dict[str, Any]:
     }
 
 
-def read_prompts(raw_prompts: list[SourceFile]) -> Table:
-    """Read prompts without answers (``prompt`` or ``instruction``).
-
-    Returns:
-        Prompts, drops and the number of rows read.
-    """
-    return _table(PROMPT, raw_prompts, _prompt)
+def parse_prompts(raw_prompts: list[SourceFile]) -> Frames:
+    """Read prompts, without the answers that they may have; `formats.prompt` says from where."""
+    return parsed_rows(PROMPT, raw_prompts, _prompt)
 
 
-def _prompt(row: RawRow) -> dict[str, Any]:
-    text = _string(row.values, "prompt", "instruction")
+def _prompt(row: RawRow) -> Values:
+    text = normalise(formats.prompt(row.values))
     return {
         "id": content_id("prompt", text),
         "text": text,
-        "category": _string(row.values, "category", default="") or None,
+        "category": _string(row.values, "category", "task_category", default="") or None,
         "source": row.origin,
         "language": language_of(text),
     }
 
 
-def read_benchmarks(raw_benchmarks: list[SourceFile]) -> Table:
-    """Read held-out questions: multiple choice and open.
-
-    Returns:
-        Benchmark questions, drops and the number of rows read.
-    """
-    return _table(BENCHMARK_QUESTION, raw_benchmarks, _benchmark_question)
+def parse_benchmarks(raw_benchmarks: list[SourceFile]) -> Frames:
+    """Read held-out questions, multiple choice and open; see `formats.benchmark_question`."""
+    return parsed_rows(BENCHMARK_QUESTION, raw_benchmarks, _benchmark_question, _questions)
 
 
-def _benchmark_question(row: RawRow) -> dict[str, Any]:
+def _questions(row: RawRow) -> Iterator[RawRow]:
+    """A row, or the questions of a SQuAD file in one."""
+    found = list(formats.squad_questions(row.values))
+    for number, values in enumerate(found, start=1):
+        yield RawRow(f"{row.origin}.{number}", values, None, row.licence, row.data_set)
+    if not found:
+        yield row
+
+
+def _benchmark_question(row: RawRow) -> Values:
     values = row.values
-    benchmark, item = _string(values, "benchmark"), _string(values, "item_id")
-    question, answer = _string(values, "question"), _string(values, "answer")
-    kind, choices = _string(values, "kind"), _strings(values, "choices")
-    if kind not in ("choice", "open"):
-        raise Malformed("unknown_kind", f"'kind' must be 'choice' or 'open', not {kind!r}")
-    if (kind == "choice") != (len(choices) > 1):
-        detail = f"a choice question has two or more choices and an open one none: {len(choices)}"
-        raise Malformed("malformed_choices", detail)
-    if kind == "choice":
+    benchmark = _string(values, "benchmark", default=_data_set(row))
+    item = _string(values, "item_id", "id", default=row.origin)
+    found = formats.benchmark_question(values)
+    choices = [normalise(choice) for choice in found.choices]
+    answer = normalise(found.answer)
+    if found.kind == "choice":
         try:
             right_letter(answer, choices)
         except UserError as error:
@@ -252,89 +314,66 @@ def _benchmark_question(row: RawRow) -> dict[str, Any]:
         "id": content_id("benchmark", benchmark, item),
         "benchmark": benchmark,
         "item_id": item,
-        "kind": kind,
-        "question": question,
+        "kind": found.kind,
+        "question": normalise(found.question),
         "choices": choices,
         "answer": answer,
-        "aliases": _strings(values, "aliases"),
-        "stratum": normalise(str(values.get("stratum") or "")) or "all",
-        "language": language_of(question),
+        "aliases": [normalise(alias) for alias in found.aliases],
+        "stratum": _string(values, "stratum", "subject", default="all"),
+        "language": language_of(found.question),
     }
 
 
-def close_ingest(
-    documents: pl.DataFrame,
-    document_drops: pl.DataFrame,
-    documents_read: int,
-    conversations: pl.DataFrame,
-    conversation_drops: pl.DataFrame,
-    conversations_read: int,
-    preferences: pl.DataFrame,
-    preference_drops: pl.DataFrame,
-    preferences_read: int,
-    personas: pl.DataFrame,
-    persona_drops: pl.DataFrame,
-    personas_read: int,
-    prompts: pl.DataFrame,
-    prompt_drops: pl.DataFrame,
-    prompts_read: int,
-    benchmarks: pl.DataFrame,
-    benchmark_drops: pl.DataFrame,
-    benchmarks_read: int,
-) -> tuple[pl.DataFrame, dict[str, Any]]:
-    """Merge the drops and check that rows read are rows kept plus rows dropped."""
-    return close(
-        [
-            Flow("documents", documents_read, documents.height, document_drops),
-            Flow("conversations", conversations_read, conversations.height, conversation_drops),
-            Flow("preferences", preferences_read, preferences.height, preference_drops),
-            Flow("personas", personas_read, personas.height, persona_drops),
-            Flow("prompts", prompts_read, prompts.height, prompt_drops),
-            Flow("benchmarks", benchmarks_read, benchmarks.height, benchmark_drops),
-        ]
-    )
+def close_ingest(*flows: Any) -> tuple[pl.DataFrame, dict[str, Any]]:
+    """Merge the drops and check that rows read are rows kept plus rows dropped.
+
+    Args:
+        flows: Drops, rows read and rows kept of each kind, in the order of `KINDS`.
+    """
+    parts = zip(KINDS, flows[::3], flows[1::3], flows[2::3], strict=True)
+    return close([Flow(name, read, kept, dropped) for name, dropped, read, kept in parts])
 
 
-def _table(record: Record, files: list[SourceFile], parse: Parsed) -> Table:
-    """Parse every row; a row that cannot be read, parsed or told from an earlier one is a drop."""
-    kept: dict[str, dict[str, Any]] = {}
-    places: dict[str, str] = {}
-    dropped: list[tuple[str, str, str]] = []
-    rows = tqdm(
-        read_rows(files), f"{record.name}s", unit=" rows", disable=None, leave=False, delay=2
-    )
-    for row in rows:
-        try:
-            if row.fault:
-                raise Malformed(*row.fault)
-            values = parse(row)
-            if values["id"] in kept:
-                raise Malformed("repeated", f"same content as {places[values['id']]}")
-        except Malformed as fault:
-            place = content_id("row", record.name, row.origin)
-            dropped.append((place, fault.reason, f"{row.origin}: {fault.detail}"))
-        else:
-            kept[values["id"]] = values
-            places[values["id"]] = row.origin
-    frame = record.frame(kept.values())
-    return frame, drops(PIPELINE, dropped), len(kept) + len(dropped)
+KINDS: dict[str, Record] = {
+    "documents": DOCUMENT,
+    "conversations": CONVERSATION,
+    "preferences": PREFERENCE,
+    "personas": PERSONA,
+    "prompts": PROMPT,
+    "benchmarks": BENCHMARK_QUESTION,
+}
 
 
-def _data_set(origin: str) -> str:
-    """Name a data set by its file, without folders, line and endings."""
-    return PurePosixPath(origin.partition("#")[0]).name.partition(".")[0]
+def read_documents(raw_documents: list[SourceFile], params: IngestParams) -> Table:
+    """Documents, drops and the number of rows read, of a corpus that fits in memory."""
+    rows, _ = parse_documents(raw_documents, params)
+    return in_memory(DOCUMENT, rows)
+
+
+def read_personas(raw_personas: list[SourceFile]) -> Table:
+    """Personas, drops and the number of rows read, of files that fit in memory."""
+    return in_memory(PERSONA, parse_personas(raw_personas))
+
+
+def chunk_documents(documents: pl.DataFrame, params: IngestParams) -> pl.DataFrame:
+    """Passages, with their ids, of documents that fit in memory."""
+    passages = _passages(documents, params, _token_count(params))
+    return passages.with_columns(_shortened(passages.lazy()))
+
+
+def _data_set(row: RawRow) -> str:
+    """Name a data set: by its card, or by its file, or the file's folder where it is a split."""
+    if row.data_set:
+        return row.data_set
+    path = PurePosixPath(row.origin.partition("#")[0])
+    names = [_SHARD.sub("", path.name.partition(".")[0]), *(part.name for part in path.parents)]
+    return next((name for name in names if name and name not in _SPLITS), names[0])
 
 
 def _licence(row: RawRow, params: IngestParams) -> str:
-    named = row.values.get("licence") or row.values.get("license") or params.licence
-    return normalise(str(named)) or params.licence
-
-
-def _strings(values: Mapping[str, Any], name: str) -> list[str]:
-    found = values.get(name) or []
-    if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
-        raise Malformed(f"malformed_{name}", f"'{name}' must be a list of texts")
-    return [normalise(text) for text in found]
+    """The row's own licence, or its file's, or the parameter's."""
+    own = row.values.get("licence") or row.values.get("license")
+    return normalise(str(own or "")) or normalise(row.licence or "") or params.licence
 
 
 def _string(values: Mapping[str, Any], *names: str, default: str | None = None) -> str:

@@ -1,80 +1,44 @@
 """ingest: raw files -> documents, passages, knowledge base and the open data sets."""
 
+from functools import partial, update_wrapper
+
 from kedro.pipeline import Node, Pipeline
 
 from kyara_kedro.pipelines.ingest import nodes
+from kyara_kedro.pipelines.ingest.rows import keep_rows
+
+_TABLES = {
+    "documents": ("document", "documents", ["params:ingest"]),
+    "conversations": ("open_conversation", "open_conversations", ["params:ingest"]),
+    "preferences": ("open_preference", "open_preferences", ["params:ingest"]),
+    "personas": ("persona", "personas", []),
+    "prompts": ("prompt", "prompts", []),
+    "benchmarks": ("benchmark", "benchmark_questions", []),
+}
 
 
 def create_pipeline(**_: object) -> Pipeline:
     """Wire the pipeline."""
     return Pipeline(
         [
+            *(part for kind in _TABLES for part in _reading(kind)),
             Node(
-                nodes.read_documents,
-                ["raw_documents", "params:ingest"],
-                ["documents", "document_drops", "documents_read"],
-                name="read_documents",
-                tags="cpu",
-            ),
-            Node(
-                nodes.chunk_documents,
-                ["documents", "params:ingest"],
-                "passages",
+                nodes.cut_documents,
+                ["document_rows", "params:ingest"],
+                "passage_rows",
                 name="chunk_documents",
                 tags="cpu",
             ),
             Node(
                 nodes.index_passages,
-                "passages",
-                "knowledge_base",
+                "passage_rows",
+                ["passages", "knowledge_base"],
                 name="index_passages",
                 tags="cpu",
             ),
             Node(
-                nodes.read_conversations,
-                ["raw_conversations", "params:ingest"],
-                ["open_conversations", "open_conversation_drops", "conversations_read"],
-                name="read_conversations",
-                tags="cpu",
-            ),
-            Node(
-                nodes.read_preferences,
-                ["raw_preferences", "params:ingest"],
-                ["open_preferences", "open_preference_drops", "preferences_read"],
-                name="read_preferences",
-                tags="cpu",
-            ),
-            Node(
-                nodes.read_personas,
-                "raw_personas",
-                ["personas", "persona_drops", "personas_read"],
-                name="read_personas",
-                tags="cpu",
-            ),
-            Node(
-                nodes.read_prompts,
-                "raw_prompts",
-                ["prompts", "prompt_drops", "prompts_read"],
-                name="read_prompts",
-                tags="cpu",
-            ),
-            Node(
-                nodes.read_benchmarks,
-                "raw_benchmarks",
-                ["benchmark_questions", "benchmark_drops", "benchmarks_read"],
-                name="read_benchmarks",
-                tags="cpu",
-            ),
-            Node(
                 nodes.close_ingest,
-                [
-                    *("documents", "document_drops", "documents_read"),
-                    *("open_conversations", "open_conversation_drops", "conversations_read"),
-                    *("open_preferences", "open_preference_drops", "preferences_read"),
-                    *("personas", "persona_drops", "personas_read"),
-                    *("prompts", "prompt_drops", "prompts_read"),
-                    *("benchmark_questions", "benchmark_drops", "benchmarks_read"),
-                ],
+                [name for kind in _TABLES for name in _counted(kind)],
                 ["ingest_drops", "ingest_summary"],
                 name="close_ingest",
                 tags="cpu",
@@ -83,3 +47,29 @@ def create_pipeline(**_: object) -> Pipeline:
         namespace="ingest",
         prefix_datasets_with_namespace=False,
     )
+
+
+def _reading(kind: str) -> list[Node]:
+    """The nodes that parse files of a kind and part the rows that are kept from the others."""
+    one, table, more = _TABLES[kind]
+    keep = update_wrapper(partial(keep_rows, nodes.KINDS[kind]), keep_rows)
+    return [
+        Node(
+            getattr(nodes, f"parse_{kind}"),
+            [f"raw_{kind}", *more],
+            [f"{one}_rows", "script_leaks"] if kind == "documents" else f"{one}_rows",
+            name=f"read_{kind}",
+            tags="cpu",
+        ),
+        Node(
+            keep,
+            f"{one}_rows",
+            [table, *_counted(kind)],
+            name=f"keep_{kind}",
+            tags="cpu",
+        ),
+    ]
+
+
+def _counted(kind: str) -> list[str]:
+    return [f"{_TABLES[kind][0]}_drops", f"{kind}_read", f"{kind}_kept"]

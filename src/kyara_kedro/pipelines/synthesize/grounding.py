@@ -1,45 +1,123 @@
-"""Search queries, retrieval and the judgement of each retrieved passage on its own."""
+"""Search queries, retrieval, and the judgement of each retrieved passage on its own."""
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import polars as pl
 
 from kyara_kedro.content import content_id
 from kyara_kedro.knowledge.store import KnowledgeStore
-from kyara_kedro.params import SynthesizeParams
-from kyara_kedro.pipelines.asking import answers
-from kyara_kedro.prompts import PromptLibrary
+from kyara_kedro.pipelines.asking import Call
+from kyara_kedro.pipelines.synthesize.desk import Desk, Row, Shelf, chain
+from kyara_kedro.pipelines.synthesize.questions import Judgements
 from kyara_kedro.records import REFERENCE, SEARCH_QUERY
-from kyara_kedro.teachers.base import Teacher, ask
 from kyara_kedro.teachers.tasks import Queries, Relevance
 
 _RRF = 60
 
 
-def expand_queries(
-    questions: pl.DataFrame, writer: Teacher, prompts: PromptLibrary
-) -> pl.DataFrame:
+@dataclass
+class Grounds:
+    """What was found for each question.
+
+    Attributes:
+        queries: Rows of ``records.SEARCH_QUERY``.
+        references: Rows of ``records.REFERENCE`` by question, in the order of retrieval.
+        calls: The calls that expanded each question's query.
+    """
+
+    queries: list[Row] = field(default_factory=list)
+    references: dict[str, list[Row]] = field(default_factory=dict)
+    calls: dict[str, list[Call]] = field(default_factory=dict)
+
+    def relevant(self, question: Row) -> list[Row]:
+        """The references that bear on a question."""
+        return [row for row in self.references.get(question["id"], []) if row["relevant"]]
+
+    def distractors(self, question: Row) -> list[Row]:
+        """The references that were found and do not bear on a question."""
+        return [row for row in self.references.get(question["id"], []) if not row["relevant"]]
+
+    def tables(self) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """All queries and all references."""
+        rows = (row for rows in self.references.values() for row in rows)
+        references = REFERENCE.frame(rows).sort("question_id", "rank")
+        return SEARCH_QUERY.frame(self.queries), references
+
+
+def remembered(references: pl.DataFrame, passages: Shelf, limit: int) -> dict[str, list[Row]]:
+    """What an earlier run retrieved, for the questions whose passages are all still there."""
+    found: dict[str, list[Row]] = {}
+    for row in references.sort("question_id", "rank").iter_rows(named=True):
+        found.setdefault(row["question_id"], []).append(row)
+    return {
+        question: rows
+        for question, rows in found.items()
+        if len(rows) == limit and all(row["passage_id"] in passages for row in rows)
+    }
+
+
+def ground(
+    desk: Desk,
+    questions: Sequence[Row],
+    passages: Shelf,
+    store: KnowledgeStore,
+    judgements: Judgements,
+    known: Mapping[str, Sequence[Row]],
+    grounds: Grounds,
+) -> None:
+    """Expand questions to queries, retrieve passages and have each one judged alone.
+
+    Args:
+        desk: Teachers and parameters.
+        questions: Rows of ``records.QUESTION``.
+        passages: By passage id.
+        store: The knowledge base.
+        judgements: What was judged before is not asked again.
+        known: Passages of an earlier run by question; they are not searched again.
+        grounds: Takes what is found.
+    """
+    queries = _expanded(desk, questions, grounds)
+    found = retrieve(
+        queries.filter(~pl.col("question_id").is_in(list(known))),
+        store,
+        desk.params.references.passages,
+    )
+    by_id = {question["id"]: question for question in questions}
+    retrieved = [row for name in by_id for row in known.get(name, ())] + list(
+        found.iter_rows(named=True)
+    )
+    pairs = [(by_id[row["question_id"]], passages[row["passage_id"]]) for row in retrieved]
+    judgements.ask(pairs, "relevance")
+    for row, (question, passage) in zip(retrieved, pairs, strict=True):
+        reference = _reference(row, question, passage, judgements)
+        grounds.references.setdefault(question["id"], []).append(reference)
+
+
+def _expanded(desk: Desk, questions: Sequence[Row], grounds: Grounds) -> pl.DataFrame:
     """Turn each question into search queries; the question itself is always the first."""
     requests = [
-        ask(prompts, row["id"], "expand_query", row["language"], question=row["text"])
-        for row in questions.iter_rows(named=True)
+        desk.ask(row["id"], "expand_query", row["language"], question=row["text"])
+        for row in questions
     ]
-    completions = answers(writer, requests, "search queries")
+    completions = desk.write(requests, "search queries")
     rows = []
-    for question in questions.iter_rows(named=True):
-        parsed = completions[question["id"]].parsed
-        more = parsed.queries if isinstance(parsed, Queries) else []
-        texts = list(dict.fromkeys([question["text"], *more]))
+    for question in questions:
+        completion = completions[question["id"]]
+        more = completion.parsed.queries if isinstance(completion.parsed, Queries) else []
+        grounds.calls[question["id"]] = chain(completion) if more else []
+        texts = dict.fromkeys(text.strip() for text in [question["text"], *more])
         rows += [
             {
                 "id": content_id("query", question["id"], rank),
                 "question_id": question["id"],
                 "text": text,
                 "rank": rank,
+                "calls": grounds.calls[question["id"]] if rank else [],
             }
-            for rank, text in enumerate(texts)
-            if text.strip()
+            for rank, text in enumerate(filter(None, texts))
         ]
+    grounds.queries += rows
     return SEARCH_QUERY.frame(rows)
 
 
@@ -52,8 +130,8 @@ def retrieve(queries: pl.DataFrame, store: KnowledgeStore, limit: int) -> pl.Dat
         limit: Passages for each question.
 
     Returns:
-        Columns question_id, passage_id, rank (from 0) and score (reciprocal rank fusion, Cormack et
-        al. 2009, k = 60).
+        Columns question_id, passage_id, rank (from 0) and retrieval_score (reciprocal rank fusion,
+        Cormack et al. 2009, k = 60), ordered by question and rank.
     """
     hits = store.search(queries["text"].to_list(), limit)
     return (
@@ -62,80 +140,29 @@ def retrieve(queries: pl.DataFrame, store: KnowledgeStore, limit: int) -> pl.Dat
             left_on=pl.col("query").cast(pl.UInt32),
             right_on="query",
         )
-        .with_columns(score=1.0 / (_RRF + 1 + pl.col("rank")))
+        .with_columns(retrieval_score=1.0 / (_RRF + 1 + pl.col("rank")))
         .group_by("question_id", "passage_id")
-        .agg(pl.col("score").sort().sum())  # in one order, for the same sum to the last digit
-        .sort("question_id", "score", "passage_id", descending=[False, True, False])
-        .with_columns(rank=pl.int_range(pl.len()).over("question_id"))
+        .agg(
+            pl.col("retrieval_score").sort().sum()
+        )  # in one order, for the same sum to the last digit
+        .sort("question_id", "retrieval_score", "passage_id", descending=[False, True, False])
+        .with_columns(rank=pl.int_range(pl.len(), dtype=pl.Int32).over("question_id"))
         .filter(pl.col("rank") < limit)
     )
 
 
-def find_references(
-    questions: pl.DataFrame,
-    search_queries: pl.DataFrame,
-    passages: pl.DataFrame,
-    knowledge_base: KnowledgeStore,
-    writer: Teacher,
-    prompts: PromptLibrary,
-    params: SynthesizeParams,
-) -> tuple[pl.DataFrame, dict[str, float]]:
-    """Retrieve passages for each question and judge each one alone: relevant with evidence, or not.
-
-    Evidence that is not literally in its passage makes the judgement void: the passage counts as
-    irrelevant.
-
-    Returns:
-        The references, and how well retrieval found each question's own source: recall at 1 and
-        at ``params.references``.
-    """
-    found = retrieve(search_queries, knowledge_base, params.references)
-    joined = found.join(
-        questions.select("id", "language", "passage_ids", question="text"),
-        left_on="question_id",
-        right_on="id",
-    ).join(passages.select("passage_id", "title", "text"), on="passage_id")
-    joined = joined.sort("question_id", "rank")
-    requests = [
-        ask(
-            prompts,
-            f"{row['question_id']}:{row['passage_id']}",
-            "judge_passage",
-            row["language"],
-            question=row["question"],
-            title=row["title"],
-            text=row["text"],
-        )
-        for row in joined.iter_rows(named=True)
-    ]
-    completions = answers(writer, requests, "relevance")
-    rows = []
-    for row in joined.iter_rows(named=True):
-        parsed = completions[f"{row['question_id']}:{row['passage_id']}"].parsed
-        rows.append(_reference(row, parsed if isinstance(parsed, Relevance) else None))
-    return REFERENCE.frame(rows), _recall(joined, questions.height, params.references)
-
-
-def _reference(row: dict[str, Any], judged: Relevance | None) -> dict[str, Any]:
-    supported = bool(judged and judged.relevant and judged.evidence.strip())
-    quoted = supported and judged is not None and judged.evidence in row["text"]
+def _reference(row: Row, question: Row, passage: Row, judgements: Judgements) -> Row:
+    completion = judgements.completion(question, passage)
+    evidence = judgements.evidence(question, passage)
+    summary = completion.parsed.summary if isinstance(completion.parsed, Relevance) else None
     return {
-        "id": content_id("reference", row["question_id"], row["passage_id"]),
-        "question_id": row["question_id"],
-        "passage_id": row["passage_id"],
+        "id": content_id("reference", question["id"], passage["passage_id"]),
+        "question_id": question["id"],
+        "passage_id": passage["passage_id"],
         "rank": row["rank"],
-        "retrieval_score": row["score"],
-        "relevant": quoted,
-        "evidence": judged.evidence if quoted and judged else None,
-        "summary": judged.summary if quoted and judged else None,
-    }
-
-
-def _recall(joined: pl.DataFrame, questions: int, limit: int) -> dict[str, float]:
-    own = joined.filter(pl.col("passage_id").is_in(pl.col("passage_ids")))
-    at_one = own.filter(pl.col("rank") == 0)["question_id"].n_unique()
-    total = max(questions, 1)
-    return {
-        "recall_at_1": at_one / total,
-        f"recall_at_{limit}": own["question_id"].n_unique() / total,
+        "retrieval_score": row["retrieval_score"],
+        "relevant": evidence is not None,
+        "evidence": evidence,
+        "summary": summary if evidence is not None else None,
+        "calls": chain(completion),
     }

@@ -1,66 +1,300 @@
-"""The end of synthesis: everything together, and the counts."""
+"""One node a strategy; every attempt becomes a conversation or a drop."""
 
-from typing import Any
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import polars as pl
 
+from kyara_kedro.knowledge.quality import retrieval_quality
+from kyara_kedro.knowledge.store import KnowledgeStore
 from kyara_kedro.params import SynthesizeParams
-from kyara_kedro.pipelines.balance import Flow, close
-from kyara_kedro.pipelines.synthesize.conversations import (
-    dialogue_seeds,
-    knowledge_attempts,
-    rag_attempts,
+from kyara_kedro.pipelines.balance import BalanceError
+from kyara_kedro.pipelines.synthesize.desk import Desk, Row, Shelf
+from kyara_kedro.pipelines.synthesize.dialogue import hold_dialogues, openings
+from kyara_kedro.pipelines.synthesize.document import write_prompts
+from kyara_kedro.pipelines.synthesize.harvest import (
+    Basket,
+    Stop,
+    drawn_order,
+    drop_table,
+    gather,
 )
-from kyara_kedro.pipelines.synthesize.questions import planned_evolutions
+from kyara_kedro.pipelines.synthesize.injection import Injection, known_references, not_asked
+from kyara_kedro.pipelines.synthesize.magpie import draw_requests
+from kyara_kedro.pipelines.synthesize.mathematics import pose_problems
+from kyara_kedro.pipelines.synthesize.told import answer_as_told
+from kyara_kedro.prompts import PromptLibrary
+from kyara_kedro.records import CONVERSATION, DROP, MATH_PROBLEM, QUESTION
+from kyara_kedro.teachers.base import Teacher
+
+logger = logging.getLogger("kyara_kedro")
+T = TypeVar("T")
+Tally = dict[str, Any]
+Strategy = tuple[pl.DataFrame, pl.DataFrame, Tally]
+
+STRATEGIES = ("knowledge", "rag", "document", "math", "dialogue", "told", "magpie")
+"""The flows whose rows are conversations."""
+_MAGPIE_ATTEMPTS = 8
+"""Requests drawn for each conversation wanted, at most."""
 
 
-def merge_conversations(
-    knowledge: pl.DataFrame,
-    rag: pl.DataFrame,
-    document: pl.DataFrame,
-    math: pl.DataFrame,
-    dialogue: pl.DataFrame,
-) -> pl.DataFrame:
+def inject_knowledge(
+    passages: pl.DataFrame,
+    earlier_references: pl.DataFrame,
+    knowledge_base: KnowledgeStore,
+    writer: Teacher,
+    checker: Teacher,
+    prompts: PromptLibrary,
+    params: SynthesizeParams,
+) -> tuple[
+    pl.DataFrame, pl.DataFrame, pl.DataFrame, pl.DataFrame, pl.DataFrame, pl.DataFrame, Tally
+]:
+    """Ask what passages answer, find what else is known about it, and answer with and without.
+
+    Returns:
+        Questions, search queries, references, conversations without and with references, drops,
+        and the tally, with the quality of retrieval and of citations.
+    """
+    desk = _desk(writer, checker, prompts, params, params.knowledge.share)
+    shelf = Shelf(passages, "passage_id")
+    known = known_references(earlier_references, shelf, desk)
+    injection = Injection(desk, shelf, knowledge_base, known)
+    ended_by = injection.run(passages["passage_id"].to_list())
+    baskets = [
+        injection.asked,
+        injection.questions,
+        injection.evolutions,
+        injection.knowledge,
+        injection.rag,
+    ]
+    roots = injection.questions.table(QUESTION)
+    questions = pl.concat([roots, injection.evolutions.table(QUESTION)])
+    queries, references = injection.grounds.tables()
+    retrieval = retrieval_quality(
+        knowledge_base,
+        roots["text"].to_list(),
+        roots["passage_ids"].to_list(),
+        params.references.passages,
+    )
+    if advice := retrieval.get("advice"):
+        logger.warning("retrieval: %s", advice)
+    tally = _tally(desk, baskets, ended_by) | {
+        "retrieval": retrieval,
+        "citations": injection.citer.quality(),
+    }
+    return (
+        questions,
+        queries,
+        references,
+        injection.knowledge.table(CONVERSATION),
+        injection.rag.table(CONVERSATION),
+        drop_table(baskets),
+        tally,
+    )
+
+
+def write_document_conversations(
+    documents: pl.DataFrame,
+    passages: pl.DataFrame,
+    knowledge_base: KnowledgeStore,
+    writer: Teacher,
+    checker: Teacher,
+    prompts: PromptLibrary,
+    params: SynthesizeParams,
+) -> Strategy:
+    """Write the prompt whose answer a document is, and pair them."""
+    desk = _desk(writer, checker, prompts, params, params.document.share)
+    shelf, by_passage = Shelf(documents, "id"), Shelf(passages, "passage_id")
+    basket = Basket("document", params.document.target)
+
+    def ask(names: Sequence[str]) -> None:
+        found = [shelf[name] for name in names]
+        write_prompts(desk, found, by_passage, knowledge_base, basket)
+
+    return _strategy(desk, basket, drawn_order(shelf.names, "document"), ask)
+
+
+def write_math_conversations(
+    personas: pl.DataFrame,
+    writer: Teacher,
+    checker: Teacher,
+    prompts: PromptLibrary,
+    params: SynthesizeParams,
+) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, Tally]:
+    """Let personas pose problems; keep those whose solutions agree.
+
+    Returns:
+        Conversations, all problems with their votes, drops and the tally.
+    """
+    desk = _desk(writer, checker, prompts, params, params.math.share)
+    shelf, basket = Shelf(personas, "id"), Basket("math", params.math.target)
+    problems: dict[str, Row] = {}
+
+    def ask(names: Sequence[str]) -> None:
+        pose_problems(desk, [shelf[name] for name in names], basket, problems)
+
+    rows, dropped, tally = _strategy(desk, basket, drawn_order(shelf.names, "math"), ask)
+    return rows, MATH_PROBLEM.frame(problems.values()), dropped, tally
+
+
+def write_dialogue_conversations(
+    questions: pl.DataFrame,
+    passages: pl.DataFrame,
+    writer: Teacher,
+    checker: Teacher,
+    prompts: PromptLibrary,
+    params: SynthesizeParams,
+) -> Strategy:
+    """Talk about passages over several rounds."""
+    desk = _desk(writer, checker, prompts, params, params.dialogue.share)
+    by_id = {row["id"]: row for row in openings(questions)}
+    shelf, basket = Shelf(passages, "passage_id"), Basket("dialogue", params.dialogue.target)
+
+    def ask(names: Sequence[str]) -> None:
+        hold_dialogues(desk, [by_id[name] for name in names], shelf, basket)
+
+    return _strategy(desk, basket, drawn_order(list(by_id), "dialogue"), ask)
+
+
+def write_told_conversations(
+    questions: pl.DataFrame,
+    passages: pl.DataFrame,
+    writer: Teacher,
+    checker: Teacher,
+    prompts: PromptLibrary,
+    params: SynthesizeParams,
+) -> Strategy:
+    """Answer questions under system prompts, one question a passage."""
+    desk = _desk(writer, checker, prompts, params, params.told.share)
+    by_id = {row["id"]: row for row in openings(questions)}
+    shelf, basket = Shelf(passages, "passage_id"), Basket("told", params.told.target)
+
+    def ask(names: Sequence[str]) -> None:
+        answer_as_told(desk, [by_id[name] for name in names], shelf, basket)
+
+    return _strategy(desk, basket, drawn_order(list(by_id), "told"), ask)
+
+
+def write_magpie_conversations(
+    magpie: Teacher, prompts: PromptLibrary, params: SynthesizeParams
+) -> Strategy:
+    """Let a model make up requests, and answer them."""
+    desk = _desk(magpie, magpie, prompts, params, params.magpie.share)
+    basket = Basket("magpie", params.magpie.target)
+    seen: set[str] = set()
+
+    def ask(numbers: Sequence[int]) -> None:
+        draw_requests(desk, numbers, basket, seen)
+
+    why, _ = gather(
+        "magpie", range(_MAGPIE_ATTEMPTS * params.magpie.target), [basket], _until_spent(desk, ask)
+    )
+    return basket.table(CONVERSATION), drop_table([basket]), _tally(desk, [basket], why)
+
+
+def merge_conversations(*strategies: pl.DataFrame) -> pl.DataFrame:
     """Put the strategies' conversations into one table, ordered by id."""
-    return pl.concat([knowledge, rag, document, math, dialogue]).sort("id")
+    return pl.concat(strategies).sort("id")
 
 
 def close_synthesize(
     passages: pl.DataFrame,
     documents: pl.DataFrame,
     personas: pl.DataFrame,
-    roots: pl.DataFrame,
-    root_drops: pl.DataFrame,
     questions: pl.DataFrame,
-    evolution_drops: pl.DataFrame,
-    retrieval: dict[str, float],
-    knowledge: pl.DataFrame,
+    conversations: pl.DataFrame,
+    knowledge: Tally,
+    document: Tally,
+    math: Tally,
+    dialogue: Tally,
+    told: Tally,
+    magpie: Tally,
     knowledge_drops: pl.DataFrame,
-    rag: pl.DataFrame,
-    rag_drops: pl.DataFrame,
-    document: pl.DataFrame,
     document_drops: pl.DataFrame,
-    math: pl.DataFrame,
     math_drops: pl.DataFrame,
-    dialogue: pl.DataFrame,
     dialogue_drops: pl.DataFrame,
-    params: SynthesizeParams,
-) -> tuple[pl.DataFrame, dict[str, Any]]:
-    """Merge the drops and check every strategy: attempts are conversations plus drops."""
-    asked = roots["passage_ids"].list.first().n_unique()
-    evolutions = sum(1 for _ in planned_evolutions(roots, params))
-    attempts = sum(1 for _ in knowledge_attempts(questions, params))
-    shown = sum(1 for _ in rag_attempts(questions, params))
-    seeds = dialogue_seeds(questions, passages).height
-    drops, summary = close(
-        [
-            Flow("passages", passages.height, asked, root_drops),
-            Flow("evolutions", evolutions, questions.height - roots.height, evolution_drops),
-            Flow("knowledge", attempts, knowledge.height, knowledge_drops),
-            Flow("rag", shown, rag.height, rag_drops),
-            Flow("document", documents.height, document.height, document_drops),
-            Flow("math", personas.height, math.height, math_drops),
-            Flow("dialogue", seeds, dialogue.height, dialogue_drops),
-        ]
+    told_drops: pl.DataFrame,
+    magpie_drops: pl.DataFrame,
+) -> tuple[pl.DataFrame, Tally, dict[str, Any]]:
+    """Merge the drops and check the counts against the tables.
+
+    Returns:
+        The drops, the counts by flow with the quality of retrieval and citations, and what the
+        replies leaked by strategy and teacher.
+
+    Raises:
+        BalanceError: something was lost or counted twice.
+    """
+    tallies = [knowledge, document, math, dialogue, told, magpie]
+    tables = [knowledge_drops, document_drops, math_drops, dialogue_drops, told_drops, magpie_drops]
+    flows: dict[str, Tally] = {name: flow for one in tallies for name, flow in one["flows"].items()}
+    spoken_about = (
+        questions.filter(pl.col("operation") == "none")["passage_ids"].list.first().n_unique()
     )
-    return drops, summary | {"retrieval": retrieval}
+    for name, entered in {
+        "passages": passages.height,
+        "document": documents.height,
+        "math": personas.height,
+        "dialogue": spoken_about,
+        "told": spoken_about,
+    }.items():
+        _equal(f"{name}: entered", flows[name]["in"], entered)
+    for name, flow in flows.items():
+        _equal(f"{name}: out and dropped", flow["out"] + sum(flow["dropped"].values()), flow["in"])
+    for one, table in zip(tallies, tables, strict=True):
+        counted = sum(sum(flow["dropped"].values()) for flow in one["flows"].values())
+        _equal(f"drops of {', '.join(one['flows'])}", counted, table.height)
+    written = sum(flows[name]["out"] for name in STRATEGIES)
+    _equal("conversations", conversations.height, written)
+    _equal("questions", questions.height, flows["questions"]["out"] + flows["evolutions"]["out"])
+    names = ("knowledge", "document", "math", "dialogue", "told", "magpie")
+    leaks = {name: one["leaks"] for name, one in zip(names, tallies, strict=True)}
+    summary = flows | {
+        "total": {"attempts": sum(flows[name]["in"] for name in STRATEGIES), "written": written},
+        "retrieval": knowledge["retrieval"],
+        "citations": knowledge["citations"],
+    }
+    return pl.concat([DROP.frame(), *tables]), summary, leaks
+
+
+def _desk(
+    writer: Teacher,
+    checker: Teacher,
+    prompts: PromptLibrary,
+    params: SynthesizeParams,
+    share: float | None,
+) -> Desk:
+    return Desk(writer.portion(share), checker.portion(share), prompts, params)
+
+
+def _strategy(
+    desk: Desk, basket: Basket, names: Sequence[str], ask: Callable[[Sequence[str]], None]
+) -> Strategy:
+    """Gather from records, each of which is one attempt."""
+    why, left = gather(basket.name, names, [basket], _until_spent(desk, ask))
+    for name in left:
+        basket.drop(name, not_asked(why))
+    return basket.table(CONVERSATION), drop_table([basket]), _tally(desk, [basket], why)
+
+
+def _until_spent(desk: Desk, ask: Callable[[Sequence[T]], None]) -> Callable[[Sequence[T]], bool]:
+    def wave(seeds: Sequence[T]) -> bool:
+        ask(seeds)
+        return not desk.spent
+
+    return wave
+
+
+def _tally(desk: Desk, baskets: Sequence[Basket], ended_by: Stop) -> Tally:
+    flows = {
+        basket.name: basket.flow()
+        | {"target": None if basket.open_ended else basket.target, "ended_by": ended_by}
+        for basket in baskets
+    }
+    return {"flows": flows, "leaks": desk.leaks.summary()}
+
+
+def _equal(what: str, found: int, expected: int) -> None:
+    if found != expected:
+        raise BalanceError(f"synthesize, {what}: {found} instead of {expected}")

@@ -2,9 +2,9 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from kyara_kedro.pipelines.synthesize import conversations, grounding, nodes, questions
+from kyara_kedro.pipelines.synthesize import nodes
 
-_GROUNDS = ["questions", "references", "passages", "writer", "prompt_library", "params:synthesize"]
+_ASKED = ["writer", "checker", "prompt_library", "params:synthesize"]
 
 
 def create_pipeline(**_: object) -> Pipeline:
@@ -12,76 +12,57 @@ def create_pipeline(**_: object) -> Pipeline:
     return Pipeline(
         [
             Node(
-                questions.ask_questions,
-                ["passages", "writer", "prompt_library", "params:synthesize"],
-                ["root_questions", "question_drops"],
-                name="ask_questions",
-                tags="llm",
-            ),
-            Node(
-                questions.evolve_questions,
-                ["root_questions", "passages", "writer", "prompt_library", "params:synthesize"],
-                ["questions", "evolution_drops"],
-                name="evolve_questions",
-                tags="llm",
-            ),
-            Node(
-                grounding.expand_queries,
-                ["questions", "writer", "prompt_library"],
-                "search_queries",
-                name="expand_queries",
-                tags="llm",
-            ),
-            Node(
-                grounding.find_references,
+                nodes.inject_knowledge,
+                ["passages", "earlier_references", "knowledge_base", *_ASKED],
                 [
-                    *("questions", "search_queries", "passages", "knowledge_base"),
-                    *("writer", "prompt_library", "params:synthesize"),
+                    *("questions", "search_queries", "references"),
+                    *("knowledge_conversations", "rag_conversations"),
+                    *("knowledge_drops", "knowledge_tally"),
                 ],
-                ["references", "retrieval_quality"],
-                name="find_references",
+                name="inject_knowledge",
                 tags="llm",
             ),
             Node(
-                conversations.write_knowledge_conversations,
-                _GROUNDS,
-                ["knowledge_conversations", "knowledge_drops"],
-                name="write_knowledge_conversations",
-                tags="llm",
-            ),
-            Node(
-                conversations.write_rag_conversations,
-                _GROUNDS,
-                ["rag_conversations", "rag_drops"],
-                name="write_rag_conversations",
-                tags="llm",
-            ),
-            Node(
-                conversations.write_document_conversations,
-                ["documents", "writer", "prompt_library", "params:synthesize"],
-                ["document_conversations", "document_conversation_drops"],
+                nodes.write_document_conversations,
+                ["documents", "passages", "knowledge_base", *_ASKED],
+                ["document_conversations", "document_conversation_drops", "document_tally"],
                 name="write_document_conversations",
                 tags="llm",
             ),
             Node(
-                conversations.write_math_conversations,
-                ["personas", "writer", "prompt_library", "params:synthesize"],
-                ["math_conversations", "math_drops"],
+                nodes.write_math_conversations,
+                ["personas", *_ASKED],
+                ["math_conversations", "math_problems", "math_drops", "math_tally"],
                 name="write_math_conversations",
                 tags="llm",
             ),
             Node(
-                conversations.write_dialogue_conversations,
-                ["questions", "passages", "writer", "prompt_library", "params:synthesize"],
-                ["dialogue_conversations", "dialogue_drops"],
+                nodes.write_dialogue_conversations,
+                ["questions", "passages", *_ASKED],
+                ["dialogue_conversations", "dialogue_drops", "dialogue_tally"],
                 name="write_dialogue_conversations",
+                tags="llm",
+            ),
+            Node(
+                nodes.write_told_conversations,
+                ["questions", "passages", *_ASKED],
+                ["told_conversations", "told_drops", "told_tally"],
+                name="write_told_conversations",
+                tags="llm",
+            ),
+            Node(
+                nodes.write_magpie_conversations,
+                ["magpie", "prompt_library", "params:synthesize"],
+                ["magpie_conversations", "magpie_drops", "magpie_tally"],
+                name="write_magpie_conversations",
                 tags="llm",
             ),
             Node(
                 nodes.merge_conversations,
                 [
                     *("knowledge_conversations", "rag_conversations", "document_conversations"),
-                    *("math_conversations", "dialogue_conversations"),
+                    *("math_conversations", "dialogue_conversations", "told_conversations"),
+                    "magpie_conversations",
                 ],
                 "synthetic_conversations",
                 name="merge_conversations",
@@ -90,15 +71,13 @@ def create_pipeline(**_: object) -> Pipeline:
             Node(
                 nodes.close_synthesize,
                 [
-                    *("passages", "documents", "personas", "root_questions", "question_drops"),
-                    *("questions", "evolution_drops", "retrieval_quality"),
-                    *("knowledge_conversations", "knowledge_drops"),
-                    *("rag_conversations", "rag_drops"),
-                    *("document_conversations", "document_conversation_drops"),
-                    *("math_conversations", "math_drops"),
-                    *("dialogue_conversations", "dialogue_drops", "params:synthesize"),
+                    *("passages", "documents", "personas", "questions", "synthetic_conversations"),
+                    *("knowledge_tally", "document_tally", "math_tally", "dialogue_tally"),
+                    *("told_tally", "magpie_tally"),
+                    *("knowledge_drops", "document_conversation_drops", "math_drops"),
+                    *("dialogue_drops", "told_drops", "magpie_drops"),
                 ],
-                ["synthesize_drops", "synthesize_summary"],
+                ["synthesize_drops", "synthesize_summary", "reply_leaks"],
                 name="close_synthesize",
                 tags="cpu",
             ),

@@ -1,0 +1,127 @@
+"""Web pages: the main text with its headings, lists and title."""
+
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+
+from kyara_kedro.datasets.sources import SourceFile
+from kyara_kedro.pipelines.ingest.readers import prose, streams
+from kyara_kedro.pipelines.ingest.readers.rows import Fault, Item
+
+_SKIPPED = frozenset((
+    "script", "style", "nav", "footer", "aside", "form", "noscript", "template", "svg",
+    "button", "iframe", "select", "textarea", "object", "canvas", "dialog", "menu",
+))  # fmt: skip
+_MAIN = frozenset(("main", "article"))
+_BLOCKS = _MAIN | frozenset((
+    "p", "div", "section", "li", "ul", "ol", "dl", "dt", "dd", "table", "tr", "blockquote",
+    "figure", "figcaption", "header", "address", "hr", "details", "summary", "center", "body",
+))  # fmt: skip
+_HEADING = re.compile(r"h[1-6]\Z")
+_SPACE = re.compile(r"\s+")
+_LEAST_MAIN = 0.2
+"""Share of a page's text from which on its <main> or <article> is taken to be the page."""
+
+
+def page(file: SourceFile) -> Iterator[Item]:
+    """Read one document from a web page."""
+    parser = _Page()
+    text = streams.document(file)
+    if isinstance(text, Fault):
+        yield None, text
+        return
+    parser.feed(text)
+    parser.close()
+    values = prose.titled(file, parser.text(), parser.title or None)
+    yield None, {**values, "url": parser.url} if parser.url else values
+
+
+class _Page(HTMLParser):
+    """Collects the paragraphs of a page.
+
+    Attributes:
+        url: The address that the page calls its own.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.url = ""
+        self._name: list[str] = []
+        self._headings: list[str] = []
+        self._paragraphs: list[tuple[bool, str]] = []
+        self._begun: list[str] = []
+        self._prefix = ""
+        self._skipping: list[str] = []
+        self._main = 0
+        self._verbatim = 0
+        self._in_title = False
+
+    @property
+    def title(self) -> str:
+        """The only first-rank heading, or the page's name."""
+        if len(self._headings) == 1:
+            return self._headings[0]
+        return _SPACE.sub(" ", "".join(self._name)).strip()
+
+    def text(self) -> str:
+        """The paragraphs of the main part, or of the whole page where there is none."""
+        self._end_paragraph()
+        main = [text for inside, text in self._paragraphs if inside]
+        every = [text for _, text in self._paragraphs]
+        large = sum(map(len, main)) >= _LEAST_MAIN * sum(map(len, every))
+        kept = main if main and large else every
+        heading = f"# {self.title}"
+        return "\n\n".join(text for text in kept if text != heading)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Enter an element."""
+        if tag == "link" and ("rel", "canonical") in attrs:
+            self.url = dict(attrs).get("href") or ""
+        if self._skipping:
+            self._skipping += [tag] if tag == self._skipping[0] else []
+        elif tag in _SKIPPED:
+            self._skipping = [tag]
+        elif tag == "title":
+            self._in_title = True
+        elif tag == "br":
+            self._begun.append("\n")
+        elif tag in ("td", "th") and self._begun:
+            self._begun.append(" | ")
+        elif tag == "pre" or tag in _BLOCKS or _HEADING.match(tag):
+            self._end_paragraph()
+            self._main += tag in _MAIN
+            self._verbatim += tag == "pre"
+            heading = "#" * int(tag[1]) + " " if _HEADING.match(tag) else ""
+            self._prefix = "- " if tag == "li" else heading
+
+    def handle_endtag(self, tag: str) -> None:
+        """Leave an element."""
+        if self._skipping:
+            if tag == self._skipping[0]:
+                self._skipping.pop()
+        elif tag == "title":
+            self._in_title = False
+        elif tag == "pre" or tag in _BLOCKS or _HEADING.match(tag):
+            self._end_paragraph()
+            self._main = max(0, self._main - (tag in _MAIN))
+            self._verbatim = max(0, self._verbatim - (tag == "pre"))
+
+    def handle_data(self, data: str) -> None:
+        """Take text."""
+        if self._in_title:
+            self._name.append(data)
+        elif not self._skipping:
+            self._begun.append(data if self._verbatim else _SPACE.sub(" ", data))
+
+    def _end_paragraph(self) -> None:
+        said = "".join(self._begun)
+        if self._verbatim:
+            kept = f"```\n{said.strip(chr(10))}\n```" if said.strip() else ""
+        else:
+            kept = "\n".join(line.strip() for line in said.strip().split("\n"))
+        if kept:
+            self._paragraphs.append((self._main > 0, self._prefix + kept))
+            if self._prefix == "# ":
+                self._headings.append(kept)
+            self._prefix = ""
+        self._begun = []

@@ -1,0 +1,165 @@
+"""What a strategy works with: its teachers, their prompts, and what their replies leaked."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+
+from kyara_kedro.content import content_id
+from kyara_kedro.params import SynthesizeParams
+from kyara_kedro.pipelines.asking import Call, Fault, answers, call_of, fault
+from kyara_kedro.pipelines.synthesize.elimination import leans_on_document
+from kyara_kedro.prompts import PromptLibrary
+from kyara_kedro.prompts.library import REFUSAL, template_language
+from kyara_kedro.teachers.base import ChatRequest, Completion, Teacher, ask
+from kyara_kedro.text.leaks import Guarded, LeakReport, guarded
+from kyara_kedro.text.refusals import refusal_kind
+from kyara_kedro.text.script import language_of
+
+Row = dict[str, Any]
+
+_TELLING = 24
+"""Characters from which on a reply shows its language."""
+_NAMES_ITS_SOURCES = re.compile(
+    r"(?:根據|依據|依照|按照|從)(?:以上|上述|上面|所提供的?|您?提供的|給定的|這[份些篇])?"
+    r"(?:參考)?(?:文件|資料|文檔|文章|內文)(?:內容)?(?:所述|指出|記載|可知|提到|中|，)"
+    r"|(?:根据|依据|按照|从)(?:以上|上述|所提供的?|您?提供的|给定的|这[份些篇])?"
+    r"(?:参考)?(?:文件|资料|文档|文章)(?:内容)?(?:所述|指出|记载|可知|提到|中|，)"
+    r"|\b(?:according to|based on|as stated in) (?:the|these|this) "
+    r"(?:provided |given |reference )?(?:documents?|passages?|texts?|references?|context)\b"
+    r"|【id_|</?(?:document|reference|question)\b",
+    re.IGNORECASE,
+)
+
+
+@dataclass
+class Desk:
+    """One strategy's teachers within its share of their budgets.
+
+    Attributes:
+        writer: Who writes.
+        checker: Who looks through what is written.
+        prompts: The prompts of both.
+        params: What is wanted.
+        leaks: Simplified script and mainland words in replies, by teacher.
+        spent: Whether a request was deferred, since the budget is exhausted.
+    """
+
+    writer: Teacher
+    checker: Teacher
+    prompts: PromptLibrary
+    params: SynthesizeParams
+    leaks: LeakReport = field(default_factory=LeakReport)
+    spent: bool = False
+
+    def ask(self, row_id: str, task: str, language: str, **inputs: Any) -> ChatRequest:
+        """Make a request, see `kyara_kedro.teachers.base.ask`."""
+        return ask(self.prompts, row_id, task, language, **inputs)
+
+    def write(self, requests: Iterable[ChatRequest], told: str) -> dict[str, Completion]:
+        """Let the writer answer, by row id."""
+        return self._noted(answers(self.writer, list(requests), told))
+
+    def check(self, requests: Iterable[ChatRequest], told: str) -> dict[str, Completion]:
+        """Let the checker answer, by row id."""
+        return self._noted(answers(self.checker, list(requests), told))
+
+    def _noted(self, completions: dict[str, Completion]) -> dict[str, Completion]:
+        self.spent |= any(one.status == "deferred" for one in completions.values())
+        return completions
+
+    def reviewed(
+        self, text: str, language: str, completion: Completion
+    ) -> tuple[str, Fault | None]:
+        """What a reply says in its language, and what is wrong with it.
+
+        Args:
+            text: The reply, or a field of it.
+            language: The language it was asked for in.
+            completion: Whose reply it is.
+
+        Returns:
+            The text, in Taiwan's Chinese where that is the policy, and a reason to drop it or None.
+        """
+        text = text.strip()
+        if found := fault(completion):
+            return text, found
+        found_language = language_of(text)
+        wanted = template_language(language)
+        if len(text) >= _TELLING and found_language.startswith("zh") != (wanted != "en"):
+            return text, ("wrong_language", f"{found_language}, not {language}: {text[:40]}")
+        if wanted != "zh-TW":
+            return text, None
+        seen: Guarded = guarded(text, self.params.simplified)
+        self.leaks.add(completion.teacher, seen, text)
+        return seen.text, seen.fault
+
+    def asked(self, text: str, language: str, completion: Completion) -> tuple[str, Fault | None]:
+        """As `reviewed`, for what a user asks, which has to be understood without a document."""
+        text, found = self.reviewed(text, language, completion)
+        if found is None and (leaning := leans_on_document(text, language)):
+            return text, ("not_self_contained", f"{leaning!r} points at a document: {text[:60]}")
+        return text, found
+
+    def answered(self, completion: Completion, language: str) -> tuple[str, Fault | None]:
+        """As `reviewed`, for an answer that has to say something and not name its sources."""
+        text, found = self.reviewed(completion.text, language, completion)
+        if found:
+            return text, found
+        if refusal_kind(text, language, refusal(language)):
+            return text, ("no_answer", f"the documents do not answer it: {text[:60]}")
+        if spoken := _NAMES_ITS_SOURCES.search(text):
+            return text, ("names_its_sources", f"the reader sees no documents: {spoken[0]}")
+        return text, None
+
+
+class Shelf:
+    """Rows of a table by the value of a column, without a second copy of them in memory."""
+
+    def __init__(self, table: pl.DataFrame, column: str) -> None:
+        self._table = table
+        self._places = {name: place for place, name in enumerate(table[column])}
+
+    @property
+    def names(self) -> list[str]:
+        """The values of the column, in the order of the table."""
+        return list(self._places)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._places
+
+    def __getitem__(self, name: str) -> Row:
+        return self._table.row(self._places[name], named=True)
+
+
+def refusal(language: str) -> str:
+    """What an answer says when no document bears on the question."""
+    return REFUSAL[template_language(language)]
+
+
+def shown(passage: Row) -> Row:
+    """A passage as a document of a prompt."""
+    return {name: passage[name] for name in ("passage_id", "title", "text")}
+
+
+def titled(passage: Row) -> str:
+    """A passage as evidence: its title and its text."""
+    return f"{passage['title']}\n{passage['text']}"
+
+
+def drawn(share: float, *parts: str) -> bool:
+    """Whether a record falls into a share of all records; depends on its id alone."""
+    return int(content_id(*parts)[:8], 16) < share * 16**8
+
+
+def chain(*steps: Iterable[Call] | Completion | None) -> list[Call]:
+    """Calls in their order, each once."""
+    calls = [
+        call
+        for step in steps
+        if step is not None
+        for call in ([call_of(step)] if isinstance(step, Completion) else step)
+    ]
+    return list({call["key"]: call for call in calls}.values())

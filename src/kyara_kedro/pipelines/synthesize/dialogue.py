@@ -1,0 +1,146 @@
+"""Conversations of several rounds about a passage: a question, then follow-up questions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from kyara_kedro.content import Message, content_id
+from kyara_kedro.pipelines.asking import Call, Fault, assistant, synthetic, user
+from kyara_kedro.pipelines.synthesize.desk import Desk, Row, Shelf, chain, shown
+from kyara_kedro.pipelines.synthesize.harvest import Basket
+from kyara_kedro.pipelines.synthesize.knowledge import unsupported
+from kyara_kedro.teachers.base import Completion
+from kyara_kedro.teachers.tasks import Question
+
+
+@dataclass
+class Talk:
+    """A dialogue that is going on.
+
+    Attributes:
+        question: The root question that it begins with.
+        passage: What it is about.
+        next: What is asked next; empty when it has ended.
+        turns: What was said.
+        calls: The calls so far.
+        last: The latest answer.
+        fault: Why it ended before its time.
+    """
+
+    question: Row
+    passage: Row
+    next: str
+    turns: list[Message] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
+    last: Completion | None = None
+    fault: Fault | None = None
+
+    @property
+    def rounds(self) -> int:
+        """Rounds so far."""
+        return len(self.turns) // 2
+
+
+def openings(questions: pl.DataFrame) -> list[Row]:
+    """The root questions that dialogues begin with, one for each passage, ordered by passage."""
+    return (
+        questions.filter(pl.col("operation") == "none")
+        .with_columns(passage_id=pl.col("passage_ids").list.first())
+        .sort("passage_id", "id")
+        .unique("passage_id", keep="first", maintain_order=True)
+        .to_dicts()
+    )
+
+
+def hold_dialogues(desk: Desk, questions: Sequence[Row], passages: Shelf, basket: Basket) -> None:
+    """Talk about passages, beginning with a root question of each.
+
+    A dialogue that cannot be carried on ends early; with fewer than two rounds it is dropped.
+    """
+    talks = {
+        content_id("dialogue", question["id"]): Talk(
+            question,
+            passages[question["passage_ids"][0]],
+            question["text"],
+            calls=question["calls"],
+        )
+        for question in questions
+    }
+    for number in range(desk.params.dialogue.rounds):
+        if number:
+            _ask_on(desk, talks, number)
+        _answer(desk, talks, number)
+    for name, talk in talks.items():
+        if talk.rounds < 2 or talk.last is None:
+            why = talk.fault or ("no_follow_up", "nothing is left to ask")
+            detail = f"passage {talk.passage['passage_id']} carries {talk.rounds} rounds: {why[1]}"
+            basket.drop(name, ("too_few_rounds" if talk.rounds else why[0], detail))
+            continue
+        row = synthetic(
+            talk.turns,
+            "dialogue",
+            talk.question["language"],
+            talk.last,
+            [talk.question["id"], talk.passage["id"]],
+            talk.passage["licence"],
+            [talk.passage["passage_id"]],
+            talk.calls,
+        )
+        basket.put(name, row)
+
+
+def _answer(desk: Desk, talks: dict[str, Talk], number: int) -> None:
+    requests = [
+        desk.ask(
+            f"{name}:{number}",
+            "answer_question",
+            talk.question["language"],
+            question=talk.next,
+            documents=[shown(talk.passage)],
+            style="detailed",
+            cite=False,
+        )
+        for name, talk in talks.items()
+        if talk.next
+    ]
+    told = f"dialogue answers, round {number + 1}"
+    for row_id, completion in desk.write(requests, told).items():
+        talk = talks[row_id.partition(":")[0]]
+        text, why = desk.answered(completion, talk.question["language"])
+        why = why or unsupported(
+            text, talk.question | {"text": talk.next}, [talk.passage], desk.params.dialogue.support
+        )
+        if not why and text in {turn["content"] for turn in talk.turns}:
+            why = "repeats_itself", f"said before: {text[:60]}"
+        if why:
+            talk.next, talk.fault = "", why
+            continue
+        talk.turns += [user(talk.next), assistant(text)]
+        talk.last = completion
+
+
+def _ask_on(desk: Desk, talks: dict[str, Talk], number: int) -> None:
+    requests = [
+        desk.ask(
+            f"{name}:{number}",
+            "follow_up",
+            talk.question["language"],
+            history=talk.turns,
+            title=talk.passage["title"],
+            text=talk.passage["text"],
+        )
+        for name, talk in talks.items()
+        if talk.next
+    ]
+    for row_id, completion in desk.write(requests, f"follow-up questions, round {number}").items():
+        talk = talks[row_id.partition(":")[0]]
+        language = talk.question["language"]
+        said = completion.parsed.question if isinstance(completion.parsed, Question) else ""
+        text, why = desk.asked(said, language, completion)
+        if not why and text in {turn["content"] for turn in talk.turns}:
+            why = "repeats_itself", f"asked before: {text[:60]}"
+        if why:
+            talk.next, talk.fault = "", why
+        else:
+            talk.next, talk.calls = text, chain(talk.calls, talk.last, completion)

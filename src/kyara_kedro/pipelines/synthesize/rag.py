@@ -1,0 +1,212 @@
+"""Conversations with references: answers cite the documents they are shown, or refuse."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from kyara_kedro.content import content_id
+from kyara_kedro.pipelines.asking import Fault, assistant, fault, synthetic, user
+from kyara_kedro.pipelines.synthesize.desk import (
+    Desk,
+    Row,
+    Shelf,
+    chain,
+    drawn,
+    refusal,
+    shown,
+    titled,
+)
+from kyara_kedro.pipelines.synthesize.grounding import Grounds
+from kyara_kedro.pipelines.synthesize.harvest import Basket
+from kyara_kedro.pipelines.synthesize.knowledge import parents_of
+from kyara_kedro.teachers.base import Completion
+from kyara_kedro.teachers.tasks import Support
+from kyara_kedro.text.citations import (
+    CitationReport,
+    Claim,
+    citation_report,
+    claims,
+    states,
+    summary,
+)
+from kyara_kedro.text.fold import match_key
+from kyara_kedro.text.refusals import refusal_kind
+
+Checks = dict[str, Completion]
+
+
+class Attempt(NamedTuple):
+    """One question with the documents that its prompt shows."""
+
+    id: str
+    question: Row
+    answerable: bool
+    references: list[Row]
+    documents: list[Row]
+
+
+@dataclass
+class Citer:
+    """Asks root questions with reference documents in the prompt.
+
+    Distractors are retrieved passages that were judged irrelevant. An answerable prompt shows the
+    question's own passage among them; an unanswerable one shows distractors alone, none of which
+    holds the words of the answer, and its answer is the refusal. Every cited sentence has to be
+    supported by the documents that it cites.
+
+    Attributes:
+        desk: Teachers and parameters.
+        passages: By passage id.
+        grounds: What was found for each question.
+        basket: Takes the conversations.
+        reports: What the citations of the accepted answers are like.
+    """
+
+    desk: Desk
+    passages: Shelf
+    grounds: Grounds
+    basket: Basket
+    reports: list[CitationReport] = field(default_factory=list)
+
+    def wanted(self, question: Row) -> bool:
+        """Whether a question is drawn to be asked with references."""
+        root = question["operation"] == "none"
+        return root and drawn(self.desk.params.rag.part, "rag", question["id"])
+
+    def answer(self, questions: Sequence[Row]) -> None:
+        """Ask the drawn questions."""
+        desk = self.desk
+        attempts = {one.id: one for one in self._attempts(questions)}
+        completions = desk.write(
+            [
+                desk.ask(
+                    one.id,
+                    "answer_question",
+                    one.question["language"],
+                    question=one.question["text"],
+                    documents=one.documents,
+                    style="detailed",
+                    cite=True,
+                )
+                for one in attempts.values()
+                if one.answerable and one.documents
+            ],
+            "cited answers",
+        )
+        reviewed = {
+            name: self._reviewed(attempts[name], completion)
+            for name, completion in completions.items()
+        }
+        checked: Checks = {}
+        if desk.params.rag.checked:
+            passed = {name: text for name, (text, why, _) in reviewed.items() if why is None}
+            checked = self._checked(passed, attempts)
+        for one in attempts.values():
+            text, why, report = reviewed.get(
+                one.id, (refusal(one.question["language"]), None, None)
+            )
+            if not one.documents:
+                why = "no_references", "no passage to show"
+            why = why or _disputed(checked.get(one.id), text)
+            if why:
+                detail = f"question {one.question['id']}: {why[1]}"
+                self.basket.drop(one.id, (why[0], detail))
+                continue
+            completion = completions.get(one.id)
+            if (
+                self.basket.put(one.id, self._row(one, text, completion, checked.get(one.id)))
+                and report
+            ):
+                self.reports.append(report)
+
+    def quality(self) -> dict[str, Any]:
+        """Figures over the citations of all accepted answers."""
+        return summary(self.reports)
+
+    def _attempts(self, questions: Sequence[Row]) -> Iterator[Attempt]:
+        for question in filter(self.wanted, questions):
+            share = self.desk.params.rag.unanswerable
+            answerable = not drawn(share, "unanswerable", question["id"])
+            references = self.grounds.distractors(question)
+            names = [row["passage_id"] for row in references]
+            names = [name for name in names if name not in question["passage_ids"]]
+            if answerable:
+                names = [*question["passage_ids"], *names]
+            else:
+                names = [name for name in names if not self._gives_away(name, question)]
+            name = content_id("rag", question["id"])
+            chosen = names[: self.desk.params.references.shown]
+            chosen.sort(key=lambda passage: content_id(name, passage))
+            documents = [shown(self.passages[passage]) for passage in chosen]
+            used = [row for row in references if row["passage_id"] in chosen]
+            yield Attempt(name, question, answerable, used, documents)
+
+    def _gives_away(self, passage_id: str, question: Row) -> bool:
+        """Whether a passage holds the words of the answer."""
+        return match_key(question["answer"] or "") in match_key(self.passages[passage_id]["text"])
+
+    def _reviewed(
+        self, one: Attempt, completion: Completion
+    ) -> tuple[str, Fault | None, CitationReport | None]:
+        language = one.question["language"]
+        text, why = self.desk.reviewed(completion.text, language, completion)
+        if why:
+            return text, why, None
+        if refusal_kind(text, language, refusal(language)):
+            return text, ("no_answer", f"the documents do not answer it: {text[:60]}"), None
+        texts = {document["passage_id"]: titled(document) for document in one.documents}
+        report = citation_report(text, texts, one.question["text"], self.desk.params.rag.support)
+        return text, report.fault(), report
+
+    def _checked(self, answers: Mapping[str, str], attempts: Mapping[str, Attempt]) -> Checks:
+        """Have the checker say whether each cited sentence is supported."""
+        requests = []
+        for name, answer in answers.items():
+            one = attempts[name]
+            texts = {document["passage_id"]: titled(document) for document in one.documents}
+            checked = [
+                {"sentence": claim.text, "text": "\n".join(texts[cited] for cited in claim.cited)}
+                for claim in _stated(answer)
+            ]
+            language = one.question["language"]
+            requests.append(self.desk.ask(name, "check_support", language, claims=checked))
+        return self.desk.check(requests, "citations supported")
+
+    def _row(
+        self, one: Attempt, text: str, completion: Completion | None, checked: Completion | None
+    ) -> Row:
+        question = one.question
+        prompt = self.desk.prompts.render_rag(
+            one.documents, question["text"], question["language"], int(one.id[:8], 16)
+        )
+        judged = [call for row in one.references for call in row["calls"]]
+        row = synthetic(
+            [user(prompt.messages[-1]["content"]), assistant(text)],
+            "rag",
+            question["language"],
+            completion,
+            parents_of(question, question["id"], self.passages),
+            self.passages[question["passage_ids"][0]]["licence"],
+            [document["passage_id"] for document in one.documents],
+            chain(question["calls"], self.grounds.calls.get(question["id"], []), judged, checked),
+        )
+        return row | {"prompt_version": prompt.version}
+
+
+def _stated(answer: str) -> list[Claim]:
+    """The sentences of an answer that state something and cite."""
+    return [claim for claim in claims(answer) if claim.cited and states(claim.text)]
+
+
+def _disputed(completion: Completion | None, answer: str) -> Fault | None:
+    """Why the checker does not let an answer pass, or None."""
+    if completion is None:
+        return None
+    if found := fault(completion):
+        return found
+    assert isinstance(completion.parsed, Support)  # noqa: S101 - narrows the type
+    verdicts, stated = completion.parsed.verdicts, _stated(answer)
+    if len(verdicts) != len(stated):
+        return "teacher_invalid", f"{len(verdicts)} verdicts on {len(stated)} sentences"
+    wrong = [claim.text for claim, holds in zip(stated, verdicts, strict=True) if not holds]
+    return ("unsupported_claim", f"the checker denies: {wrong[0][:60]}") if wrong else None

@@ -1,0 +1,35 @@
+"""What an answer states, sentence by sentence, out of the form that it is put in."""
+
+import json
+import re
+
+from kyara_kedro.text.chunk import sentences
+
+_FENCE = re.compile(r"^\s*```[^\n]*$", re.MULTILINE)
+_HEAD = re.compile(r"^[ \t]*\|.*\n[ \t]*\|[ \t]*:?-[-:| \t]*$", re.MULTILINE)
+_CELL = re.compile(r"[ \t]*\|[ \t]*(?:\d+[ \t]*\|[ \t]*)?")
+_MARK = re.compile(r"^[ \t]*(?:[-*+•]|\d+[.)](?=[ \t])|\d+[、．]|#{1,6})[ \t]*", re.MULTILINE)
+
+
+def statements(answer: str) -> list[str]:
+    """Sentences of an answer, without the marks of lists, headings, tables and JSON.
+
+    The head of a table, the numbers of its rows and the keys of a JSON object are form; cells and
+    values are content.
+    """
+    text = _FENCE.sub("", answer).strip()
+    try:
+        text = "\n".join(_leaves(json.loads(text)))
+    except (ValueError, RecursionError):
+        text = _CELL.sub("\n", _HEAD.sub("", text))
+    text = _MARK.sub("", text.replace("**", ""))
+    return [span.of(text) for span in sentences(text)]
+
+
+def _leaves(value: object) -> list[str]:
+    """The scalars of a JSON value, in their order."""
+    if isinstance(value, dict):
+        return [leaf for item in value.values() for leaf in _leaves(item)]
+    if isinstance(value, list):
+        return [leaf for item in value for leaf in _leaves(item)]
+    return [] if value is None else [str(value)]

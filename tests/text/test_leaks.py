@@ -1,0 +1,80 @@
+import json
+from itertools import permutations
+from typing import get_args
+
+import pytest
+
+from kyara_kedro.text.leaks import LeakReport, Policy, guarded
+from kyara_kedro.text.taiwan import leaks, to_taiwan
+
+CLEAN = "里長了解干擾的來源。"
+MIXED = "里長說这个软件很好，他用鼠標。"
+
+
+@pytest.mark.parametrize("policy", get_args(Policy))
+def test_a_clean_text_passes_under_every_policy(policy: Policy) -> None:
+    assert guarded(CLEAN, policy) == (CLEAN, (), None)
+
+
+def test_policies() -> None:
+    changed = to_taiwan(MIXED).changed
+    assert guarded(MIXED, "convert") == ("里長說這個軟體很好，他用滑鼠。", changed, None)
+    assert guarded(MIXED, "report") == (MIXED, changed, None)
+    text, found, fault = guarded(MIXED, "drop")
+    assert (text, found) == (MIXED, changed)
+    assert fault == (
+        "simplified_chinese",
+        "characters 3 to 7: 这个软件 -> 這個軟體, and 1 more",
+    )
+
+
+def test_a_long_span_is_cut_in_the_detail() -> None:
+    fault = guarded("这个" * 100, "drop").fault
+    assert fault is not None
+    assert len(fault[1]) < 120
+    assert "\n" not in fault[1]
+
+
+def test_a_report_counts_by_who() -> None:
+    report = LeakReport()
+    report.add("老師", to_taiwan(MIXED), MIXED)
+    report.add("老師", guarded(CLEAN, "drop"), CLEAN)
+    report.add("a.txt", leaks("信息"), "信息")
+    assert report.summary() == {
+        "a.txt": {
+            "texts": 1,
+            "characters": 2,
+            "texts_with_leaks": 1,
+            "leaked_characters": 2,
+            "spans": {"vocabulary": 1},
+            "examples": ["信息 -> 資訊"],
+        },
+        "老師": {
+            "texts": 2,
+            "characters": len(MIXED) + len(CLEAN),
+            "texts_with_leaks": 1,
+            "leaked_characters": 6,
+            "spans": {"script": 1, "vocabulary": 1},
+            "examples": ["这个软件 -> 這個軟體", "鼠標 -> 滑鼠"],
+        },
+    }
+
+
+def test_a_report_is_the_same_whichever_source_comes_first() -> None:
+    texts = {"甲": MIXED, "乙": CLEAN, "丙": "“这”"}
+    written = set()
+    for order in permutations(texts):
+        report = LeakReport()
+        for who in order:
+            report.add(who, to_taiwan(texts[who]), texts[who])
+        written.add(json.dumps(report.summary(), ensure_ascii=False))
+    assert len(written) == 1
+
+
+def test_a_report_shows_few_examples_each_once() -> None:
+    report = LeakReport()
+    for text in ["这个", "这个", *(f"这个{sign}" for sign in "甲乙丙丁戊己")]:
+        report.add("我", to_taiwan(text), text)
+    examples = report.summary()["我"]["examples"]
+    assert examples[:2] == ["这个 -> 這個", "这个甲 -> 這個甲"]
+    assert len(examples) == 5
