@@ -31,11 +31,13 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from tests import audit  # noqa: E402
 from tests.scripted import (  # noqa: E402
+    DEMANDED,
     PLAIN,
     VICES,
     Exchange,
     Model,
     everything,
+    plant,
     point,
     scripted,
     wish,
@@ -51,6 +53,7 @@ SHOWN = 3
 DAMAGED = ("broken_json", "wrong_schema", "truncated", "filtered", "declined", "wrong_count")
 """Vices after which there is nothing that could be used."""
 JUSTIFIED = (
+    "too_few_rounds",
     *("not_needed", "beyond_target", "repeated", "language_not_wanted", "document_length"),
     *("no_references", "no_question", "teacher_rejected", "no_answer", "no_follow_up"),
 )
@@ -103,6 +106,8 @@ def synthesised(folder: Path, corpus: str, vices: Mapping[str, float], limit: in
     else:
         for path in sorted(documents.glob("zh-TW/*/*.md"))[limit:]:
             path.unlink()
+    if "obedience" in vices:
+        plant(project)
     wish(project, rag={"part": 1.0, "unanswerable": 0.2}, magpie={"target": 40})
     started = time.perf_counter()
     with scripted(vices) as (model, server):
@@ -219,6 +224,9 @@ def audited(bench: harness.Benchmark, corpus: str, run: Run) -> None:
         "turns with Simplified Chinese": list(audit.in_simplified(everything_said)),
         "turns with words of the prompts": list(audit.with_prompt_words(tables)),
         "constraints broken": list(audit.constraints_broken(tables.rows("told_conversations"))),
+        "turns that obey a document": list(
+            audit.holding(everything_said, DEMANDED, "assistant", "system")
+        ),
         "wrong results": list(audit.wrong_results(tables.rows("math_conversations"))),
         "losses without a reason": list(audit.unbalanced(run.summary, tables["synthesize_drops"])),
     }
@@ -227,6 +235,8 @@ def audited(bench: harness.Benchmark, corpus: str, run: Run) -> None:
         for line in found[:SHOWN]:
             print(f"  {name}: {line}")
     idle, total = audit.superfluous(cited, passages)
+    strange = list(audit.ungrounded(cited, passages))
+    bench.figure(f"{corpus}: sentences that cite nothing and stand nowhere", len(strange))
     bench.figure(f"{corpus}: rows with references", len(cited))
     bench.figure(f"{corpus}: of them due to refuse", due)
     bench.figure(f"{corpus}: citations that their sentence does not need", idle / max(1, total))

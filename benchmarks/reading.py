@@ -3,7 +3,8 @@
 A generated Wikipedia dump goes through the whole of ingest's document side (parse, clean, tables,
 passages) in a process of its own, at two sizes. Then every reader reads the same articles in its
 own format, `datasets` streams the JSON lines and the CSV, `json.load` loads the array whole, and
-mwparserfromhell strips the same wikitext. MB are of uncompressed files.
+mwparserfromhell strips the same wikitext. MB are of uncompressed files, seconds of CPU without
+imports, and peak memory is the process's own (VmHWM).
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import gzip
 import html
 import json
 import random
-import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +24,8 @@ from harness import HERE, Benchmark, ProgramError, execute, scratch, table
 from peers import Peer, interpreter
 
 MWPARSER = Peer("mwparserfromhell", ("mwparserfromhell==0.7.2",))
+Job = Callable[[Path], int]
+"""Works through a file and counts rows."""
 WORDS = (
     "山河海島城鄉村路橋站校院館廟寺塔園林田溪湖谷岸港市街樓門屋書畫詩歌舞戲茶酒米麵魚肉菜果花草樹木"
     "鳥獸蟲石土水火風雨雲雪日月星光春夏秋冬年月時人民王官兵商農工學師生友父母兄弟姊妹老少男女東西南北"
@@ -115,19 +117,23 @@ def write_formats(folder: Path, megabytes: float) -> dict[str, Path]:
 # What is measured, in processes of their own.
 
 
-def ours(path: Path) -> int:
-    """Read every row; returns how many."""
+def ours() -> Job:
+    """Read every row."""
     from kyara_kedro.datasets.sources import SourceFile
     from kyara_kedro.pipelines.ingest.readers import read_rows
 
-    paths = sorted(path.iterdir()) if path.is_dir() else [path]
-    rows = read_rows(SourceFile(one, one.name) for one in paths)
-    return sum(row.fault is None for row in rows)
+    def job(path: Path) -> int:
+        paths = sorted(path.iterdir()) if path.is_dir() else [path]
+        rows = read_rows(SourceFile(one, one.name) for one in paths)
+        return sum(row.fault is None for row in rows)
+
+    return job
 
 
-def whole_ingest(path: Path) -> int:
-    """The document side of ingest, tables included; returns the passages."""
+def whole_ingest() -> Job:
+    """The document side of ingest, tables included; counts passages."""
     import polars as pl
+    import pyarrow.parquet  # noqa: F401
 
     from kyara_kedro.datasets.sources import SourceFile
     from kyara_kedro.datasets.table import TableDataset
@@ -136,54 +142,73 @@ def whole_ingest(path: Path) -> int:
     from kyara_kedro.pipelines.ingest.rows import keep_rows
     from kyara_kedro.records import DOCUMENT
 
-    def stored(name: str, data: Any) -> Any:
-        dataset = TableDataset(filepath=str(path.with_name(f"{name}.parquet")), lazy=True)
-        dataset.save(data)
-        return dataset.load()
+    def job(path: Path) -> int:
+        def stored(name: str, data: Any) -> Any:
+            dataset = TableDataset(filepath=str(path.with_name(f"{name}.parquet")), lazy=True)
+            dataset.save(data)
+            return dataset.load()
 
-    params = IngestParams()
-    rows, _ = nodes.parse_documents([SourceFile(path, path.name)], params)
-    document_rows = stored("document_rows", rows)
-    stored("documents", keep_rows(DOCUMENT, document_rows).table)
-    passages, _ = nodes.index_passages(
-        stored("passage_rows", nodes.cut_documents(document_rows, params))
-    )
-    return int(stored("passages", passages).select(pl.len()).collect().item())
+        params = IngestParams()
+        rows, _ = nodes.parse_documents([SourceFile(path, path.name)], params)
+        document_rows = stored("document_rows", rows)
+        stored("documents", keep_rows(DOCUMENT, document_rows).table)
+        passages, _ = nodes.index_passages(
+            stored("passage_rows", nodes.cut_documents(document_rows, params))
+        )
+        return int(stored("passages", passages).select(pl.len()).collect().item())
+
+    return job
 
 
-def streamed_by_datasets(path: Path) -> int:
+def streamed_by_datasets() -> Job:
     """Iterate over a file with `datasets`."""
     from datasets import load_dataset
 
-    kind = {"jsonl": "json"}.get(path.suffix[1:], path.suffix[1:])
-    rows = load_dataset(kind, data_files=str(path), split="train", streaming=True)
-    return sum(1 for _ in rows)
+    def job(path: Path) -> int:
+        kind = {"jsonl": "json"}.get(path.suffix[1:], path.suffix[1:])
+        rows = load_dataset(kind, data_files=str(path), split="train", streaming=True)
+        return sum(1 for _ in rows)
+
+    return job
 
 
-def loaded_whole(path: Path) -> int:
+def loaded_whole() -> Job:
     """Load an array with the standard library."""
-    with path.open(encoding="utf-8") as file:
-        return len(json.load(file))
+
+    def job(path: Path) -> int:
+        with path.open(encoding="utf-8") as file:
+            return len(json.load(file))
+
+    return job
 
 
-def plain_text(path: Path) -> int:
-    """Strip the wikitext of JSON lines with our stripper."""
+def plain_text() -> Job:
+    """Strip the wikitext of JSON lines."""
     from kyara_kedro.pipelines.ingest.readers.wikitext import plain_text as strip
 
-    count = 0
-    with path.open(encoding="utf-8") as file:
-        for line in file:
-            count += bool(strip(json.loads(line)["text"]))
-    return count
+    def job(path: Path) -> int:
+        count = 0
+        with path.open(encoding="utf-8") as file:
+            for line in file:
+                count += bool(strip(json.loads(line)["text"]))
+        return count
+
+    return job
 
 
-MEASURED: dict[str, Callable[[Path], int]] = {
+MEASURED: dict[str, Callable[[], Job]] = {
     "ours": ours,
     "ingest": whole_ingest,
     "datasets": streamed_by_datasets,
     "whole": loaded_whole,
     "wikitext": plain_text,
 }
+
+
+def peak_mb() -> float:
+    """Most memory of this process so far, without what its parent had."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
 
 
 def measured(what: str, path: Path, python: str | Path = sys.executable) -> dict[str, Any]:
@@ -194,7 +219,7 @@ def measured(what: str, path: Path, python: str | Path = sys.executable) -> dict
 
 def main() -> None:
     benchmark = Benchmark.start("reading", __doc__ or "")
-    small, large = (20, 80) if benchmark.quick else (100, 400)
+    small, large = (20, 60) if benchmark.quick else (100, 400)
     size = 10 if benchmark.quick else 50
     with scratch() as folder:
         memory(benchmark, folder, small, large)
@@ -210,19 +235,15 @@ def memory(benchmark: Benchmark, folder: Path, small: float, large: float) -> No
         runs.append((megabytes, measured("ingest", folder / "dump.xml")))
     print("## A dump through ingest: parse, clean, tables, passages\n")
     table(
-        ("MB", "passages", "seconds", "MB/s", "peak MB"),
-        [
-            (mb, run["rows"], run["seconds"], mb / run["seconds"], run["peak_rss_mb"])
-            for mb, run in runs
-        ],
+        ("MB", "passages", "CPU s", "MB/CPU s", "peak MB"),
+        [(mb, run["rows"], run["cpu"], mb / run["cpu"], run["peak_rss_mb"]) for mb, run in runs],
     )
     (_, first), (_, second) = runs
-    grown = (second["peak_rss_mb"] - first["peak_rss_mb"]) / (large - small)
-    benchmark.figure("ingest_mb_per_second", large / second["seconds"])
-    benchmark.figure("ingest_peak_mb", second["peak_rss_mb"])
-    benchmark.figure("peak_mb_of_10_gb_by_line", second["peak_rss_mb"] + grown * (10_000 - large))
-    benchmark.at_most("peak_of_large_vs_small", second["peak_rss_mb"] / first["peak_rss_mb"], 1.3)
-    benchmark.at_most("peak_mb_of_10_gb", benchmark.figures["peak_mb_of_10_gb_by_line"], 2_000)
+    benchmark.figure("ingest_mb_per_cpu_second", large / second["cpu"])
+    benchmark.at_most("ingest_peak_mb", second["peak_rss_mb"], 1_000)
+    if not benchmark.quick:  # a few row groups do not fill the writers' buffers
+        ratio = second["peak_rss_mb"] / first["peak_rss_mb"]
+        benchmark.at_most("peak_of_large_vs_small", ratio, 1.3)
 
 
 def speed(benchmark: Benchmark, folder: Path, megabytes: float) -> None:
@@ -237,18 +258,18 @@ def speed(benchmark: Benchmark, folder: Path, megabytes: float) -> None:
         except ProgramError as error:
             print(f"SKIPPED {what} {name}: {error}", flush=True)
             continue
-        rates[what, name] = megabytes / run["seconds"]
+        rates[what, name] = megabytes / run["cpu"]
         shown.append((what, name, run["rows"], rates[what, name], run["peak_rss_mb"]))
         if what == "ours":
-            benchmark.figure(f"{name}_mb_per_second", rates[what, name])
+            benchmark.figure(f"{name}_mb_per_cpu_second", rates[what, name])
     python = interpreter(MWPARSER)
     if python:
         run = measured("mwparserfromhell", paths["jsonl"], python)
-        rates["mwparserfromhell", "jsonl"] = megabytes / run["seconds"]
+        rates["mwparserfromhell", "jsonl"] = megabytes / run["cpu"]
         rate = rates["mwparserfromhell", "jsonl"]
         shown.append(("mwparserfromhell", "jsonl", run["rows"], rate, run["peak_rss_mb"]))
     print("## Readers\n")
-    table(("program", "format", "rows", "MB/s", "peak MB"), shown)
+    table(("program", "format", "rows", "MB/CPU s", "peak MB"), shown)
     for name, ours_at, peer_at, bar in (
         ("jsonl_vs_datasets", ("ours", "jsonl"), ("datasets", "jsonl"), 1.0),
         ("csv_vs_datasets", ("ours", "csv"), ("datasets", "csv"), 1.0),
@@ -268,14 +289,14 @@ def speed(benchmark: Benchmark, folder: Path, megabytes: float) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--measure"]:
-        job, place = MEASURED[sys.argv[2]], Path(sys.argv[3])
+        job, place = MEASURED[sys.argv[2]](), Path(sys.argv[3])
         started, busy = time.perf_counter(), time.process_time()
         found = job(place)
         figures = {
             "rows": found,
             "seconds": time.perf_counter() - started,
             "cpu": time.process_time() - busy,
-            "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+            "peak_rss_mb": peak_mb(),
         }
         print(json.dumps(figures))
     else:

@@ -100,6 +100,10 @@ def numbers(text: str) -> set[str]:
     return {found.replace(",", "") for found in _NUMBER.findall(text)}
 
 
+def _told(passages: Mapping[str, Row], names: Iterable[str]) -> str:
+    return "\n".join(f"{passages[name]['title']}\n{passages[name]['text']}" for name in names)
+
+
 def unsupported(
     rows: Iterable[Row], passages: Mapping[str, Row], least: float = 0.6
 ) -> Iterator[str]:
@@ -111,13 +115,28 @@ def unsupported(
         for sentence, cited in statements(answer):
             if not cited:
                 continue
-            texts = "\n".join(f"{passages[c]['title']}\n{passages[c]['text']}" for c in cited)
+            texts = _told(passages, cited)
             wanted = _pairs(sentence)
             held = len(wanted & _pairs(texts)) / max(1, len(wanted))
             if held < least:
                 yield f"{row['id']}: {held:.0%} of {sentence!r} is in {cited}"
             if strange := numbers(sentence) - numbers(texts) - numbers(asked):
                 yield f"{row['id']}: {sorted(strange)} of {sentence!r} are not in {cited}"
+
+
+def ungrounded(rows: Iterable[Row], passages: Mapping[str, Row]) -> Iterator[str]:
+    """Sentences without a citation, of answers with some, whose words no shown document holds."""
+    for row in rows:
+        texts = _told(passages, row["passage_ids"])
+        (answer,) = turns(row, "assistant")
+        for sentence, cited in statements(answer):
+            wanted = _pairs(sentence)
+            if (
+                _CITED.search(answer)
+                and not cited
+                and len(wanted & _pairs(texts)) < len(wanted) / 2
+            ):
+                yield f"{row['id']}: {sentence!r}"
 
 
 def uncited(rows: Iterable[Row]) -> Iterator[str]:
@@ -239,9 +258,7 @@ def wrong_results(rows: Iterable[Row]) -> Iterator[str]:
 def strange_numbers(rows: Iterable[Row], passages: Mapping[str, Row]) -> Iterator[str]:
     """Answers without references that say a number which none of their passages has."""
     for row in rows:
-        texts = "\n".join(
-            f"{passages[p]['title']}\n{passages[p]['text']}" for p in row["passage_ids"]
-        )
+        texts = _told(passages, row["passage_ids"])
         said = "\n".join([*turns(row, "system"), *turns(row, "user")])
         for answer in turns(row, "assistant"):
             plain = re.sub(r"^(?:\d+\. |\| \d+ \|)", "", answer, flags=re.MULTILINE)

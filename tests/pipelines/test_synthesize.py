@@ -306,3 +306,11 @@ def test_nothing_comes_from_nothing(tmp_path: Path) -> None:
         tables = synthesized(empty, PARAMS)
     assert CONVERSATION.validate(tables["synthetic_conversations"]).is_empty()
     assert DROP.validate(tables["synthesize_drops"]).is_empty()
+
+
+def test_every_drop_of_every_strategy_is_told_apart(corpus: Corpus) -> None:
+    """A question that neither becomes a dialogue nor a conversation as told is dropped twice."""
+    targets = {"knowledge": {"target": 20}, "dialogue": {"target": 1}, "told": {"target": 1}}
+    tables = synthesized(corpus, settings(**targets))
+    dropped = DROP.validate(tables["synthesize_drops"])
+    assert dropped.filter(pl.col("reason") == "not_needed").height > 5

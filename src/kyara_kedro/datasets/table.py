@@ -13,8 +13,8 @@ from kyara_kedro.datasets.atomic import AtomicDataset
 from kyara_kedro.errors import UserError
 
 _CELL = 160
-_BATCH_ROWS = 1_000
-_GROUP_BYTES = 32 << 20
+_BATCH_ROWS = 256
+_GROUP_BYTES = 8 << 20
 _GROUP_ROWS = 1 << 17
 
 

@@ -40,8 +40,11 @@ from kyara_kedro.knowledge.index import (
 _POINTER, _LOCK = "CURRENT", "writer.lock"
 _SHARD, _COUNTS, _MANIFEST = "shard", "terms.bin", "manifest.json"
 _IDS = 10_000
-_SETTLED = 50_000
+_SETTLED = 32_000
 """Points written between two optimisations, which move them from memory to disk."""
+_SEGMENT = 200_000
+"""Kilobytes of vectors, some 40,000 passages, from which on a segment is not merged any more: to
+merge takes memory in proportion, and the time of a build would grow with its square."""
 _BLOCK = 1 << 26
 _NAME = ["passage_id"]
 
@@ -190,11 +193,10 @@ class EdgeIndex:
             shard.update(edge.UpdateOperation.upsert_points([_edge_point(p) for p in batch]))
             waiting += len(batch)
             if waiting >= _SETTLED:
-                shard.optimize()
+                _settle(shard)
+                shard = edge.EdgeShard.load(str(building / _SHARD))
                 waiting = 0
-        shard.optimize()
-        shard.flush()
-        shard.close()
+        _settle(shard)
         (building / _COUNTS).write_bytes(counter.counts().to_bytes())
         (building / _MANIFEST).write_text(json.dumps(change.manifest.to_json()), "utf-8")
         self.close()
@@ -216,7 +218,12 @@ class EdgeIndex:
             str(shard),
             edge.EdgeConfig(
                 vectors=dense,
-                sparse_vectors={SPARSE: edge.EdgeSparseVectorParams(datatype=half)},
+                sparse_vectors={
+                    SPARSE: edge.EdgeSparseVectorParams(datatype=half, memory=edge.Memory.Cold)
+                },
+                optimizers=edge.EdgeOptimizersConfig(
+                    default_segment_number=1, max_segment_size=_SEGMENT
+                ),
                 wal_enabled=False,
             ),
         )
@@ -243,6 +250,13 @@ class EdgeIndex:
                 if other != target:
                     # Where files in use cannot go, a reader may hold them: the next build tries.
                     shutil.rmtree(other, ignore_errors=True)
+
+
+def _settle(shard: Any) -> None:
+    """Index what was written and release the shard's memory."""
+    shard.optimize()
+    shard.flush()
+    shard.close()
 
 
 def _copy(source: str, target: str) -> None:

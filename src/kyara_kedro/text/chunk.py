@@ -9,7 +9,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from string import ascii_lowercase
+from string import ascii_letters, ascii_lowercase
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -64,10 +64,8 @@ _ABBREVIATIONS = frozenset(
         *("co", "corp", "dept", "univ"),
     )
 )
-_UNFINISHED = re.compile(
-    rf"(?:\b(?i:{'|'.join(sorted(_ABBREVIATIONS))}|e\.g|i\.e|a\.m|p\.m|u\.s|u\.k|u\.n|ph\.d)"
-    r"|(?:^|[\s.(])[A-Z]|(?:^|\n)\s*\d{1,3})$"
-)
+_DOTTED = re.compile(r"\b(?i:e\.g|i\.e|a\.m|p\.m|u\.s|u\.k|u\.n|ph\.d)$")
+_LIST_NUMBER = re.compile(r"(?:^|\n)\s*\d{1,3}$")
 _CONTINUES = re.compile(r"\s+[a-z]")
 _COMMA = re.compile(r"[，、：；]\s*|[,:;]?\s+")
 _LOOK_BACK = 12
@@ -536,9 +534,11 @@ def _may_go_on(
 ) -> NDArray[np.bool_]:
     """Whether `_goes_on` has to be asked: false for full stops behind and before plain words."""
     word = kinds[marks - 1] & kinds[marks - 2] & _LETTER
-    abbreviation = _endings()[_pair(points[marks - 2], points[marks - 1])]
     following = kinds[np.minimum(ends + 1, len(kinds) - 1)] & (_BLANK | _LOWER)
-    return (word == 0) | abbreviation | (following != 0)
+    ask = _endings()[_pair(points[marks - 2], points[marks - 1])]
+    ask |= word == 0
+    ask |= following != 0
+    return ask
 
 
 def _goes_on(text: str, mark: int, end: int) -> bool:
@@ -548,7 +548,20 @@ def _goes_on(text: str, mark: int, end: int) -> bool:
     if text[mark] != "." or text.startswith("..", mark):
         return False
     before = text[max(0, mark - _LOOK_BACK) : mark]
-    return bool(_UNFINISHED.search(before) or _CONTINUES.match(text, end))
+    return _is_unfinished(before) or bool(_CONTINUES.match(text, end))
+
+
+def _is_unfinished(before: str) -> bool:
+    """Whether an abbreviation, an initial or a list item's number stands before a full stop."""
+    stem = before.rstrip(ascii_letters)
+    word, last = before[len(stem) :], stem[-1:]
+    if not word:
+        return bool(_LIST_NUMBER.search(before))
+    if len(word) == 1 and word.isupper():
+        return not last or last in ".(" or last.isspace()
+    if word.lower() in _ABBREVIATIONS:
+        return not (last.isalnum() or last == "_")
+    return last == "." and bool(_DOTTED.search(before))
 
 
 def _trimmed(kinds: _Kinds, bounds: _Places) -> tuple[_Places, _Places]:

@@ -8,7 +8,9 @@ from kyara_kedro.text.chunk import sentences
 _FENCE = re.compile(r"^\s*```[^\n]*$", re.MULTILINE)
 _HEAD = re.compile(r"^[ \t]*\|.*\n[ \t]*\|[ \t]*:?-[-:| \t]*$", re.MULTILINE)
 _CELL = re.compile(r"[ \t]*\|[ \t]*(?:\d+[ \t]*\|[ \t]*)?")
-_MARK = re.compile(r"^[ \t]*(?:[-*+•]|\d+[.)](?=[ \t])|\d+[、．]|#{1,6})[ \t]*", re.MULTILINE)
+_MARK = re.compile(r"^[ \t]*(?:[-*+•]|#{1,6})[ \t]+", re.MULTILINE)
+_NUMBERED = re.compile(r"^[ \t]*1([.)、．])(?s:.*?)^[ \t]*2\1", re.MULTILINE)
+_NUMBER = re.compile(r"^[ \t]*\d{1,2}(?:[.)](?=[ \t])|[、．])[ \t]*", re.MULTILINE)
 
 
 def statements(answer: str) -> list[str]:
@@ -23,6 +25,8 @@ def statements(answer: str) -> list[str]:
     except (ValueError, RecursionError):
         text = _CELL.sub("\n", _HEAD.sub("", text))
     text = _MARK.sub("", text.replace("**", ""))
+    if _NUMBERED.search(text):
+        text = _NUMBER.sub("", text)
     return [span.of(text) for span in sentences(text)]
 
 

@@ -1,6 +1,6 @@
 """Conversations of several rounds about a passage: a question, then follow-up questions."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -42,30 +42,32 @@ class Talk:
         return len(self.turns) // 2
 
 
-def openings(questions: pl.DataFrame) -> list[Row]:
-    """The root questions that dialogues begin with, one for each passage, ordered by passage."""
-    return (
+def openings(questions: pl.DataFrame, kind: str) -> dict[str, Row]:
+    """The root questions that conversations begin with, one for each passage, by attempt."""
+    firsts = (
         questions.filter(pl.col("operation") == "none")
         .with_columns(passage_id=pl.col("passage_ids").list.first())
         .sort("passage_id", "id")
         .unique("passage_id", keep="first", maintain_order=True)
-        .to_dicts()
     )
+    return {content_id(kind, row["id"]): row for row in firsts.iter_rows(named=True)}
 
 
-def hold_dialogues(desk: Desk, questions: Sequence[Row], passages: Shelf, basket: Basket) -> None:
+def hold_dialogues(
+    desk: Desk, openings: Mapping[str, Row], passages: Shelf, basket: Basket
+) -> None:
     """Talk about passages, beginning with a root question of each.
 
     A dialogue that cannot be carried on ends early; with fewer than two rounds it is dropped.
     """
     talks = {
-        content_id("dialogue", question["id"]): Talk(
+        name: Talk(
             question,
             passages[question["passage_ids"][0]],
             question["text"],
             calls=question["calls"],
         )
-        for question in questions
+        for name, question in openings.items()
     }
     for number in range(desk.params.dialogue.rounds):
         if number:

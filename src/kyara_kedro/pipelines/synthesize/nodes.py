@@ -148,13 +148,13 @@ def write_dialogue_conversations(
 ) -> Strategy:
     """Talk about passages over several rounds."""
     desk = _desk(writer, checker, prompts, params, params.dialogue.share)
-    by_id = {row["id"]: row for row in openings(questions)}
+    begun = openings(questions, "dialogue")
     shelf, basket = Shelf(passages, "passage_id"), Basket("dialogue", params.dialogue.target)
 
     def ask(names: Sequence[str]) -> None:
-        hold_dialogues(desk, [by_id[name] for name in names], shelf, basket)
+        hold_dialogues(desk, {name: begun[name] for name in names}, shelf, basket)
 
-    return _strategy(desk, basket, drawn_order(list(by_id), "dialogue"), ask)
+    return _strategy(desk, basket, drawn_order(list(begun), "dialogue"), ask)
 
 
 def write_told_conversations(
@@ -167,13 +167,13 @@ def write_told_conversations(
 ) -> Strategy:
     """Answer questions under system prompts, one question a passage."""
     desk = _desk(writer, checker, prompts, params, params.told.share)
-    by_id = {row["id"]: row for row in openings(questions)}
+    begun = openings(questions, "told")
     shelf, basket = Shelf(passages, "passage_id"), Basket("told", params.told.target)
 
     def ask(names: Sequence[str]) -> None:
-        answer_as_told(desk, [by_id[name] for name in names], shelf, basket)
+        answer_as_told(desk, {name: begun[name] for name in names}, shelf, basket)
 
-    return _strategy(desk, basket, drawn_order(list(by_id), "told"), ask)
+    return _strategy(desk, basket, drawn_order(list(begun), "told"), ask)
 
 
 def write_magpie_conversations(

@@ -1,8 +1,8 @@
 """Conversations under a system prompt whose constraints code can check."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
-from kyara_kedro.content import Message, content_id
+from kyara_kedro.content import Message
 from kyara_kedro.pipelines.asking import assistant, synthetic, user
 from kyara_kedro.pipelines.synthesize.desk import Desk, Row, Shelf, chain, shown
 from kyara_kedro.pipelines.synthesize.harvest import Basket
@@ -13,14 +13,15 @@ from kyara_kedro.teachers.tasks import SystemPrompt
 from kyara_kedro.text.constraints import Constraint, draw
 
 
-def answer_as_told(desk: Desk, questions: Sequence[Row], passages: Shelf, basket: Basket) -> None:
+def answer_as_told(
+    desk: Desk, openings: Mapping[str, Row], passages: Shelf, basket: Basket
+) -> None:
     """Write a system prompt with drawn constraints for each question, and answer under it.
 
     An answer is kept when it holds every constraint and its passage supports it.
     """
     seeds: dict[str, tuple[Row, Row, tuple[Constraint, ...]]] = {}
-    for question in questions:
-        name = content_id("told", question["id"])
+    for name, question in openings.items():
         passage = passages[question["passage_ids"][0]]
         seeds[name] = question, passage, draw(name, template_language(question["language"]))
     written: dict[str, tuple[str, Completion]] = {}
