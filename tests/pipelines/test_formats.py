@@ -13,9 +13,9 @@ from kyara_kedro.pipelines.ingest.formats import (
     Pair,
     benchmark_question,
     conversation,
+    nested_questions,
     preference,
     prompt,
-    squad_questions,
 )
 from kyara_kedro.pipelines.ingest.nodes import _conversation, _preference
 from kyara_kedro.pipelines.ingest.readers import RawRow
@@ -338,7 +338,7 @@ questions = st.dictionaries(
 @settings(max_examples=300, deadline=None)
 @given(questions)
 def test_questions_and_prompts_are_malformed_or_texts(row: Row) -> None:
-    for part in [row, *squad_questions(row)]:
+    for part in [row, *nested_questions(row)]:
         try:
             assert benchmark_question(part).question
         except Malformed as fault:

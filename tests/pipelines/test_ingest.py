@@ -431,6 +431,23 @@ def test_a_benchmark_question_that_does_not_fit_has_a_reason(
             {"question": "首都是臺北。\n\n首都？", "answer": "臺北", "aliases": ["臺北市"]},
         ),
         (
+            "tmmlu__jsonl",
+            {"subject": "地理", "id": 7, "question": "首都？", "answer": "臺北"},
+            {"item_id": "地理/7", "stratum": "地理", "kind": "open"},
+        ),
+        (
+            "ttqa__json",
+            {
+                "0": {
+                    "category": "地理",
+                    "question": "首都？",
+                    "choices": ["臺北", "高雄"],
+                    "answer": 0,
+                }
+            },
+            {"benchmark": "ttqa", "item_id": "0", "kind": "choice", "answer": "臺北"},
+        ),
+        (
             "drcd__json",
             {
                 "version": "1.3",
@@ -482,6 +499,8 @@ def test_questions_of_known_benchmarks_are_read(
             ]
         },
         {"prompt": [{"role": "user", "content": "玉山多高？"}]},
+        {"question_id": 81, "turns": ["玉山多高？", "雪山呢？"]},
+        {"turns": [{"content": "玉山多高？"}]},
     ],
 )
 def test_a_prompt_comes_from_its_field_or_the_first_turn(

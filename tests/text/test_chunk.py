@@ -189,15 +189,18 @@ def test_passages_cover_the_text(
         assert max(count([passage.of(text) for passage in found]), default=0) <= 9
 
 
-@given(TEXTS, st.integers(12, 40), BUDGETS)
+@given(TEXTS, st.integers(12, 40), st.sampled_from([{}, {"max_tokens": 9}]))
 def test_no_passage_ends_with_a_heading_that_text_follows(
     text: str, max_chars: int, budget: dict[str, Any]
 ) -> None:
     text = text.replace("`", "")
     found = chunk(text, max_chars, **budget)
+    headings = ("# ", "## ", "一、", "第二章", "====", "---")
     for passage, following in pairwise(found):
         if passage.headings == following.headings:
-            assert not passage.of(text).rpartition("\n")[2].startswith("# ")
+            last = passage.of(text).rpartition("\n")[2]
+            # headings alone may fill a passage
+            assert not last.startswith("# ") or following.of(text).startswith(headings)
 
 
 @given(st.text())

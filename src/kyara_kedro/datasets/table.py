@@ -14,7 +14,8 @@ from kyara_kedro.errors import UserError
 
 _CELL = 160
 _BATCH_ROWS = 256
-_GROUP_BYTES = 8 << 20
+_GROUP_BYTES = 4 << 20
+"""Size of a row group before compression; reading a table holds some tens of them."""
 _GROUP_ROWS = 1 << 17
 
 
@@ -89,7 +90,7 @@ class TableDataset(AtomicDataset[Iterable[pl.DataFrame] | pl.DataFrame | pl.Lazy
 
 
 def _stream(path: Path, frames: Iterable[pl.DataFrame]) -> None:
-    """Write frames as they come, in row groups of some tens of MB."""
+    """Write frames as they come, in row groups of some MB."""
     from pyarrow.parquet import ParquetWriter
 
     writer = None

@@ -55,10 +55,11 @@ def answers(teacher: Teacher, requests: Sequence[ChatRequest], told: str) -> dic
             cost += completion.cost
             bar.set_postfix_str(f"{good / len(arrived):.0%} ok, cost {cost:.4g}", refresh=False)
             bar.update()
-    late = [one for one in arrived.values() if one.fault == "budget"]
-    if late and teacher.when_spent == "stop":
+    ending = [one for one in arrived.values() if teacher.ends_run(one)]
+    if ending:
+        answered = sum(one.status != "deferred" for one in arrived.values())
         raise UserError(
-            f"{told}: {late[0].error}; {len(arrived) - len(late):,} of {len(requests):,} requests "
+            f"{told}: {ending[0].error}; {answered:,} of {len(requests):,} requests "
             f"to {teacher.role} {teacher.name} are answered and kept: run again to go on, "
             "raise the budget, or set 'when_spent: go_on' to do without the rest"
         )

@@ -28,40 +28,10 @@ _STOPS = ".!?"
 _CLOSERS = "」』”’）》〉】〕])\"'"
 _CJK = ((0x3000, 0x3040), (0x3400, 0xA000), (0xFF00, 0xFFF0), (0x20000, 0x2FA20))
 _ABBREVIATIONS = frozenset(
-    (
-        *(
-            "mr",
-            "mrs",
-            "ms",
-            "dr",
-            "prof",
-            "rev",
-            "gen",
-            "sen",
-            "gov",
-            "st",
-            "jr",
-            "sr",
-            "vs",
-            "etc",
-        ),
-        *(
-            "cf",
-            "al",
-            "ca",
-            "approx",
-            "fig",
-            "figs",
-            "eq",
-            "vol",
-            "no",
-            "pp",
-            "ed",
-            "eds",
-            "inc",
-            "ltd",
-        ),
-        *("co", "corp", "dept", "univ"),
+    re.findall(
+        "[a-z]+",
+        "mr mrs ms dr prof rev gen sen gov st jr sr vs etc cf al ca approx fig figs eq vol no pp"
+        " ed eds inc ltd co corp dept univ",
     )
 )
 _DOTTED = re.compile(r"\b(?i:e\.g|i\.e|a\.m|p\.m|u\.s|u\.k|u\.n|ph\.d)$")

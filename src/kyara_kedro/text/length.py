@@ -20,7 +20,11 @@ def estimate_tokens(text: str) -> int:
 
     An estimate for budgets and statistics, not for truncation: 1.4 Chinese characters, kana or
     full-width signs a token, one digit a token (the tokenizer splits numbers), 4.2 of Latin
-    letters, blanks and ASCII signs, 2 letters of other scripts.
+    letters, blanks and ASCII signs, 2 letters of other scripts. Published are 4.47 characters a
+    token for English and 1.85 for Japanese (shisa-ai/shisa-v2, tokenizer efficiency); the value for
+    Chinese is an assumption, and other tokenizers differ: OpenAI's o200k takes a third more tokens
+    for DRCD's paragraphs and a sixth less for UD PUD's English. Where a length must not be passed,
+    count with the tokenizer.
     """
     return _tokens(int(_units()[script.code_points(text)].sum(dtype=np.int64)))
 

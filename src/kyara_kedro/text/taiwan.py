@@ -70,7 +70,7 @@ _PROTECTED = re.compile(
     rf"|(?<![^{_END}:=])(?:[A-Za-z]:|~|\.{{1,2}})?[/\\][^{_END}/\\.]+[/\\.][^{_END}]+"  # paths
     r"|(?:[簡简](?:[體体](?:中文|[字漢汉]字?)?|化?字|[寫写])|大[陸陆](?:用[語语]|[作稱称譯译叫]))"
     r"[為为作是寫写稱称]{0,2}"  # what is named as Simplified
-    r"(?:「[^」\n]*」|『[^』\n]*』|“[^”\n]*”|[：:] ?[^\s，。；（）()「」『』“”]+)",
+    r"(?:「[^」\n]{0,99}」|『[^』\n]{0,99}』|“[^”\n]{0,99}”|[：:] ?[^\s，。；（）()「」『』“”]+)",
     re.MULTILINE | re.DOTALL,
 )
 _LINE = re.compile(r"[^\n]+")
@@ -425,7 +425,17 @@ def _cores() -> NDArray[np.bool_]:
 
 def _spellings(letter: str) -> NDArray[np.uint32]:
     """Code points of a Simplified character and its Traditional ones."""
-    return np.flatnonzero(_folds() == ord(letter)).astype(np.uint32)
+    return np.array([*_traditional().get(letter, []), ord(letter)], dtype=np.uint32)
+
+
+@cache
+def _traditional() -> dict[str, list[int]]:
+    """Code points of the Traditional-only characters of each Simplified one."""
+    folds = _folds()
+    found: dict[str, list[int]] = {}
+    for point in sorted(map(ord, script.traditional_only())):
+        found.setdefault(chr(folds[point]), []).append(point)
+    return found
 
 
 @cache

@@ -158,6 +158,9 @@ def prompt(row: Mapping[str, Any]) -> str:
             asked = [turn["content"] for turn in turns if turn["role"] == "user"]
             if asked:
                 return asked[0]
+    if isinstance(row.get("turns"), list) and row["turns"]:  # MT-Bench, Arena-Hard
+        first = row["turns"][0]
+        return _plain(first.get("content") if isinstance(first, Mapping) else first, "turns")
     fields = " or ".join(map(repr, _ASKED))
     raise Malformed("missing_field", f"no text under {fields}, and no turn of a user")
 
@@ -296,8 +299,11 @@ def _answers(given: Any) -> list[str]:
     return list(dict.fromkeys(filter(None, said)))
 
 
-def squad_questions(row: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The questions of a SQuAD or DRCD file, a row each; nothing for rows of another form."""
+def nested_questions(row: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The questions that a file holds as one object, a row each; none for other rows.
+
+    Such are SQuAD's and DRCD's articles, and TC-Eval's objects by question id.
+    """
     articles = row.get("data") if isinstance(row.get("data"), list) else [row]
     for article in articles or ():
         for paragraph in _listed(article, "paragraphs"):
@@ -308,6 +314,9 @@ def squad_questions(row: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                     "question": asked.get("question"),
                     "answers": asked.get("answers"),
                 }
+    if row and all(isinstance(one, Mapping) and "question" in one for one in row.values()):
+        for key, one in row.items():
+            yield {"item_id": key, **one}
 
 
 def _listed(value: Any, name: str) -> list[Mapping[str, Any]]:

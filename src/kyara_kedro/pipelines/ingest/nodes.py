@@ -290,8 +290,8 @@ def parse_benchmarks(raw_benchmarks: list[SourceFile]) -> Frames:
 
 
 def _questions(row: RawRow) -> Iterator[RawRow]:
-    """A row, or the questions of a SQuAD file in one."""
-    found = list(formats.squad_questions(row.values))
+    """A row, or the questions that are nested in it."""
+    found = list(formats.nested_questions(row.values))
     for number, values in enumerate(found, start=1):
         yield RawRow(f"{row.origin}.{number}", values, None, row.licence, row.data_set)
     if not found:
@@ -301,7 +301,8 @@ def _questions(row: RawRow) -> Iterator[RawRow]:
 def _benchmark_question(row: RawRow) -> Values:
     values = row.values
     benchmark = _string(values, "benchmark", default=_data_set(row))
-    item = _string(values, "item_id", "id", default=row.origin)
+    stratum = _string(values, "stratum", "subject", default="")
+    item = _string(values, "item_id", default="") or _item(row, stratum)
     found = formats.benchmark_question(values)
     choices = [normalise(choice) for choice in found.choices]
     answer = normalise(found.answer)
@@ -319,9 +320,16 @@ def _benchmark_question(row: RawRow) -> Values:
         "choices": choices,
         "answer": answer,
         "aliases": [normalise(alias) for alias in found.aliases],
-        "stratum": _string(values, "stratum", "subject", default="all"),
+        "stratum": stratum or "all",
         "language": language_of(found.question),
     }
+
+
+def _item(row: RawRow, stratum: str) -> str:
+    """A question's id where its row names one, unique in its subject alone; else its place."""
+    number = row.values.get("id")
+    number = str(number) if isinstance(number, int) else _string(row.values, "id", default="")
+    return "/".join(filter(None, (stratum, number))) if number else row.origin
 
 
 def close_ingest(*flows: Any) -> tuple[pl.DataFrame, dict[str, Any]]:

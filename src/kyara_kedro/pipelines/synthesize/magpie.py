@@ -12,6 +12,9 @@ from kyara_kedro.text.fold import match_key
 from kyara_kedro.text.normalise import normalise
 from kyara_kedro.text.script import language_of
 
+_LONGEST = 512
+"""Tokens of a request; a longer one is cut, and dropped."""
+
 
 def draw_requests(desk: Desk, numbers: Sequence[int], basket: Basket, seen: set[str]) -> None:
     """Let the model write users' turns, then answer them.
@@ -37,6 +40,7 @@ def draw_requests(desk: Desk, numbers: Sequence[int], basket: Basket, seen: set[
                 sample=number,
                 temperature=params.temperature,
                 top_p=params.top_p,
+                max_tokens=_LONGEST,
                 stop=stops(params.template),
             )
             for name, number in attempts.items()

@@ -265,7 +265,9 @@ def _desk(
     params: SynthesizeParams,
     share: float | None,
 ) -> Desk:
-    return Desk(writer.portion(share), checker.portion(share), prompts, params)
+    portion = writer.portion(share)
+    other = portion if checker is writer else checker.portion(share)
+    return Desk(portion, other, prompts, params)
 
 
 def _strategy(
