@@ -100,7 +100,7 @@ def test_a_full_disk_leaves_the_old_tables_and_the_next_run_succeeds(
     before = tables(ingested)
     line = on_a_full_disk(ingested, *command)
     assert line.startswith("Error: ")
-    assert "open_conversations.parquet" in line
+    assert "open_conversation_rows.parquet" in line
     assert "File too large" in line
     assert tables(ingested) == before
     assert list(ingested.glob("data/**/*.part")) == []

@@ -513,6 +513,7 @@ def test_a_prompt_comes_from_its_field_or_the_first_turn(
 def test_conversations_carry_licence_and_source_of_row_and_file(tmp_path: Path) -> None:
     asked = {"instruction": "玉山多高？", "output": "三九五二公尺。"}
     rows = [asked | {"source": "airoboros", "license": "apache-2.0"}, asked]
+    rows.append(asked | {"output": "很高。", "source": "https://sharegpt.com/c/xyz"})
     path = tmp_path / "train-00000-of-00003.jsonl"
     path.write_text(lines(*rows), "utf-8")
     for place, data_set, name in (
@@ -525,6 +526,7 @@ def test_conversations_carry_licence_and_source_of_row_and_file(tmp_path: Path) 
         table, _, _ = in_memory(CONVERSATION, nodes.parse_conversations(files, PARAMS))
         assert table.select("source", "licence").rows() == [
             (f"{name}/airoboros", "apache-2.0"),
+            (name, "mit"),
             (name, "mit"),
         ]
 

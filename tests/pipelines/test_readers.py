@@ -384,6 +384,12 @@ def test_a_dump_gives_its_articles(tmp_path: Path) -> None:
     assert [row.fault and row.fault.reason for row in cut] == [None, "redirect", "unreadable_file"]
 
 
+def test_other_xml_is_not_a_dump(tmp_path: Path) -> None:
+    (row,) = read(tmp_path, "feed.xml", "<rss><channel><page/></channel></rss>")
+    assert row.fault
+    assert row.fault.reason == "not_a_dump"
+
+
 def test_wikiextractor_output_is_read_in_both_forms(tmp_path: Path) -> None:
     expected = {
         "title": "玉山",

@@ -21,6 +21,8 @@ from kyara_kedro.text.statements import statements
         ("- **第一點**\n- 第二點", ["第一點", "第二點"]),
         ("1. 第一點\n2. 第二點", ["第一點", "第二點"]),
         ("1999. It was lost.", ["1999.", "It was lost."]),
+        ("步驟一：先看。\n步驟二：再答。", ["先看。", "再答。"]),
+        ("Step 1: Look.\nStep 2. Answer.", ["Look.", "Answer."]),
         ("# 玉山\n\n玉山很高。", ["玉山", "玉山很高。"]),
         ("3.5 公里", ["3.5 公里"]),
         ("{不是 JSON", ["{不是 JSON"]),

@@ -326,6 +326,11 @@ def test_any_text_is_taken(text: str) -> None:
     assert to_taiwan(to_taiwan(text).text).changed == ()
 
 
+@pytest.mark.parametrize("piece", ["簡體「", "大陸稱「软", "/a", "《里", "“里", "`这"])
+def test_marks_that_are_never_closed_take_no_time_by_their_square(piece: str) -> None:
+    assert to_taiwan("这" + piece * 50_000).text.startswith("這")
+
+
 def test_what_opencc_cannot_take_is_kept() -> None:
     assert to_taiwan("这\0软件\ud800里").text == "這\0軟體\ud800裡"
 

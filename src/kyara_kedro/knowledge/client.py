@@ -81,16 +81,16 @@ class ServerIndex:
             self._counts = self._read_counts(head) if head else TermCounts()
         return self._counts
 
-    def ids(self) -> set[str]:
+    def ids(self) -> set[int]:
         """Ids of all points."""
-        found: set[str] = set()
+        found: set[int] = set()
         with self._reaching():
             offset, more = None, self._client.collection_exists(self._collection)
             while more:
                 records, offset = self._client.scroll(
                     self._collection, offset=offset, limit=_IDS, with_payload=False
                 )
-                found.update(str(record.id) for record in records)
+                found.update(int(record.id) for record in records)
                 more = offset is not None
         return found
 
@@ -100,7 +100,7 @@ class ServerIndex:
             exists = self._client.collection_exists(self._collection)
             return self._client.count(self._collection, exact=True).count if exists else 0
 
-    def points(self, ids: Sequence[str] | None = None) -> Iterator[list[Point]]:
+    def points(self, ids: Sequence[int] | None = None) -> Iterator[list[Point]]:
         """Points with their vectors, in pages."""
         with self._reaching():
             if not self._client.collection_exists(self._collection):
@@ -150,8 +150,8 @@ class ServerIndex:
             return [
                 [
                     Hit(
+                        -(fused(hit.score) if query.dense else hit.score),
                         (hit.payload or {})["passage_id"],
-                        fused(hit.score) if query.dense else hit.score,
                     )
                     for hit in response.points
                 ]
@@ -315,7 +315,7 @@ def _client_point(point: Point) -> "models.PointStruct":
 def _point(record: Any) -> Point:
     sparse = record.vector[SPARSE]
     vector = SparseVector(np.array(sparse.indices, np.uint32), np.array(sparse.values, np.float32))
-    return Point(str(record.id), vector, record.payload, record.vector.get(DENSE))
+    return Point(record.id, vector, record.payload, record.vector.get(DENSE))
 
 
 def _vector(vector: SparseVector | list[float]) -> "models.SparseVector | list[float]":

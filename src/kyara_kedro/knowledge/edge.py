@@ -10,7 +10,8 @@ old one, for Qdrant changes the files of a segment in place when a point in it i
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,7 @@ class EdgeIndex:
         self._state: Path | None = None
         self._shard: Any = None
         self._counts = TermCounts()
+        self._names: dict[int, str] = {}
         self._manifest: Manifest | None = None
         self._open()
 
@@ -70,17 +72,17 @@ class EdgeIndex:
         """Document frequencies of its terms."""
         return self._counts
 
-    def ids(self) -> set[str]:
+    def ids(self) -> set[int]:
         """Ids of all points."""
         import qdrant_edge as edge
 
-        found: set[str] = set()
+        found: set[int] = set()
         offset, more = None, self._shard is not None
         while more:
             records, offset = self._shard.scroll(
                 edge.ScrollRequest(offset=offset, limit=_IDS, with_payload=False, with_vector=False)
             )
-            found.update(str(record.id) for record in records)
+            found.update(record.id for record in records)
             more = offset is not None
         return found
 
@@ -90,7 +92,7 @@ class EdgeIndex:
 
         return 0 if self._shard is None else int(self._shard.count(edge.CountRequest(exact=True)))
 
-    def points(self, ids: Sequence[str] | None = None) -> Iterator[list[Point]]:
+    def points(self, ids: Sequence[int] | None = None) -> Iterator[list[Point]]:
         """Points with their vectors, in pages."""
         import qdrant_edge as edge
 
@@ -140,15 +142,27 @@ class EdgeIndex:
         def fetch(some: Sequence[Query], depth: int) -> list[list[Hit]]:
             requests = [_request(query, depth, lists, only) for query in some]
             found = self._shard.query_batch(edge.QueryBatchRequest(requests))
+            ids = [[hit.id for hit in hits] for hits in found]
+            self._learn(chain.from_iterable(ids))
             return [
-                [
-                    Hit(hit.payload["passage_id"], fused(hit.score) if query.dense else hit.score)
-                    for hit in hits
-                ]
-                for query, hits in zip(some, found, strict=True)
+                list(
+                    map(
+                        Hit,
+                        [-(fused(hit.score) if query.dense else hit.score) for hit in hits],
+                        map(self._names.__getitem__, own),
+                    )
+                )
+                for query, hits, own in zip(some, found, ids, strict=True)
             ]
 
         return best(fetch, queries, limit)
+
+    def _learn(self, ids: Iterable[int]) -> None:
+        """Look up the passage ids of points not met before: each time they would cost a half."""
+        new = [number for number in dict.fromkeys(ids) if number not in self._names]
+        if new:
+            found = self._shard.retrieve(new, _NAME, False)
+            self._names |= {record.id: record.payload["passage_id"] for record in found}
 
     def close(self) -> None:
         """Release the shard's files."""
@@ -170,6 +184,7 @@ class EdgeIndex:
                     raise
             else:
                 self._state, self._manifest = state, Manifest.from_json(values)
+                self._names = {}
                 return
 
     def _current(self) -> Path | None:
@@ -284,7 +299,7 @@ def _request(query: Query, limit: int, fusion: Fusion, only: Any) -> Any:
 
     if query.dense is None:
         sparse = edge.Query.Nearest(_edge_vector(query.sparse), using=SPARSE)
-        return edge.QueryRequest(limit=limit, query=sparse, filter=only, with_payload=_NAME)
+        return edge.QueryRequest(limit=limit, query=sparse, filter=only)
     sides = fusion.sides(query)
     fused_by: Any = edge.Fusion.Rrf(k=fusion.k, weights=[side.weight for side in sides])
     return edge.QueryRequest(
@@ -303,7 +318,6 @@ def _request(query: Query, limit: int, fusion: Fusion, only: Any) -> Any:
             )
             for side in sides
         ],
-        with_payload=_NAME,
     )
 
 
@@ -332,7 +346,7 @@ def _edge_point(point: Point) -> Any:
 def _point(record: Any) -> Point:
     sparse = record.vector[SPARSE]
     vector = SparseVector(np.array(sparse.indices, np.uint32), np.array(sparse.values, np.float32))
-    return Point(str(record.id), vector, record.payload, record.vector.get(DENSE))
+    return Point(record.id, vector, record.payload, record.vector.get(DENSE))
 
 
 def _edge_vector(vector: SparseVector) -> Any:

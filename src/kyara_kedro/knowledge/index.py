@@ -47,9 +47,9 @@ class Manifest(NamedTuple):
 
 
 class Point(NamedTuple):
-    """A passage as an index stores it; `id` is a UUID of everything that `text` and payload say."""
+    """A passage as an index stores it; `id` is a 64-bit hash of its text and payload."""
 
-    id: str
+    id: int
     sparse: SparseVector
     payload: dict[str, str]
     dense: list[float] | None = None
@@ -104,10 +104,15 @@ class Narrow(NamedTuple):
 
 
 class Hit(NamedTuple):
-    """A passage that a query found."""
+    """A passage that a query found; hits in ascending order are in the order of results.
 
+    Attributes:
+        low: Its score, negated.
+        passage_id: Its id.
+    """
+
+    low: float
     passage_id: str
-    score: float
 
 
 @dataclass(frozen=True)
@@ -123,7 +128,7 @@ class Change:
 
     manifest: Manifest
     batches: Iterable[list[Point]]
-    removed: Sequence[str]
+    removed: Sequence[int]
     renewed: bool
 
 
@@ -139,13 +144,13 @@ class Index(Protocol):
     def counts(self) -> TermCounts:
         """Document frequencies of its terms."""
 
-    def ids(self) -> set[str]:
+    def ids(self) -> set[int]:
         """Ids of all points; empty when nothing was built yet."""
 
     def count(self) -> int:
         """Number of points."""
 
-    def points(self, ids: Sequence[str] | None = None) -> Iterator[list[Point]]:
+    def points(self, ids: Sequence[int] | None = None) -> Iterator[list[Point]]:
         """Points with their vectors, in pages: all, or those with the ids."""
 
     def update(self, change: Change) -> None:
@@ -191,11 +196,10 @@ def best(
     while waiting:
         cut = []
         for number, hits in zip(waiting, fetch([queries[n] for n in waiting], depth), strict=True):
-            some = [hit for hit in hits if hit.score > 0]
-            if len(some) == depth and some[-1].score == some[limit - 1].score:
+            if len(hits) == depth and hits[-1].low == hits[limit - 1].low < 0:
                 cut.append(number)
             else:
-                found[number] = sorted(some, key=_order)[:limit]
+                found[number] = [hit for hit in sorted(hits)[:limit] if hit.low < 0]
         waiting, depth = cut, depth * 8
     return found
 
@@ -203,10 +207,6 @@ def best(
 def fused(score: float) -> float:
     """A fused score without the digits that depend on the index."""
     return round(score, _FUSED_DIGITS)
-
-
-def _order(hit: Hit) -> tuple[float, str]:
-    return -hit.score, hit.passage_id
 
 
 def check_model(index: Index, wanted: Model | None) -> None:

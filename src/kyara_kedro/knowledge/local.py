@@ -162,11 +162,11 @@ def _fused(
         places = np.arange(1, len(rows) + 1)
         scores[rows] += 1 / (places / side.weight + fusion.k - 1)
     rows, found = _top(*((kept := np.flatnonzero(scores)), scores[kept]), depth)
-    return [hit._replace(score=fused(hit.score)) for hit in _named(matrices, rows, found, depth)]
+    return [hit._replace(low=-fused(-hit.low)) for hit in _named(matrices, rows, found, depth)]
 
 
 def _named(
     matrices: _Matrices, rows: NDArray[np.int64], scores: NDArray[np.float64], depth: int
 ) -> list[Hit]:
-    pairs = zip(rows[:depth].tolist(), scores[:depth].tolist(), strict=True)
-    return [Hit(matrices.names[row], score) for row, score in pairs]
+    names = map(matrices.names.__getitem__, rows[:depth].tolist())
+    return list(map(Hit, (-scores[:depth]).tolist(), names))

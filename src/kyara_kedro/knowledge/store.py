@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, NamedTuple, Self
 
+import numpy as np
 import polars as pl
 from pydantic import Field, model_validator
 
@@ -23,6 +24,7 @@ from kyara_kedro.knowledge.index import (
     PAYLOAD,
     Change,
     Fusion,
+    Hit,
     Index,
     Manifest,
     Model,
@@ -134,7 +136,7 @@ class KnowledgeStore:
                 server or an encoder does not do what it should.
         """
         with _rereadable(passages) as tables:
-            keys: list[str] = []
+            keys: list[int] = []
             terms = 0
             for table in tables():
                 keys += map(_point_id, table.iter_rows(named=True))
@@ -189,13 +191,20 @@ class KnowledgeStore:
         hybrid = self.is_hybrid if mode is None else mode == "hybrid"
         fusion = self._options.dense.fusion if self._options.dense else Fusion()
         narrow = Narrow(language, exclude)
-        rows: list[tuple[int, int, str, float]] = []
+        hits: list[list[Hit]] = []
         for start in range(0, len(queries), _ASKED):
             some = self._queries(queries[start : start + _ASKED], hybrid=hybrid)
-            found = self._index.search(some, limit, fusion, narrow)
-            for number, hits in enumerate(found, start):
-                rows += [(number, rank, *hit) for rank, hit in enumerate(hits)]
-        return pl.DataFrame(rows, schema=_RESULT, orient="row")
+            hits += self._index.search(some, limit, fusion, narrow)
+        sizes = list(map(len, hits))
+        return pl.DataFrame(
+            {
+                "query": np.repeat(np.arange(len(sizes)), sizes),
+                "rank": np.concatenate([np.arange(0), *map(np.arange, sizes)]),
+                "passage_id": [hit.passage_id for some in hits for hit in some],
+                "score": [-hit.low for some in hits for hit in some],
+            },
+            schema=_RESULT,
+        )
 
     def copy_to(self, other: "KnowledgeStore") -> int:
         """Make another knowledge base hold what this one holds, such as a server's.
@@ -254,9 +263,9 @@ class KnowledgeStore:
     def _points(
         self,
         tables: Iterable[pl.DataFrame],
-        keys: Sequence[str],
+        keys: Sequence[int],
         encoder: SparseEncoder,
-        present: set[str],
+        present: set[int],
         *,
         renewed: bool,
     ) -> Iterator[list[Point]]:
@@ -286,8 +295,8 @@ class KnowledgeStore:
             ]
 
     def _dense_vectors(
-        self, names: Sequence[str], texts: Sequence[str], present: set[str]
-    ) -> dict[str, list[float]]:
+        self, names: Sequence[int], texts: Sequence[str], present: set[int]
+    ) -> dict[int, list[float]]:
         """Dense vectors of passages: those present are taken over, the others encoded."""
         options = self._options.dense
         if options is None:
@@ -382,6 +391,5 @@ def _searchable(table: pl.DataFrame) -> list[str]:
     return [f"{title}\n{text}" for title, text in table.select("title", "text").iter_rows()]
 
 
-def _point_id(row: dict[str, Any]) -> str:
-    digits = content_id(row)
-    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+def _point_id(row: dict[str, Any]) -> int:
+    return int(content_id(row)[:16], 16)

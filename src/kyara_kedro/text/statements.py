@@ -11,20 +11,23 @@ _CELL = re.compile(r"[ \t]*\|[ \t]*(?:\d+[ \t]*\|[ \t]*)?")
 _MARK = re.compile(r"^[ \t]*(?:[-*+•]|#{1,6})[ \t]+", re.MULTILINE)
 _NUMBERED = re.compile(r"^[ \t]*1([.)、．])(?s:.*?)^[ \t]*2\1", re.MULTILINE)
 _NUMBER = re.compile(r"^[ \t]*\d{1,2}(?:[.)](?=[ \t])|[、．])[ \t]*", re.MULTILINE)
+_STEP = re.compile(
+    r"^[ \t]*(?:步[驟骤]|Step )[一二三四五六七八九十\d]+[：:、.][ \t]*", re.MULTILINE
+)
 
 
 def statements(answer: str) -> list[str]:
     """Sentences of an answer, without the marks of lists, headings, tables and JSON.
 
-    The head of a table, the numbers of its rows and the keys of a JSON object are form; cells and
-    values are content.
+    The head of a table, the numbers of rows and steps, and the keys of a JSON object are form;
+    cells and values are content.
     """
     text = _FENCE.sub("", answer).strip()
     try:
         text = "\n".join(_leaves(json.loads(text)))
     except (ValueError, RecursionError):
         text = _CELL.sub("\n", _HEAD.sub("", text))
-    text = _MARK.sub("", text.replace("**", ""))
+    text = _STEP.sub("", _MARK.sub("", text.replace("**", "")))
     if _NUMBERED.search(text):
         text = _NUMBER.sub("", text)
     return [span.of(text) for span in sentences(text)]

@@ -40,6 +40,8 @@ from kyara_kedro.text.script import language_of
 Values = dict[str, Any]
 
 _BELOW = " › "
+_PART = re.compile(r"[^\s:]{1,60}")
+"""A part of a data set, in contrast to the address or the words that some rows have as source."""
 _SHARD = re.compile(r"[-_.]\d{3,}-of-\d{3,}\Z")
 _SPLITS = frozenset(("train", "test", "validation", "valid", "dev", "data", "default"))
 
@@ -205,8 +207,10 @@ def parse_conversations(raw_conversations: list[SourceFile], params: IngestParam
 
 def _conversation(row: RawRow, params: IngestParams) -> Values:
     turns = formats.conversation(row.values)
+    source = _data_set(row)
     part = _string(row.values, "source", "dataset", default="")
-    source = _data_set(row) + (f"/{part}" if part else "")
+    if _PART.fullmatch(part):
+        source = f"{source}/{part}"
     return {
         "id": content_id("conversation", source, turns),
         "messages": turns,

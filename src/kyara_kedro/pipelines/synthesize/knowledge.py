@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
 
 from kyara_kedro.content import content_id
 from kyara_kedro.pipelines.asking import Call, Fault, assistant, synthetic, user
@@ -9,7 +11,8 @@ from kyara_kedro.pipelines.synthesize.desk import Desk, Row, Shelf, chain, shown
 from kyara_kedro.pipelines.synthesize.elimination import says_nothing, shows_trouble
 from kyara_kedro.pipelines.synthesize.grounding import Grounds
 from kyara_kedro.pipelines.synthesize.harvest import Basket
-from kyara_kedro.text.citations import states, supported
+from kyara_kedro.text.citations import content_terms
+from kyara_kedro.text.numbers import numbers_in
 from kyara_kedro.text.statements import statements
 
 
@@ -108,16 +111,35 @@ def parents_of(question: Row, root: str, passages: Shelf) -> list[str]:
 
 
 def unsupported(text: str, question: Row, documents: Sequence[Row], least: float) -> Fault | None:
-    """Why an answer does not count as grounded in documents, or None."""
-    sources = [titled(document) for document in documents]
-    stated = [said for said in statements(text) if states(said)] or [text]
-    found = [supported(said, sources, question["text"]) for said in stated]
-    score = sum(one.score for one in found) / len(found)
+    """Why an answer does not count as grounded in documents, or None.
+
+    Looked at is the share of its content terms that the documents or the question hold; a number
+    that neither states, by its value, halves it. A frame around what is taken from the documents is
+    let pass, unlike in a sentence that cites.
+    """
+    stated = "\n".join(statements(text))
+    sources = [question["text"], *map(titled, documents)]
+    terms = content_terms(stated)
+    missing = terms.difference(*map(_terms, sources))
+    unknown = set(numbers_in(stated)).difference(*map(_numbers, sources))
+    score = (1 - len(missing) / max(1, len(terms))) / 2 ** len(unknown)
     if score >= least:
         return None
-    missing = [part for one in found for part in one.missing]
-    lacks = f", not {', '.join(missing[:5])}" if missing else ""
-    return "unsupported", f"{score:.0%} of it is in the documents{lacks}: {text[:40]}"
+    lacks = [*map(str, sorted(unknown)), *sorted(missing)][:5]
+    return (
+        "unsupported",
+        f"{score:.0%} of it is in the documents, not {', '.join(lacks)}: {text[:40]}",
+    )
+
+
+@lru_cache(maxsize=1024)
+def _terms(text: str) -> frozenset[str]:
+    return content_terms(text)
+
+
+@lru_cache(maxsize=1024)
+def _numbers(text: str) -> frozenset[Fraction]:
+    return frozenset(numbers_in(text))
 
 
 def _eliminated(question: Row, text: str) -> Fault | None:

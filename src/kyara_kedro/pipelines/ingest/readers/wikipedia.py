@@ -27,6 +27,9 @@ def dump(file: SourceFile) -> Iterator[Item]:
     number, base = 0, ""
     elements = _elements(file)
     root = next(elements, None)
+    if root is not None and not root.tag.endswith("mediawiki"):
+        yield None, Fault("not_a_dump", f"the XML is <{root.tag:.40}>, not a <mediawiki> dump")
+        return
     for element in elements:
         name = element.tag.rpartition("}")[2]
         if name == "base":
