@@ -19,12 +19,13 @@ import time
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import knowledge_scale
 import numpy as np
 import opencc
 import polars as pl
-from harness import Benchmark, ProgramError, execute, table
+from harness import Benchmark, ProgramError, execute, scratch, table
 from peers import Peer, interpreter
 
 from kyara_kedro.knowledge.bm25 import SparseEncoder
@@ -35,6 +36,7 @@ from kyara_kedro.text.fold import fold
 
 LEXICAL = Peer("lexical", ("bm25s==0.3.16", "rank-bm25==0.2.2"))
 DEPTH = 10
+MEASURES = ("recall_at_1", "recall_at_5", "mrr_at_10")
 SLOW_QUERIES = 40
 """What qdrant-client's local mode gets."""
 _CJK = r"\u3005-\u3007\u3041-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0002fa1f"
@@ -108,99 +110,145 @@ def client_lists(store: KnowledgeStore, queries: Sequence[str]) -> tuple[list[li
     return [[hit.passage_id for hit in row] for row in hits], busy
 
 
+class Corpus:
+    """DRCD's development set.
+
+    Attributes:
+        passages: What the knowledge base is built from.
+        texts: What the peers index.
+        queries: The questions.
+        gold: For each question its passage's id.
+        in_b: For each question whether its article is in half B.
+    """
+
+    def __init__(self) -> None:
+        paragraphs, asked = (
+            knowledge_scale.corpus("paragraphs"),
+            knowledge_scale.corpus("questions"),
+        )
+        self.passages = pl.DataFrame(paragraphs).select(
+            passage_id="doc_id",
+            document_id="article_id",
+            title="title",
+            text="text",
+            language=pl.lit("zh-Hant-TW"),
+        )
+        self.texts = [f"{row['title']}\n{row['text']}" for row in paragraphs]
+        self.queries = [row["query"] for row in asked]
+        self.gold = [row["doc_id"] for row in asked]
+        articles = sorted({row["article_id"] for row in paragraphs})
+        half = {article: bool(number % 2) for number, article in enumerate(articles)}
+        own = {row["doc_id"]: half[row["article_id"]] for row in paragraphs}
+        self.in_b = np.array([own[name] for name in self.gold])
+
+
+class Ours(NamedTuple):
+    """What ours found and what it cost."""
+
+    found: list[list[str]]
+    simplified: list[list[str]]
+    cpu: float
+    local: list[list[str]]
+    local_cpu: float
+    client: list[list[str]]
+    client_cpu: float
+    changed_by_rebuild: bool
+
+
+def measure_ours(corpus: Corpus, folder: Path) -> Ours:
+    """Search with every index, and after a rebuild that went another way."""
+    queries, count = corpus.queries, len(corpus.queries)
+    simplify = opencc.OpenCC("t2s").convert
+    with KnowledgeStore(KnowledgeOptions(path=folder / "edge")) as store:
+        store.build(corpus.passages)
+        hits, cpu = timed(store, queries)
+        simplified = store.search(list(map(simplify, queries)), DEPTH)
+        client, client_cpu = client_lists(store, queries[:SLOW_QUERIES])
+    with KnowledgeStore(KnowledgeOptions(path=folder / "again")) as again:
+        again.build(corpus.passages[500:])
+        again.build(corpus.passages[::-1])
+        changed = not again.search(queries, DEPTH).equals(hits)
+    with KnowledgeStore(KnowledgeOptions(kind="local", path=Path(":memory:"))) as local:
+        local.build(corpus.passages)
+        local_hits, local_cpu = timed(local, queries)
+    return Ours(
+        lists(hits, count),
+        lists(simplified, count),
+        cpu,
+        lists(local_hits, count),
+        local_cpu,
+        client,
+        client_cpu,
+        changed,
+    )
+
+
+def measure_peers(corpus: Corpus, folder: Path) -> tuple[np.ndarray, dict[str, Any]] | None:
+    """Ranks of bm25s and the peers' seconds, None when they cannot be had."""
+    for file, rows in (("passages", corpus.texts), ("queries", corpus.queries)):
+        lines = (json.dumps(tokens(text), ensure_ascii=False) for text in rows)
+        (folder / f"{file}.jsonl").write_text("\n".join(lines), "utf-8")
+    python = interpreter(LEXICAL)
+    if python is None:
+        return None
+    try:
+        figures = execute([python, LEXICAL.runner, folder])
+    except ProgramError as error:
+        print(f"SKIPPED {LEXICAL.name}: {error}", flush=True)
+        return None
+    names = corpus.passages["passage_id"].to_list()
+    rows = [json.loads(line) for line in (folder / "found.jsonl").read_text().splitlines()]
+    return ranks([[names[number] for number in row] for row in rows], corpus.gold), figures
+
+
 def main() -> None:
     """Measure and print."""
     bench = Benchmark.start("retrieval", __doc__.splitlines()[0])
-    paragraphs, asked = knowledge_scale.corpus("paragraphs"), knowledge_scale.corpus("questions")
-    passages = pl.DataFrame(paragraphs).select(
-        passage_id="doc_id",
-        document_id="article_id",
-        title="title",
-        text="text",
-        language=pl.lit("zh-Hant-TW"),
-    )
-    queries, gold = [row["query"] for row in asked], [row["doc_id"] for row in asked]
-    simplify = opencc.OpenCC("t2s").convert
-    articles = sorted({row["article_id"] for row in paragraphs})
-    half_b = {article for number, article in enumerate(articles) if number % 2}
-    article = {row["doc_id"]: row["article_id"] for row in paragraphs}
-    in_b = np.array([article[own] in half_b for own in gold])
-
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        with KnowledgeStore(KnowledgeOptions(path=folder / "edge")) as store:
-            store.build(passages)
-            hits, cpu = timed(store, queries)
-            ours = lists(hits, len(queries))
-            simplified = lists(store.search(list(map(simplify, queries)), DEPTH), len(queries))
-            client, client_cpu = client_lists(store, queries[:SLOW_QUERIES])
-        with KnowledgeStore(KnowledgeOptions(path=folder / "again")) as again:
-            again.build(passages[500:])
-            again.build(passages[::-1])
-            changed = again.search(queries, DEPTH)
-        local_options = KnowledgeOptions(kind="local", path=Path(":memory:"))
-        with KnowledgeStore(local_options) as local:
-            local.build(passages)
-            local_hits, local_cpu = timed(local, queries)
-
-        texts = [f"{row['title']}\n{row['text']}" for row in paragraphs]
-        for file, rows in (("passages", texts), ("queries", queries)):
-            lines = (json.dumps(tokens(text), ensure_ascii=False) for text in rows)
-            (folder / f"{file}.jsonl").write_text("\n".join(lines), "utf-8")
-        python, peer = interpreter(LEXICAL), None
-        try:
-            peer = python and execute([python, LEXICAL.runner, folder])
-        except ProgramError as error:
-            print(f"SKIPPED {LEXICAL.name}: {error}", flush=True)
-        plain = None
-        if peer:
-            names = passages["passage_id"].to_list()
-            numbers = map(json.loads, (folder / "found.jsonl").read_text().splitlines())
-            plain = ranks([[names[number] for number in row] for row in numbers], gold)
-
-    own = ranks(ours, gold)
+    corpus = Corpus()
+    with scratch() as folder:
+        ours, peers = measure_ours(corpus, folder), measure_peers(corpus, folder)
+    own, in_b = ranks(ours.found, corpus.gold), corpus.in_b
+    simplified = ranks(ours.simplified, corpus.gold)
     rows = [("ours", own), ("ours, half A", own[~in_b]), ("ours, half B", own[in_b])]
-    rows.append(("ours, Simplified questions", ranks(simplified, gold)))
-    if plain is not None:
+    rows.append(("ours, Simplified questions", simplified))
+    asked = len(corpus.queries)
+    speeds = {"ours, embedded": asked / ours.cpu, "ours, local": asked / ours.local_cpu}
+    if peers:
+        plain, figures = peers
         rows += [("bm25s", plain), ("bm25s, half B", plain[in_b])]
-    table(("", "recall@1", "recall@5", "MRR@10"), [(what, *quality(r)) for what, r in rows])
-    speeds = [("ours, embedded", len(queries) / cpu), ("ours, local", len(queries) / local_cpu)]
-    if peer:
-        speeds.append(("bm25s", len(queries) / peer["cpu"]))
-        speeds.append(("rank_bm25", 1 / peer["rank_bm25_cpu"]))
-    speeds.append(("qdrant-client local mode", SLOW_QUERIES / client_cpu))
-    table(
-        ("1,000 passages", "queries/CPU s", "ours is"),
-        [(n, s, speeds[0][1] / s) for n, s in speeds],
-    )
+        speeds |= {"bm25s": asked / figures["cpu"], "rank_bm25": 1 / figures["rank_bm25_cpu"]}
+    speeds["qdrant-client local mode"] = SLOW_QUERIES / ours.client_cpu
+    table(("", "recall@1", "recall@5", "MRR@10"), [(what, *quality(found)) for what, found in rows])
+    first = speeds["ours, embedded"]
+    shown = [(what, speed, first / speed) for what, speed in speeds.items()]
+    table((f"{corpus.passages.height:,} passages", "queries/CPU s", "embedded is"), shown)
+    for what, speed in speeds.items():
+        bench.figure(f"queries per CPU s: {what}", speed)
 
-    recall1, recall5, mrr = quality(own)
-    bench.at_least("recall_at_1", recall1, 0.942)
-    bench.at_least("recall_at_5", recall5, 0.992)
-    bench.at_least("mrr_at_10", mrr, 0.963)
-    loss = recall1 - quality(ranks(simplified, gold))[0]
+    for name, value, bar in zip(MEASURES, quality(own), (0.942, 0.992, 0.963), strict=True):
+        bench.at_least(name, value, bar)
+    loss = quality(own)[0] - quality(simplified)[0]
     bench.at_most("simplified_questions_lose", loss, 0.005)
-    for number, what in enumerate(("recall_at_1", "recall_at_5", "mrr_at_10")):
-        if plain is None:
-            bench.skipped(f"{what}_over_plain", 0, "no peer")
+    for number, name in enumerate(MEASURES):
+        if peers:
+            gain = quality(own)[number] - quality(peers[0])[number]
+            bench.at_least(f"{name}_over_plain", gain, 0)
         else:
-            bench.at_least(f"{what}_over_plain", quality(own)[number] - quality(plain)[number], 0)
-    bench.at_least("overlap_with_local", overlap(ours, lists(local_hits, len(queries))), 0.99)
-    bench.at_least("overlap_with_client", overlap(ours[:SLOW_QUERIES], client), 0.99)
-    bench.at_most("rows_changed_by_rebuild", float(not changed.equals(hits)), 0)
-    if peer:
-        bench.at_least("speed_over_bm25s", peer["cpu"] / cpu, 1.5)
+            bench.skipped(f"{name}_over_plain", 0, "no peer")
+    bench.at_least("overlap_with_local", overlap(ours.found, ours.local), 0.99)
+    bench.at_least("overlap_with_client", overlap(ours.found[:SLOW_QUERIES], ours.client), 0.99)
+    bench.at_most("changed_by_rebuild", float(ours.changed_by_rebuild), 0)
+    if peers:
+        bench.at_least("speed_over_bm25s", first / speeds["bm25s"], 1.5)
     else:
         bench.skipped("speed_over_bm25s", 1.5, "no peer")
-    for what, value in speeds:
-        bench.figure(f"queries per CPU s: {what}", value)
 
     whole = 20_000 if bench.quick else 100_000
-    figures = knowledge_scale.measure(whole)
-    searched, built = figures["queries"] / figures["search_cpu"], whole / figures["build_cpu"]
+    scale = knowledge_scale.measure(whole)
+    searched, built = scale["queries"] / scale["search_cpu"], whole / scale["build_cpu"]
     table(
         (f"{whole:,} passages", "queries/CPU s", "built/CPU s", "disk MB", "peak MB"),
-        [("ours, embedded", searched, built, figures["disk_mb"], figures["rss_mb"])],
+        [("ours, embedded", searched, built, scale["disk_mb"], scale["rss_mb"])],
     )
     bench.at_least("queries_per_cpu_second", searched, 500)
     bench.at_least("passages_per_cpu_second", built, 1_500)

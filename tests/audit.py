@@ -40,6 +40,8 @@ _PROMPT_WORDS = re.compile(
     r"|文件編號：|rewritten prompt",
     re.IGNORECASE,
 )
+_MARK = re.compile(r"^(?:\d+\. |\| \d+ \||Step \d+)", re.MULTILINE)
+_LEAD = re.compile(r"^(?:根據參考文件，|參考文件指出，|According to the documents, )")
 _LEANS = re.compile(r"本文|上文|上述內容|這份文件|根據文件|文中作者|the (?:above|given) text")
 
 
@@ -87,7 +89,7 @@ def dangling(rows: Iterable[Row]) -> Iterator[str]:
 def statements(answer: str) -> list[tuple[str, list[str]]]:
     """Sentences and what each cites."""
     found = [one for one in _STATEMENT.findall(answer) if one.strip()]
-    return [(_CITED.sub("", one).strip(), _CITED.findall(one)) for one in found]
+    return [(_LEAD.sub("", _CITED.sub("", one).strip()), _CITED.findall(one)) for one in found]
 
 
 def _pairs(text: str) -> set[str]:
@@ -261,7 +263,7 @@ def strange_numbers(rows: Iterable[Row], passages: Mapping[str, Row]) -> Iterato
         texts = _told(passages, row["passage_ids"])
         said = "\n".join([*turns(row, "system"), *turns(row, "user")])
         for answer in turns(row, "assistant"):
-            plain = re.sub(r"^(?:\d+\. |\| \d+ \|)", "", answer, flags=re.MULTILINE)
+            plain = _MARK.sub("", answer)
             if strange := numbers(plain) - numbers(texts) - numbers(said):
                 yield f"{row['id']} {row['source']}: {sorted(strange)} in {answer[:80]!r}"
 

@@ -8,7 +8,7 @@ from kyara_kedro.text.leaks import LeakReport, Policy, guarded
 from kyara_kedro.text.taiwan import leaks, to_taiwan
 
 CLEAN = "里長了解干擾的來源。"
-MIXED = "里長說这个软件很好，他用鼠標。"
+MIXED = "臺灣里長說这个软件很好，他還用鼠標。"
 
 
 @pytest.mark.parametrize("policy", get_args(Policy))
@@ -18,13 +18,13 @@ def test_a_clean_text_passes_under_every_policy(policy: Policy) -> None:
 
 def test_policies() -> None:
     changed = to_taiwan(MIXED).changed
-    assert guarded(MIXED, "convert") == ("里長說這個軟體很好，他用滑鼠。", changed, None)
+    assert guarded(MIXED, "convert") == ("臺灣里長說這個軟體很好，他還用滑鼠。", changed, None)
     assert guarded(MIXED, "report") == (MIXED, changed, None)
     text, found, fault = guarded(MIXED, "drop")
     assert (text, found) == (MIXED, changed)
     assert fault == (
         "simplified_chinese",
-        "characters 3 to 7: 这个软件 -> 這個軟體, and 1 more",
+        "characters 5 to 9: 这个软件 -> 這個軟體, and 1 more",
     )
 
 

@@ -65,6 +65,7 @@ def arrow(file: SourceFile) -> Iterator[Item]:
 def _numbered(batches: Iterator[Any]) -> Iterator[Item]:
     number = 0
     for batch in batches:
+        batch.validate(full=True)  # Python would read beyond the buffers of a damaged one
         for start in range(0, batch.num_rows, _BATCH):
             for values in batch.slice(start, _BATCH).to_pylist():
                 number += 1
