@@ -30,6 +30,8 @@ SIMPLIFIED = frozenset(
     "视览觉计订训议讯该贡贤购趋跃轨转轮软轻载较辅输边适递逻邮邻释钟钢钱铁铜银锁错键镇镜闪闭闲阅队韩顾顿饰驱驶鲁鲜鸣"
 )
 """Common characters that only Simplified Chinese has; 台 and other shared ones are not here."""
+_SIMPLIFIED_WORDS = re.compile(r"[什那怎多这]么|\d+万")
+"""Words whose characters Taiwan has too, for other things."""
 _CITED = re.compile(r"【(id_[0-9a-f]{8,32})】")
 _SHOWN = re.compile(r"^(?:文件編號：|文档编号：|Document id: )(id_[0-9a-f]{8,32})$", re.MULTILINE)
 _LOOSE = re.compile(r"id_[0-9a-fA-F]*|【(?:文件)?\s*\d*】|\[\d+\]|文件\s*\d+", re.IGNORECASE)
@@ -207,7 +209,9 @@ def in_simplified(rows: Iterable[Row]) -> Iterator[str]:
         if row["language"] in ("en", "zh-Hans-CN"):
             continue
         for turn in row["messages"]:
-            if found := SIMPLIFIED.intersection(turn["content"]):
+            found = SIMPLIFIED.intersection(turn["content"])
+            found |= set(_SIMPLIFIED_WORDS.findall(turn["content"]))
+            if found:
                 said = turn["content"][:60]
                 yield f"{row['id']} {row['source']} {turn['role']}: {sorted(found)} in {said!r}"
 

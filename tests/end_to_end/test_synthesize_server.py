@@ -36,6 +36,55 @@ from support import copy_project, run_kedro
 pytestmark = pytest.mark.end_to_end
 RUN = ("run", "--pipelines=ingest,synthesize", "--env=vllm")
 TEACHER = "Qwen/Qwen2.5-72B-Instruct"
+FAILED_JUDGEMENTS = {
+    *("truncated", "filtered", "declined", "broken_json", "wrong_schema"),
+    *("invented_quote", "spliced_quote", "altered_quote"),
+}
+"""After these nobody knows whether the passage is relevant."""
+REASONS: dict[str, set[str]] = {
+    "dangling_id": {"unknown_citation"},
+    "wrong_document": {"unsupported_claim"},
+    "malformed_citation": {"malformed_citation", "no_citation"},
+    "no_citation": {"no_citation"},
+    "over_citation": set(),  # measured, no fault
+    "forged_sentence": {"unsupported_claim", "unsupported"},
+    "changed_number": {"unsupported", "unsupported_claim"},
+    "swapped_number": set(),
+    "refusal_with_words": {"no_answer"},
+    "false_refusal": {"no_answer"},
+    "answer_without_grounds": set(),
+    "simplified": set(),  # repaired
+    "mainland_words": set(),
+    "english": {"wrong_language"},
+    "apology": {"no_answer", "difficult_evolution"},
+    "says_nothing": {"teacher_invalid"},
+    "names_sources": {"names_its_sources"},
+    "invented_quote": {"evidence_not_literal", "not_answerable"},
+    "spliced_quote": {"evidence_not_literal", "not_answerable"},
+    "altered_quote": {"evidence_not_literal", "not_answerable"},
+    "simplified_quote": set(),  # found all the same
+    "false_relevance": set(),
+    "blind": {"not_answerable"},
+    "invented_answer": {"answer_not_literal"},
+    "unknown_kind": {"unknown_kind"},
+    "leans_on_document": {"not_self_contained"},
+    "leaked_words": {"leaked_prompt"},
+    "unchanged": {"equal_evolution"},
+    "asked_before": {"too_few_rounds", "repeats_itself"},
+    "constraint_broken": {"constraint_broken"},
+    "constraint_left_out": {"constraint_not_stated"},
+    "wrong_result": {"no_majority", "wrong_solution"},
+    "no_last_line": {"no_majority", "teacher_invalid"},
+    "wrong_count": {"teacher_invalid"},
+    "chat_tokens": set(),
+    "broken_json": {"teacher_invalid"},
+    "wrong_schema": {"teacher_invalid"},
+    "truncated": {"teacher_truncated"},
+    "filtered": {"teacher_filtered"},
+    "declined": {"teacher_rejected"},
+    "obedience": set(),
+}
+"""The reasons that a vice may be dropped for; none where it does no harm or is repaired."""
 
 
 def tables(project: Path) -> audit.Tables:
@@ -170,12 +219,6 @@ def test_no_distractor_was_judged_by_a_reply_that_failed(misbehaved: Run) -> Non
     assert shown & unknown == set()
 
 
-FAILED_JUDGEMENTS = {
-    *("truncated", "filtered", "declined", "broken_json", "wrong_schema"),
-    *("invented_quote", "spliced_quote", "altered_quote"),
-}
-
-
 def test_answers_are_in_taiwans_chinese_and_say_no_prompt_words(misbehaved: Run) -> None:
     rows = misbehaved.tables.rows("synthetic_conversations")
     assert list(audit.in_simplified(rows)) == []
@@ -225,52 +268,6 @@ def test_every_loss_has_a_reason_and_the_reasons_name_the_vices(misbehaved: Run)
     }
     assert unexplained == {}
     assert set(VICES) == set(REASONS)
-
-
-REASONS: dict[str, set[str]] = {
-    "dangling_id": {"unknown_citation"},
-    "wrong_document": {"unsupported_claim"},
-    "malformed_citation": {"malformed_citation", "no_citation"},
-    "no_citation": {"no_citation"},
-    "over_citation": set(),  # measured, no fault
-    "forged_sentence": {"unsupported_claim", "unsupported"},
-    "changed_number": {"unsupported", "unsupported_claim"},
-    "swapped_number": set(),
-    "refusal_with_words": {"no_answer"},
-    "false_refusal": {"no_answer"},
-    "answer_without_grounds": set(),
-    "simplified": set(),  # repaired
-    "mainland_words": set(),
-    "english": {"wrong_language"},
-    "apology": {"no_answer", "difficult_evolution"},
-    "says_nothing": {"teacher_invalid"},
-    "names_sources": {"names_its_sources"},
-    "invented_quote": {"evidence_not_literal", "not_answerable"},
-    "spliced_quote": {"evidence_not_literal", "not_answerable"},
-    "altered_quote": {"evidence_not_literal", "not_answerable"},
-    "simplified_quote": set(),  # found all the same
-    "false_relevance": set(),
-    "blind": {"not_answerable"},
-    "invented_answer": {"answer_not_literal"},
-    "unknown_kind": {"unknown_kind"},
-    "leans_on_document": {"not_self_contained"},
-    "leaked_words": {"leaked_prompt"},
-    "unchanged": {"equal_evolution"},
-    "asked_before": {"too_few_rounds", "repeats_itself"},
-    "constraint_broken": {"constraint_broken"},
-    "constraint_left_out": {"constraint_not_stated"},
-    "wrong_result": {"no_majority", "wrong_solution"},
-    "no_last_line": {"no_majority", "teacher_invalid"},
-    "wrong_count": {"teacher_invalid"},
-    "chat_tokens": set(),
-    "broken_json": {"teacher_invalid"},
-    "wrong_schema": {"teacher_invalid"},
-    "truncated": {"teacher_truncated"},
-    "filtered": {"teacher_filtered"},
-    "declined": {"teacher_rejected"},
-    "obedience": set(),
-}
-"""The reasons that a vice may be dropped for; none where it does no harm or is repaired."""
 
 
 def test_the_leak_report_names_the_teacher(misbehaved: Run) -> None:

@@ -215,6 +215,30 @@ def test_two_stores_read_one_directory(tmp_path: Path) -> None:
             assert first(writer, "圍棋") == []
 
 
+def test_a_writer_builds_on_the_newest_state(tmp_path: Path) -> None:
+    options = KnowledgeOptions(path=tmp_path)
+    with KnowledgeStore(options) as one, KnowledgeStore(options) as other:
+        one.build(passages("id_00000001"))
+        assert other.build(passages("id_00000001", "id_00000002")) == Build(1, 0, kept=1)
+        assert one.build(passages("id_00000002", "id_00000003")) == Build(1, removed=1, kept=1)
+        assert first(one, "圍棋", "陽光", "玉山") == ["id_00000002", "id_00000003"]
+
+
+def test_a_build_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+    def stops(*_: object) -> None:
+        raise RuntimeError("stopped")
+
+    with KnowledgeStore(KnowledgeOptions(path=tmp_path)) as store:
+        store.build(passages("id_00000001"))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(stores.SparseEncoder, "passages", stops)
+            with pytest.raises(RuntimeError, match="stopped"):
+                store.build(passages())
+        assert not list(tmp_path.glob("building.*"))
+        assert first(store, "玉山") == ["id_00000001"]
+        assert store.build(passages()) == Build(3, 0, kept=1)
+
+
 def test_two_writers_take_turns(tmp_path: Path) -> None:
     with KnowledgeStore(KnowledgeOptions(path=tmp_path)) as store:
         with (

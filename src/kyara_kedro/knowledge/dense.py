@@ -91,7 +91,7 @@ class SentenceTransformerEncoder:
     def __init__(self, options: DenseOptions) -> None:
         """Load the model."""
         try:
-            from sentence_transformers import (  # type: ignore[import-not-found, unused-ignore]
+            from sentence_transformers import (
                 SentenceTransformer,
             )
         except ImportError:

@@ -73,9 +73,12 @@ class EdgeIndex:
         return self._counts
 
     def ids(self) -> set[int]:
-        """Ids of all points."""
+        """Ids of all points of the newest state, which another process may have built."""
         import qdrant_edge as edge
 
+        if self._current() != self._state:
+            self.close()
+            self._open()
         found: set[int] = set()
         offset, more = None, self._shard is not None
         while more:
@@ -117,16 +120,23 @@ class EdgeIndex:
         """Build the new state beside the old one and put it in its place.
 
         Raises:
-            UserError: another process is building this knowledge base.
+            UserError: another process is building this knowledge base, or just did.
         """
         from filelock import FileLock, Timeout
 
         self._path.mkdir(parents=True, exist_ok=True)
+        building = self._path / f"building.{os.getpid()}.{id(self)}"
         try:
             with FileLock(self._path / _LOCK, timeout=0):
-                self._rebuild(change)
+                if self._current() != self._state:
+                    raise UserError(
+                        f"{self.name} was built by another process meanwhile: run again"
+                    )
+                self._rebuild(change, building)
         except Timeout:
             raise UserError(f"{self.name} is being built by another process: wait for it") from None
+        finally:
+            shutil.rmtree(building, ignore_errors=True)
 
     def search(
         self, queries: Sequence[Query], limit: int, fusion: Fusion, narrow: Narrow
@@ -174,6 +184,7 @@ class EdgeIndex:
         """Load the current state; a writer may replace it meanwhile, then the next one is taken."""
         import qdrant_edge as edge
 
+        self._state, self._manifest, self._counts, self._names = None, None, TermCounts(), {}
         while (state := self._current()) is not None:
             try:
                 values = json.loads((state / _MANIFEST).read_text("utf-8"))
@@ -184,7 +195,6 @@ class EdgeIndex:
                     raise
             else:
                 self._state, self._manifest = state, Manifest.from_json(values)
-                self._names = {}
                 return
 
     def _current(self) -> Path | None:
@@ -194,11 +204,9 @@ class EdgeIndex:
             return None
         return state if (state / _MANIFEST).exists() else None
 
-    def _rebuild(self, change: Change) -> None:
+    def _rebuild(self, change: Change, building: Path) -> None:
         import qdrant_edge as edge
 
-        building = self._path / f"building.{os.getpid()}"
-        shutil.rmtree(building, ignore_errors=True)
         counter = count_out(self, change)
         shard = self._start(building / _SHARD, change)
         waiting = 0

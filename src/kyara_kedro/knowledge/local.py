@@ -85,7 +85,7 @@ class LocalIndex(ServerIndex):
 
 
 def _read(index: LocalIndex) -> _Matrices:
-    from scipy.sparse import csr_array  # type: ignore[import-untyped, unused-ignore]
+    from scipy.sparse import csr_array
 
     points = sorted(
         (point for page in index.points() for point in page), key=lambda p: p.payload["passage_id"]
@@ -113,7 +113,7 @@ def _sparse_lists(
     matrices: _Matrices, allowed: NDArray[np.bool_], queries: Sequence[Query], depth: int
 ) -> list[Ranked]:
     """Rows and scores of the best passages by terms."""
-    from scipy.sparse import csr_array  # type: ignore[import-untyped, unused-ignore]
+    from scipy.sparse import csr_array
 
     vectors = [query.sparse for query in queries]
     ends = np.cumsum([0, *(len(vector.indices) for vector in vectors)])

@@ -18,7 +18,7 @@ from kyara_kedro.pipelines.balance import Flow, close
 from kyara_kedro.pipelines.ingest import formats
 from kyara_kedro.pipelines.ingest.formats import Malformed
 from kyara_kedro.pipelines.ingest.readers import RawRow
-from kyara_kedro.pipelines.ingest.rows import Table, in_memory, parsed_rows
+from kyara_kedro.pipelines.ingest.rows import Table, in_memory, kept_frames, parsed_rows
 from kyara_kedro.records import (
     BENCHMARK_QUESTION,
     CONVERSATION,
@@ -106,9 +106,13 @@ def cut_documents(document_rows: pl.LazyFrame, params: IngestParams) -> Frames:
 
     Their ids are as long as can be; `index_passages` shortens them.
     """
-    documents = document_rows.filter(pl.col("reason").is_null())
     count = _token_count(params)
-    return Frames(lambda: (_passages(some, params, count) for some in batches(documents)))
+    return Frames(
+        lambda: (
+            _passages(documents, params, count)
+            for documents in kept_frames(DOCUMENT, document_rows)
+        )
+    )
 
 
 def _passages(documents: pl.DataFrame, params: IngestParams, count: Count | None) -> pl.DataFrame:
@@ -178,8 +182,8 @@ def _name(row_id: str, salt: str) -> str:
 
 def index_passages(passage_rows: pl.LazyFrame) -> tuple[Frames, Frames]:
     """Name the passages, and hand them to the knowledge base, which indexes what has changed."""
-    named = passage_rows.with_columns(_shortened(passage_rows))
-    passages = Frames(lambda: batches(named))
+    name = _shortened(passage_rows)
+    passages = Frames(lambda: (frame.with_columns(name) for frame in batches(passage_rows)))
     return passages, passages
 
 
