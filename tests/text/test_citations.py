@@ -60,7 +60,7 @@ def test_other_forms_are_malformed(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [f"甲【{A}】。", "【新聞】valid_1234567", "[1] 註", "identity_abcd"]
+    "text", [f"甲【{A}】。", "【新聞】valid_1234567", "[12.5] 註", "identity_abcd"]
 )
 def test_other_brackets_are_not(text: str) -> None:
     assert not malformed(text)

@@ -25,7 +25,20 @@ _FORGET = (
     "(忽略|無視|忘記|忘掉|不要理會|不用理會|不必理會"
     "|不必遵守|不要遵守|停止遵守|拋棄|覆蓋|繞過|略過|跳過)"
 )
+_MODEL = (
+    "(((人工智慧|人工智能|ai|語言|生成式|對話)(助理|助手|模型|系統|機器人)|聊天機器人|chatgpt)"
+    "|出題者|作答者|答題者|評分者)"
+)
+_SHALL = "(請|必須|務必|一律|只能|只要|應該?|不要|都要|只)"
+_REPLY = "(回答|回覆|回應|答覆|輸出|寫出|寫上|作答|出題|改答|忽略|評為|給出)"
 _FORBIDDEN = (
+    # Orders to whoever reads for the model.
+    rf"{_MODEL}.{{0,40}}{_SHALL}[^。]{{0,12}}{_REPLY}",
+    r"\b(note|message|instructions?) (to|for) (the |any |all )?(ai|assistant|(large )?language model"
+    r"|chatbot|llm|grader|annotator)s?\b",
+    r"\b(dear|any|every|the) (ai|assistant|(large )?language model|chatbot|llm|grader"
+    r"|annotator)s?\b.{0,30}\b(must|should|shall|has to|have to|please)\b.{0,16}"
+    r"\b(reply|respond|output|answer|write|say|ignore|rate)\b",
     # Delimiters of documents, of turns and of common chat templates.
     r"<\s*/?\s*(documents?|references?|context|system|instructions?|user|assistant)\b",
     r"<(start_of_turn|end_of_turn|bos|eos|\|[a-z_]{2,}\|)>|\[/?inst\]|<</?sys>>",
@@ -84,7 +97,10 @@ _HINTS = tuple(
         ),
         *("系統訊息", "從現在", "接下來", "以下開始", "你現在", "若你是", "果你是", "如你是"),
         *("ignore", "disregard", "forget", "override", "bypass", "from now on", "are now"),
-        *("if you are", "guidelines"),
+        *("if you are", "guidelines", "note to", "dear ", "assistant", "language model", "llm"),
+        *("chatbot", "chatgpt", "grader", "annotator", "ai助", "ai系", "ai模", "ai機", "智慧助"),
+        *("人工智", "語言模型", "語言助", "生成式", "對話", "聊天機器人", "出題者", "作答者"),
+        *("答題者", "評分者"),
     )
 )
 _SIGNS = ("<", chr(_SEVERAL))

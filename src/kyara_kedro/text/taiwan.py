@@ -7,7 +7,8 @@ the text around them. The rules:
 * **Evidence.** A character that only Simplified Chinese has is strong. One that Japan or Korea
   writes too (国, 学, 会) is weak: it counts only in a line that is Simplified by majority, and not
   at all beside kana, kanji that only Japan has, or the mention of Japan. Characters that are in
-  Big5 prove nothing (腭, 胜肽 and 拮据 are Taiwanese), but for a few that nobody uses.
+  Big5 prove nothing (腭, 胜肽 and 拮据 are Taiwanese), but for a few that nobody uses, and for 么
+  in 什么 and its like.
 * **Clauses**, cut at sentence ends, quotation marks and brackets, are converted as a whole when
   Simplified characters outnumber Traditional ones. A clause without either follows its line, a
   line its text. In other clauses only words that hold a strong character are converted
@@ -60,6 +61,10 @@ _SIMPLIFIED_IN_BIG5 = frozenset("与价优体听圣坏怀惊扰构极机岭触�
 _UNUSED_IN_TAIWAN = frozenset("着")
 # Outside Big5, yet older variants that Taiwan prints as well.
 _VARIANTS = frozenset("腭疴膻疱叁腼猬秆糍糇籼榅揾兖橱痈霡稆")
+
+# Taiwan writes 么 in 老么 and 么兒; after these it is 麼.
+_BEFORE_ME = np.array([ord(letter) for letter in "什甚怎那这這多要为為"], dtype=np.uint32)
+_ME = ord("么")
 
 _CJK = "\u3400-\u9fff\uf900-\ufaff\U00020000-\U0002fa1f"
 _END = r"\s，。；、！？：「」『』“”（）()\"'<>"
@@ -177,7 +182,7 @@ def simplified_share(text: str) -> float:
 
 def _is_suspicious(points: NDArray[np.uint32], kinds: NDArray[np.uint8]) -> bool:
     """Whether there is a Simplified character or the core of a Mainland word."""
-    if (kinds & (_STRONG | _WEAK)).any():
+    if (kinds & (_STRONG | _WEAK)).any() or _simplified_me(points).size:
         return True
     pairs = np.flatnonzero((kinds[:-1] << 1) & kinds[1:] & _SECOND)
     if not pairs.size:
@@ -186,6 +191,12 @@ def _is_suspicious(points: NDArray[np.uint32], kinds: NDArray[np.uint8]) -> bool
     third = points[np.minimum(pairs + 2, len(points) - 1)]
     cores = _cores()
     return bool((cores[_place(first, second, 0)] | cores[_place(first, second, third)]).any())
+
+
+def _simplified_me(points: NDArray[np.uint32]) -> NDArray[np.intp]:
+    """Places at which 么 is the Simplified 麼."""
+    places = np.flatnonzero(points[1:] == _ME)
+    return places[np.isin(points[places], _BEFORE_ME)] + 1
 
 
 def _place(
@@ -215,6 +226,7 @@ def _read(text: str) -> _Reading:
         words += chain.from_iterable(_words_of(folded, *title, titled=True) for title in titles)
         words.sort()
     kinds = _kinds()[points]
+    kinds[_simplified_me(points)] |= _STRONG
     for word in words:
         if word.key in UNAMBIGUOUS:  # what will be repaired is no evidence
             kinds[word.start : word.end] &= ~np.uint8(_TRADITIONAL)

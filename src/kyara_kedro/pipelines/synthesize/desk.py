@@ -10,7 +10,7 @@ import polars as pl
 from kyara_kedro.content import content_id
 from kyara_kedro.params import SynthesizeParams
 from kyara_kedro.pipelines.asking import Call, Fault, answers, call_of, fault
-from kyara_kedro.pipelines.synthesize.elimination import leans_on_document
+from kyara_kedro.pipelines.synthesize.elimination import leans_on_document, says_nothing
 from kyara_kedro.prompts import PromptLibrary
 from kyara_kedro.prompts.library import REFUSAL, template_language
 from kyara_kedro.teachers.base import ChatRequest, Completion, Teacher, ask
@@ -29,8 +29,12 @@ _NAMES_ITS_SOURCES = re.compile(
     r"(?:参考)?(?:文件|资料|文档|文章)(?:内容)?(?:所述|指出|记载|可知|提到|中|，)"
     r"|\b(?:according to|based on|as stated in) (?:the|these|this) "
     r"(?:provided |given |reference )?(?:documents?|passages?|texts?|references?|context)\b"
+    r"|(?:^|[，。\n])(?:參考|参考)?(?:文件|文檔|文章|文档)[中裡里內内]?(?:提到|指出|記載|记载|說明|说明)"
     r"|【id_|</?(?:document|reference|question)\b",
     re.IGNORECASE,
+)
+_TEMPLATE = re.compile(
+    r"<\|[\w-]{2,}\|>|</?(?:start|end)_of_turn>|<(?:bos|eos|pad)>|\[/?INST\]|</?s>"
 )
 
 
@@ -86,6 +90,8 @@ class Desk:
         text = text.strip()
         if found := fault(completion):
             return text, found
+        if token := _TEMPLATE.search(text):
+            return text, ("template_token", f"{token[0]} is no text: {text[:40]}")
         found_language = language_of(text)
         wanted = template_language(language)
         if len(text) >= _TELLING and found_language.startswith("zh") != (wanted != "en"):
@@ -104,12 +110,14 @@ class Desk:
         return text, found
 
     def answered(self, completion: Completion, language: str) -> tuple[str, Fault | None]:
-        """As `reviewed`, for an answer that has to say something and not name its sources."""
+        """As `reviewed`, for an answer, which has to say something and not name its sources."""
         text, found = self.reviewed(completion.text, language, completion)
         if found:
             return text, found
         if refusal_kind(text, language, refusal(language)):
             return text, ("no_answer", f"the documents do not answer it: {text[:60]}")
+        if empty := says_nothing(text):
+            return text, empty
         if spoken := _NAMES_ITS_SOURCES.search(text):
             return text, ("names_its_sources", f"the reader sees no documents: {spoken[0]}")
         return text, None

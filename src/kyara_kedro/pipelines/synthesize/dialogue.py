@@ -9,7 +9,7 @@ from kyara_kedro.content import Message, content_id
 from kyara_kedro.pipelines.asking import Call, Fault, assistant, synthetic, user
 from kyara_kedro.pipelines.synthesize.desk import Desk, Row, Shelf, chain, shown
 from kyara_kedro.pipelines.synthesize.harvest import Basket
-from kyara_kedro.pipelines.synthesize.knowledge import unsupported
+from kyara_kedro.pipelines.synthesize.knowledge import another_answer, unsupported
 from kyara_kedro.teachers.base import Completion
 from kyara_kedro.teachers.tasks import Question
 
@@ -23,8 +23,9 @@ class Talk:
         passage: What it is about.
         next: What is asked next; empty when it has ended.
         turns: What was said.
-        calls: The calls so far.
+        calls: The calls so far, without the latest answer's.
         last: The latest answer.
+        follow_up: What asked the next question.
         fault: Why it ended before its time.
     """
 
@@ -34,6 +35,7 @@ class Talk:
     turns: list[Message] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     last: Completion | None = None
+    follow_up: Completion | None = None
     fault: Fault | None = None
 
     @property
@@ -110,15 +112,17 @@ def _answer(desk: Desk, talks: dict[str, Talk], number: int) -> None:
     for row_id, completion in desk.write(requests, told).items():
         talk = talks[row_id.partition(":")[0]]
         text, why = desk.answered(completion, talk.question["language"])
-        why = why or unsupported(
-            text, talk.question | {"text": talk.next}, [talk.passage], desk.params.dialogue.support
-        )
+        asked = talk.question | {"text": talk.next}
+        why = why or unsupported(text, asked, [talk.passage], desk.params.dialogue.support)
+        if not why and not talk.turns:
+            why = another_answer(text, talk.question)
         if not why and text in {turn["content"] for turn in talk.turns}:
             why = "repeats_itself", f"said before: {text[:60]}"
         if why:
             talk.next, talk.fault = "", why
             continue
         talk.turns += [user(talk.next), assistant(text)]
+        talk.calls = chain(talk.calls, talk.last, talk.follow_up)
         talk.last = completion
 
 
@@ -145,4 +149,4 @@ def _ask_on(desk: Desk, talks: dict[str, Talk], number: int) -> None:
         if why:
             talk.next, talk.fault = "", why
         else:
-            talk.next, talk.calls = text, chain(talk.calls, talk.last, completion)
+            talk.next, talk.follow_up = text, completion

@@ -24,19 +24,22 @@ class Grounds:
         queries: Rows of ``records.SEARCH_QUERY``.
         references: Rows of ``records.REFERENCE`` by question, in the order of retrieval.
         calls: The calls that expanded each question's query.
+        void: References without a judgement that counts.
     """
 
     queries: list[Row] = field(default_factory=list)
     references: dict[str, list[Row]] = field(default_factory=dict)
     calls: dict[str, list[Call]] = field(default_factory=dict)
+    void: set[str] = field(default_factory=set)
 
     def relevant(self, question: Row) -> list[Row]:
         """The references that bear on a question."""
         return [row for row in self.references.get(question["id"], []) if row["relevant"]]
 
     def distractors(self, question: Row) -> list[Row]:
-        """The references that were found and do not bear on a question."""
-        return [row for row in self.references.get(question["id"], []) if not row["relevant"]]
+        """The references that were judged not to bear on a question; a void judgement is none."""
+        rows = self.references.get(question["id"], [])
+        return [row for row in rows if not row["relevant"] and row["id"] not in self.void]
 
     def tables(self) -> tuple[pl.DataFrame, pl.DataFrame]:
         """All queries and all references."""
@@ -92,6 +95,8 @@ def ground(
     for row, (question, passage) in zip(retrieved, pairs, strict=True):
         reference = _reference(row, question, passage, judgements)
         grounds.references.setdefault(question["id"], []).append(reference)
+        if not reference["relevant"] and not judgements.denied(question, passage):
+            grounds.void.add(reference["id"])
 
 
 def _expanded(desk: Desk, questions: Sequence[Row], grounds: Grounds) -> pl.DataFrame:

@@ -12,6 +12,7 @@ from kyara_kedro.pipelines.synthesize.elimination import says_nothing, shows_tro
 from kyara_kedro.pipelines.synthesize.grounding import Grounds
 from kyara_kedro.pipelines.synthesize.harvest import Basket
 from kyara_kedro.text.citations import content_terms
+from kyara_kedro.text.fold import match_key
 from kyara_kedro.text.numbers import numbers_in
 from kyara_kedro.text.statements import statements
 
@@ -73,6 +74,7 @@ class Answerer:
             if (
                 why := why
                 or _eliminated(question, text)
+                or another_answer(text, question)
                 or unsupported(text, question, supports, params.support)
             ):
                 self.basket.drop(attempt, (why[0], f"question {question['id']}: {why[1]}"))
@@ -130,6 +132,22 @@ def unsupported(text: str, question: Row, documents: Sequence[Row], least: float
         "unsupported",
         f"{score:.0%} of it is in the documents, not {', '.join(lacks)}: {text[:40]}",
     )
+
+
+def another_answer(text: str, question: Row) -> Fault | None:
+    """Why a reply does not hold the known answer of a root question, or None.
+
+    It has to hold every number of it, by value, and half of its content terms.
+    """
+    known = question["answer"]
+    if question["parent"] is not None or not known:
+        return None
+    numbers = set(numbers_in(known)) - set(numbers_in(text))
+    wanted = content_terms(known)
+    found = wanted & content_terms(text) if wanted else match_key(known) in match_key(text)
+    if numbers or (2 * len(found) < len(wanted) if isinstance(found, frozenset) else not found):
+        return "other_answer", f"the passage answers {known[:40]!r}, the reply says {text[:60]!r}"
+    return None
 
 
 @lru_cache(maxsize=1024)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from kyara_kedro.content import content_id
-from kyara_kedro.pipelines.asking import Fault, assistant, fault, synthetic, user
+from kyara_kedro.pipelines.asking import Fault, assistant, synthetic, user
 from kyara_kedro.pipelines.synthesize.desk import Desk, chain
 from kyara_kedro.pipelines.synthesize.harvest import Basket
 from kyara_kedro.teachers.base import Completion, complete
@@ -49,9 +49,9 @@ def draw_requests(desk: Desk, numbers: Sequence[int], basket: Basket, seen: set[
     )
     asked: dict[str, tuple[str, str, Completion]] = {}
     for name, completion in drawn.items():
-        text = normalise(completion.text).strip()
-        language = language_of(text)
-        if why := fault(completion) or _unfit(desk, text, language, seen):
+        language = language_of(completion.text)
+        text, why = desk.reviewed(normalise(completion.text), language, completion)
+        if why := why or _unfit(desk, text, language, seen):
             basket.drop(name, why)
         else:
             seen.add(match_key(text))
@@ -64,7 +64,7 @@ def draw_requests(desk: Desk, numbers: Sequence[int], basket: Basket, seen: set[
         "answers to made-up requests",
     )
     for name, (text, language, completion) in asked.items():
-        answer, why = desk.reviewed(replies[name].text, language, replies[name])
+        answer, why = desk.answered(replies[name], language)
         if why:
             basket.drop(name, why)
             continue

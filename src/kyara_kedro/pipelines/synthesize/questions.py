@@ -11,6 +11,7 @@ from kyara_kedro.pipelines.synthesize.desk import Desk, Row, chain
 from kyara_kedro.pipelines.synthesize.harvest import Basket
 from kyara_kedro.teachers.base import Completion
 from kyara_kedro.teachers.tasks import KINDS, Relevance, WrittenQuestion, WrittenQuestions
+from kyara_kedro.text.fold import match_key
 from kyara_kedro.text.quotes import locate
 
 _SETTLED = 20
@@ -49,6 +50,11 @@ class Judgements:
     def completion(self, question: Row, passage: Row) -> Completion:
         """The reply about a pair."""
         return self._said[question["id"], passage["passage_id"]]
+
+    def denied(self, question: Row, passage: Row) -> bool:
+        """Whether the checker finds that a passage does not bear on a question."""
+        parsed = self.completion(question, passage).parsed
+        return isinstance(parsed, Relevance) and not parsed.relevant
 
     def evidence(self, question: Row, passage: Row) -> str | None:
         """The words of the passage that bear on the question; None when it is irrelevant.
@@ -175,6 +181,8 @@ def _fault(row: Row, question: WrittenQuestion) -> Fault | None:
         return "evidence_not_literal", f"not in the passage: {question.evidence[:60]}"
     if row["answer"] is None:
         return "answer_not_literal", f"not in the passage: {question.answer[:60]}"
+    if match_key(row["answer"]) in match_key(row["text"]):
+        return "answer_in_question", f"{row['answer'][:40]!r} is in {row['text'][:60]!r}"
     if row["kind"] not in KINDS:
         return "unknown_kind", f"{question.kind!r:.40} is not among {', '.join(KINDS)}"
     return None

@@ -18,7 +18,7 @@ from kyara_kedro.pipelines.synthesize.desk import (
 )
 from kyara_kedro.pipelines.synthesize.grounding import Grounds
 from kyara_kedro.pipelines.synthesize.harvest import Basket
-from kyara_kedro.pipelines.synthesize.knowledge import parents_of
+from kyara_kedro.pipelines.synthesize.knowledge import another_answer, parents_of, unsupported
 from kyara_kedro.teachers.base import Completion
 from kyara_kedro.teachers.tasks import Support
 from kyara_kedro.text.citations import (
@@ -156,7 +156,18 @@ class Citer:
             return text, ("no_answer", f"the documents do not answer it: {text[:60]}"), None
         texts = {document["passage_id"]: titled(document) for document in one.documents}
         report = citation_report(text, texts, one.question["text"], self.desk.params.rag.support)
-        return text, report.fault(), report
+        why = (
+            report.fault()
+            or another_answer(text, one.question)
+            or next(filter(None, (self._uncited(claim, one) for claim in claims(text))), None)
+        )
+        return text, why, report
+
+    def _uncited(self, claim: Claim, one: Attempt) -> Fault | None:
+        """Why a sentence without a citation is not in the documents, or None."""
+        if claim.cited or not states(claim.text):
+            return None
+        return unsupported(claim.text, one.question, one.documents, self.desk.params.rag.support)
 
     def _checked(self, answers: Mapping[str, str], attempts: Mapping[str, Attempt]) -> Checks:
         """Have the checker say whether each cited sentence is supported."""

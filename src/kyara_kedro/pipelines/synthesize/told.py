@@ -6,7 +6,7 @@ from kyara_kedro.content import Message
 from kyara_kedro.pipelines.asking import assistant, synthetic, user
 from kyara_kedro.pipelines.synthesize.desk import Desk, Row, Shelf, chain, shown
 from kyara_kedro.pipelines.synthesize.harvest import Basket
-from kyara_kedro.pipelines.synthesize.knowledge import parents_of, unsupported
+from kyara_kedro.pipelines.synthesize.knowledge import another_answer, parents_of, unsupported
 from kyara_kedro.prompts.library import template_language
 from kyara_kedro.teachers.base import Completion
 from kyara_kedro.teachers.tasks import SystemPrompt
@@ -66,7 +66,11 @@ def answer_as_told(
         broken = [one.wording(name) for one in constraints if not one.holds(text)]
         if not why and broken:
             why = "constraint_broken", f"not held: {broken[0]}: {text[:40]}"
-        why = why or unsupported(text, question, [passage], desk.params.told.support)
+        why = (
+            why
+            or another_answer(text, question)
+            or unsupported(text, question, [passage], desk.params.told.support)
+        )
         if why:
             basket.drop(name, why)
             continue
