@@ -129,6 +129,9 @@ def test_a_question_has_a_parent_exactly_when_evolved() -> None:
         "parent": None,
         "round": 0,
         "language": "zh",
+        "answer": None,
+        "evidence": None,
+        "calls": [],
     }
     QUESTION.validate(QUESTION.frame([row]))
     QUESTION.validate(QUESTION.frame([row | {"operation": "scenario", "parent": "r"}]))

@@ -392,7 +392,13 @@ MATH_PROBLEM = Record(
 
 PERSONA = Record(
     "persona",
-    {"id": pl.String, "text": pl.String, "source": pl.String, "language": pl.String},
+    {
+        "id": pl.String,
+        "text": pl.String,
+        "source": pl.String,
+        "language": pl.String,
+        "licence": pl.String,
+    },
     rules=(_filled("text"),),
 )
 
@@ -404,6 +410,7 @@ PROMPT = Record(
         "category": pl.String,
         "source": pl.String,
         "language": pl.String,
+        "licence": pl.String,
     },
     nullable=frozenset({"category"}),
     rules=(_filled("text"),),
@@ -421,7 +428,9 @@ BENCHMARK_QUESTION = Record(
         "answer": pl.String,
         "aliases": pl.List(pl.String),
         "stratum": pl.String,
+        "source": pl.String,
         "language": pl.String,
+        "licence": pl.String,
     },
     rules=(
         _filled("question"),

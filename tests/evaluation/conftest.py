@@ -40,6 +40,8 @@ def questions() -> pl.DataFrame:
             "benchmark": "sample",
             "aliases": [],
             "stratum": "geography",
+            "source": "test",
+            "licence": "CC0-1.0",
             "language": "zh-Hant-TW",
             **row,
         }

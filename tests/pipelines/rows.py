@@ -33,6 +33,8 @@ def benchmark(*questions: str) -> pl.DataFrame:
             "answer": "答案",
             "aliases": [],
             "stratum": "all",
+            "source": "test",
+            "licence": "CC0-1.0",
             "language": language_of(question),
         }
         for number, question in enumerate(questions)
@@ -46,6 +48,7 @@ def prompts(*texts: str) -> pl.DataFrame:
             "id": content_id("prompt", text),
             "text": text,
             "category": None,
+            "licence": "CC0-1.0",
             "source": "test",
             "language": language_of(text),
         }

@@ -50,7 +50,7 @@ def _frame(table: Any) -> pl.DataFrame:
 
 def personas(path: Path) -> pl.DataFrame:
     """Read a file of personas."""
-    return _frame(ingest.read_personas([SourceFile(path, path.name)])[0])
+    return _frame(ingest.read_personas([SourceFile(path, path.name)], IngestParams())[0])
 
 
 def synthesized(

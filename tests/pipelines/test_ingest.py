@@ -326,11 +326,19 @@ READERS: dict[str, tuple[Record, Reader, tuple[str, ...]]] = {
         lambda files: nodes.parse_preferences(files, PARAMS),
         ("prompt", "initial_reason_steps", "chosen", "rejected", "licence", "license"),
     ),
-    "personas": (PERSONA, nodes.parse_personas, ("persona", "input persona")),
-    "prompts": (PROMPT, nodes.parse_prompts, ("prompt", "instruction", "category")),
+    "personas": (
+        PERSONA,
+        lambda files: nodes.parse_personas(files, PARAMS),
+        ("persona", "input persona"),
+    ),
+    "prompts": (
+        PROMPT,
+        lambda files: nodes.parse_prompts(files, PARAMS),
+        ("prompt", "instruction", "category"),
+    ),
     "benchmarks": (
         BENCHMARK_QUESTION,
-        nodes.parse_benchmarks,
+        lambda files: nodes.parse_benchmarks(files, PARAMS),
         ("benchmark", "item_id", "kind", "question", "answer", "choices", "aliases", "stratum"),
     ),
 }
@@ -381,7 +389,7 @@ def test_a_benchmark_question_that_does_not_fit_has_a_reason(
     sources: Callable[..., list[SourceFile]], change: dict[str, Any], reason: str
 ) -> None:
     files = sources(a__jsonl=lines(BENCHMARK | change, BENCHMARK))
-    table, dropped, _ = in_memory(BENCHMARK_QUESTION, nodes.parse_benchmarks(files))
+    table, dropped, _ = in_memory(BENCHMARK_QUESTION, nodes.parse_benchmarks(files, PARAMS))
     assert reasons(dropped) == [reason]
     assert table.height == 1
 
@@ -480,7 +488,7 @@ def test_questions_of_known_benchmarks_are_read(
     expected: dict[str, Any],
 ) -> None:
     files = sources(**{name: json.dumps(row)})
-    table, dropped, _ = in_memory(BENCHMARK_QUESTION, nodes.parse_benchmarks(files))
+    table, dropped, _ = in_memory(BENCHMARK_QUESTION, nodes.parse_benchmarks(files, PARAMS))
     assert reasons(dropped) == []
     assert expected.items() <= table.row(0, named=True).items()
 
@@ -506,7 +514,7 @@ def test_questions_of_known_benchmarks_are_read(
 def test_a_prompt_comes_from_its_field_or_the_first_turn(
     sources: Callable[..., list[SourceFile]], row: dict[str, Any]
 ) -> None:
-    table, _, _ = in_memory(PROMPT, nodes.parse_prompts(sources(a__jsonl=lines(row))))
+    table, _, _ = in_memory(PROMPT, nodes.parse_prompts(sources(a__jsonl=lines(row)), PARAMS))
     assert table["text"].to_list() == ["玉山多高？"]
 
 

@@ -52,7 +52,12 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Tables:
         file.write_text(convert((FOLDER / name).read_text("utf-8")), "utf-8")
         files.append(SourceFile(file, file.name))
     settings = IngestParams(simplified="report", licence="CC0-1.0")
-    persona = {"id": "a" * 32, "text": "一位在乡下经营果园的农民", "source": "test"}
+    persona = {
+        "id": "a" * 32,
+        "text": "一位在乡下经营果园的农民",
+        "source": "test",
+        "licence": "CC0-1.0",
+    }
     personas = pl.DataFrame([persona | {"language": LANGUAGE}])
     with KnowledgeStore(KnowledgeOptions(path=folder / "base")) as store:
         return synthesized(corpus_of(files, personas, store, settings), PARAMS)

@@ -136,6 +136,8 @@ def test_benchmark_questions_planted_in_real_instructions():
             "answer": "x",
             "aliases": [],
             "stratum": "",
+            "source": "test",
+            "licence": "CC0-1.0",
             "language": "zh",
         }
         for number, text in enumerate(asked)

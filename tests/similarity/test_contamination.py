@@ -20,6 +20,8 @@ def questions(*texts):
             "answer": "答",
             "aliases": [],
             "stratum": "all",
+            "source": "test",
+            "licence": "CC0-1.0",
             "language": "zh",
         }
         for number, text in enumerate(texts)

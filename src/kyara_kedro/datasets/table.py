@@ -80,6 +80,13 @@ class TableDataset(AtomicDataset[Iterable[pl.DataFrame] | pl.DataFrame | pl.Lazy
         """Scan the file, or read it into memory."""
         return pl.scan_parquet(path) if self._lazy else pl.read_parquet(path)
 
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the stored table, from the file's footer."""
+        import pyarrow.parquet
+
+        found = pyarrow.parquet.read_metadata(self._get_load_path())
+        return found.num_rows, len(pl.read_parquet_schema(Path(self._get_load_path())))
+
     def preview(self, nrows: int = 8) -> TablePreview:
         """Give the first rows with nested values as short JSON, for kedro-viz."""
         rows = pl.scan_parquet(Path(self._get_load_path())).head(nrows).collect()

@@ -10,9 +10,11 @@ from typing import Any
 import polars as pl
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
+from kedro.io import DataCatalog
 from kedro.pipeline.node import Node
 
 from kyara_kedro.datasets.atomic import written_whole
+from kyara_kedro.datasets.table import TableDataset
 
 logger = logging.getLogger("kyara_kedro")
 
@@ -24,11 +26,33 @@ class StatisticsHooks:
         self._started: dict[str, float] = {}
         self._statistics: dict[str, dict[str, int]] = {}
         self._file: Path | None = None
+        self._catalog: DataCatalog | None = None
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
         """Note where kedro-viz looks for statistics."""
         self._file = Path(context.project_path) / ".viz" / "stats.json"
+
+    @hook_impl
+    def after_catalog_created(self, catalog: DataCatalog) -> None:
+        """Keep the catalog, which knows the files of streamed tables."""
+        self._catalog = catalog
+
+    @hook_impl
+    def before_dataset_saved(self, dataset_name: str) -> None:
+        """Start the clock of a table that is made while it is saved."""
+        self._started[dataset_name] = time.perf_counter()
+
+    @hook_impl
+    def after_dataset_saved(self, dataset_name: str, data: Any) -> None:
+        """Count the rows of a table that was streamed to its file."""
+        seconds = time.perf_counter() - self._started.pop(dataset_name)
+        table = self._catalog.get(dataset_name) if self._catalog else None
+        if isinstance(data, pl.DataFrame) or not isinstance(table, TableDataset):
+            return
+        rows, columns = table.shape()
+        self._statistics[dataset_name] = {"rows": rows, "columns": columns}
+        logger.info("%s: %s rows (%.1f s)", dataset_name, f"{rows:,}", seconds)
 
     @hook_impl
     def before_node_run(self, node: Node) -> None:

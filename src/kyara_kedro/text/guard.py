@@ -34,8 +34,8 @@ _REPLY = "(回答|回覆|回應|答覆|輸出|寫出|寫上|作答|出題|改答
 _FORBIDDEN = (
     # Orders to whoever reads for the model.
     rf"{_MODEL}.{{0,40}}{_SHALL}[^。]{{0,12}}{_REPLY}",
-    r"\b(note|message|instructions?) (to|for) (the |any |all )?(ai|assistant|(large )?language model"
-    r"|chatbot|llm|grader|annotator)s?\b",
+    r"\b(note|message|instructions?) (to|for) (the |any |all )?"
+    r"(ai|assistant|(large )?language model|chatbot|llm|grader|annotator)s?\b",
     r"\b(dear|any|every|the) (ai|assistant|(large )?language model|chatbot|llm|grader"
     r"|annotator)s?\b.{0,30}\b(must|should|shall|has to|have to|please)\b.{0,16}"
     r"\b(reply|respond|output|answer|write|say|ignore|rate)\b",

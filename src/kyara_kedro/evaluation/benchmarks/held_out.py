@@ -83,7 +83,7 @@ def recall_questions(
     said = turns.get(1).struct.field("content").str.strip_chars()
     brief = (
         conversations.filter(pl.col("rounds") == 1, turns.len() == 2)
-        .select("id", "source", "language", question=asked, answer=said)
+        .select("id", "source", "language", "licence", question=asked, answer=said)
         .filter(
             pl.col("question").str.len_chars() <= LONGEST_QUESTION,
             pl.col("question").str.contains("\n", literal=True).not_(),
@@ -104,7 +104,9 @@ def recall_questions(
             "answer": row["answer"],
             "aliases": [],
             "stratum": row["source"],
+            "source": row["id"],
             "language": row["language"],
+            "licence": row["licence"],
         }
         for row in brief.iter_rows(named=True)
     )

@@ -261,27 +261,28 @@ def _preference(row: RawRow, params: IngestParams) -> Values:
     }
 
 
-def parse_personas(raw_personas: list[SourceFile]) -> Frames:
+def parse_personas(raw_personas: list[SourceFile], params: IngestParams) -> Frames:
     """Read personas (PersonaHub's ``persona`` or ``input persona``)."""
-    return parsed_rows(PERSONA, raw_personas, _persona)
+    return parsed_rows(PERSONA, raw_personas, lambda row: _persona(row, params))
 
 
-def _persona(row: RawRow) -> Values:
+def _persona(row: RawRow, params: IngestParams) -> Values:
     text = _string(row.values, "persona", "input persona")
     return {
         "id": content_id("persona", text),
         "text": text,
         "source": row.origin,
         "language": language_of(text),
+        "licence": _licence(row, params),
     }
 
 
-def parse_prompts(raw_prompts: list[SourceFile]) -> Frames:
+def parse_prompts(raw_prompts: list[SourceFile], params: IngestParams) -> Frames:
     """Read prompts, without the answers that they may have; `formats.prompt` says from where."""
-    return parsed_rows(PROMPT, raw_prompts, _prompt)
+    return parsed_rows(PROMPT, raw_prompts, lambda row: _prompt(row, params))
 
 
-def _prompt(row: RawRow) -> Values:
+def _prompt(row: RawRow, params: IngestParams) -> Values:
     text = normalise(formats.prompt(row.values))
     return {
         "id": content_id("prompt", text),
@@ -289,12 +290,18 @@ def _prompt(row: RawRow) -> Values:
         "category": _string(row.values, "category", "task_category", default="") or None,
         "source": row.origin,
         "language": language_of(text),
+        "licence": _licence(row, params),
     }
 
 
-def parse_benchmarks(raw_benchmarks: list[SourceFile]) -> Frames:
+def parse_benchmarks(raw_benchmarks: list[SourceFile], params: IngestParams) -> Frames:
     """Read held-out questions, multiple choice and open; see `formats.benchmark_question`."""
-    return parsed_rows(BENCHMARK_QUESTION, raw_benchmarks, _benchmark_question, _questions)
+    return parsed_rows(
+        BENCHMARK_QUESTION,
+        raw_benchmarks,
+        lambda row: _benchmark_question(row, params),
+        _questions,
+    )
 
 
 def _questions(row: RawRow) -> Iterator[RawRow]:
@@ -306,7 +313,7 @@ def _questions(row: RawRow) -> Iterator[RawRow]:
         yield row
 
 
-def _benchmark_question(row: RawRow) -> Values:
+def _benchmark_question(row: RawRow, params: IngestParams) -> Values:
     values = row.values
     benchmark = _string(values, "benchmark", default=_data_set(row))
     stratum = _string(values, "stratum", "subject", default="")
@@ -329,7 +336,9 @@ def _benchmark_question(row: RawRow) -> Values:
         "answer": answer,
         "aliases": [normalise(alias) for alias in found.aliases],
         "stratum": stratum or "all",
+        "source": row.origin,
         "language": language_of(found.question),
+        "licence": _licence(row, params),
     }
 
 
@@ -366,9 +375,9 @@ def read_documents(raw_documents: list[SourceFile], params: IngestParams) -> Tab
     return in_memory(DOCUMENT, rows)
 
 
-def read_personas(raw_personas: list[SourceFile]) -> Table:
+def read_personas(raw_personas: list[SourceFile], params: IngestParams) -> Table:
     """Personas, drops and the number of rows read, of files that fit in memory."""
-    return in_memory(PERSONA, parse_personas(raw_personas))
+    return in_memory(PERSONA, parse_personas(raw_personas, params))
 
 
 def chunk_documents(documents: pl.DataFrame, params: IngestParams) -> pl.DataFrame:

@@ -8,12 +8,12 @@ from kyara_kedro.pipelines.ingest import nodes
 from kyara_kedro.pipelines.ingest.rows import keep_rows
 
 _TABLES = {
-    "documents": ("document", "documents", ["params:ingest"]),
-    "conversations": ("open_conversation", "open_conversations", ["params:ingest"]),
-    "preferences": ("open_preference", "open_preferences", ["params:ingest"]),
-    "personas": ("persona", "personas", []),
-    "prompts": ("prompt", "prompts", []),
-    "benchmarks": ("benchmark", "benchmark_questions", []),
+    "documents": ("document", "documents"),
+    "conversations": ("open_conversation", "open_conversations"),
+    "preferences": ("open_preference", "open_preferences"),
+    "personas": ("persona", "personas"),
+    "prompts": ("prompt", "prompts"),
+    "benchmarks": ("benchmark", "benchmark_questions"),
 }
 
 
@@ -51,12 +51,12 @@ def create_pipeline(**_: object) -> Pipeline:
 
 def _reading(kind: str) -> list[Node]:
     """The nodes that parse files of a kind and part the rows that are kept from the others."""
-    one, table, more = _TABLES[kind]
+    one, table = _TABLES[kind]
     keep = update_wrapper(partial(keep_rows, nodes.KINDS[kind]), keep_rows)
     return [
         Node(
             getattr(nodes, f"parse_{kind}"),
-            [f"raw_{kind}", *more],
+            [f"raw_{kind}", "params:ingest"],
             [f"{one}_rows", "script_leaks"] if kind == "documents" else f"{one}_rows",
             name=f"read_{kind}",
             tags="cpu",

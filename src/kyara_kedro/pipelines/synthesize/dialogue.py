@@ -9,7 +9,7 @@ from kyara_kedro.content import Message, content_id
 from kyara_kedro.pipelines.asking import Call, Fault, assistant, synthetic, user
 from kyara_kedro.pipelines.synthesize.desk import Desk, Row, Shelf, chain, shown
 from kyara_kedro.pipelines.synthesize.harvest import Basket
-from kyara_kedro.pipelines.synthesize.knowledge import another_answer, unsupported
+from kyara_kedro.pipelines.synthesize.support import another_answer, unsupported
 from kyara_kedro.teachers.base import Completion
 from kyara_kedro.teachers.tasks import Question
 

@@ -9,9 +9,9 @@ from kyara_kedro.content import content_id
 from kyara_kedro.pipelines.asking import Fault, fault
 from kyara_kedro.pipelines.synthesize.desk import Desk, Row, chain
 from kyara_kedro.pipelines.synthesize.harvest import Basket
+from kyara_kedro.pipelines.synthesize.support import gives_away
 from kyara_kedro.teachers.base import Completion
 from kyara_kedro.teachers.tasks import KINDS, Relevance, WrittenQuestion, WrittenQuestions
-from kyara_kedro.text.fold import match_key
 from kyara_kedro.text.quotes import locate
 
 _SETTLED = 20
@@ -181,8 +181,8 @@ def _fault(row: Row, question: WrittenQuestion) -> Fault | None:
         return "evidence_not_literal", f"not in the passage: {question.evidence[:60]}"
     if row["answer"] is None:
         return "answer_not_literal", f"not in the passage: {question.answer[:60]}"
-    if match_key(row["answer"]) in match_key(row["text"]):
-        return "answer_in_question", f"{row['answer'][:40]!r} is in {row['text'][:60]!r}"
+    if given := gives_away(row["text"], row["answer"]):
+        return given
     if row["kind"] not in KINDS:
         return "unknown_kind", f"{question.kind!r:.40} is not among {', '.join(KINDS)}"
     return None

@@ -18,7 +18,8 @@ from kyara_kedro.pipelines.synthesize.desk import (
 )
 from kyara_kedro.pipelines.synthesize.grounding import Grounds
 from kyara_kedro.pipelines.synthesize.harvest import Basket
-from kyara_kedro.pipelines.synthesize.knowledge import another_answer, parents_of, unsupported
+from kyara_kedro.pipelines.synthesize.knowledge import parents_of
+from kyara_kedro.pipelines.synthesize.support import another_answer, unsupported
 from kyara_kedro.teachers.base import Completion
 from kyara_kedro.teachers.tasks import Support
 from kyara_kedro.text.citations import (

@@ -6,7 +6,8 @@ from kyara_kedro.content import Message
 from kyara_kedro.pipelines.asking import assistant, synthetic, user
 from kyara_kedro.pipelines.synthesize.desk import Desk, Row, Shelf, chain, shown
 from kyara_kedro.pipelines.synthesize.harvest import Basket
-from kyara_kedro.pipelines.synthesize.knowledge import another_answer, parents_of, unsupported
+from kyara_kedro.pipelines.synthesize.knowledge import parents_of
+from kyara_kedro.pipelines.synthesize.support import another_answer, unsupported
 from kyara_kedro.prompts.library import template_language
 from kyara_kedro.teachers.base import Completion
 from kyara_kedro.teachers.tasks import SystemPrompt
