@@ -265,7 +265,8 @@ def test_tables_stream_through_files_as_they_would_in_memory(
 def test_passages_whose_names_would_meet_get_longer_ones() -> None:
     ids = ["0" * 32, "0" * 20 + "1" * 12, "f" * 32]
     named = nodes.with_passage_ids(pl.DataFrame({"id": ids, "passage_id": [""] * 3}))
-    assert named["passage_id"].to_list() == [f"id_{id_[:21]}" for id_ in ids]
+    longer = [f"id_{ids[0][:21]}", f"id_{ids[1][:21]}", f"id_{ids[2][:8]}"]
+    assert named["passage_id"].to_list() == longer
     assert nodes.with_passage_ids(PASSAGE.frame()).is_empty()
 
 

@@ -3,6 +3,7 @@
 import hmac
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -188,13 +189,19 @@ def index_passages(passage_rows: pl.LazyFrame) -> tuple[Frames, Frames]:
 
 
 def _shortened(passages: pl.LazyFrame) -> pl.Expr:
-    """Passage ids of 8 digits, more where two would meet."""
-    names = passages.select("passage_id").collect()["passage_id"]
-    longest = len("id_") + 32
-    length = next(
-        (n for n in range(len("id_") + 8, longest) if names.str.head(n).is_unique().all()), longest
-    )
-    return pl.col("passage_id").str.head(length)
+    """Passage ids of 8 digits; only those that would meet have more, so that others stay."""
+    name = pl.col("passage_id")
+    left = passages.select(name).collect()
+    lengths = [len("id_") + digits for digits in range(8, 33)]
+    short = name.str.head(lengths[0])
+    for length, longer in pairwise(lengths):
+        meeting = pl.col("passage_id").str.head(length)
+        left = left.filter(meeting.is_duplicated())
+        if left.is_empty():
+            break
+        met = left["passage_id"].implode()
+        short = pl.when(name.is_in(met)).then(name.str.head(longer)).otherwise(short)
+    return short
 
 
 def with_passage_ids(passages: pl.DataFrame, salt: str = "") -> pl.DataFrame:

@@ -8,17 +8,17 @@ from typing import Any
 import polars as pl
 
 from kyara_kedro.content import content_id
+from kyara_kedro.errors import UserError
 from kyara_kedro.params import SynthesizeParams
 from kyara_kedro.pipelines.asking import Call, Fault, answers, call_of, fault
 from kyara_kedro.pipelines.synthesize.elimination import leans_on_document, says_nothing
+from kyara_kedro.pipelines.synthesize.harvest import Row
 from kyara_kedro.prompts import PromptLibrary
 from kyara_kedro.prompts.library import REFUSAL, template_language
 from kyara_kedro.teachers.base import ChatRequest, Completion, Teacher, ask
 from kyara_kedro.text.leaks import Guarded, LeakReport, guarded
 from kyara_kedro.text.refusals import refusal_kind
 from kyara_kedro.text.script import language_of
-
-Row = dict[str, Any]
 
 _TELLING = 24
 """Characters from which on a reply shows its language."""
@@ -126,8 +126,9 @@ class Desk:
 class Shelf:
     """Rows of a table by the value of a column, without a second copy of them in memory."""
 
-    def __init__(self, table: pl.DataFrame, column: str) -> None:
+    def __init__(self, table: pl.DataFrame, column: str, what: str) -> None:
         self._table = table
+        self._what = what
         self._places = {name: place for place, name in enumerate(table[column])}
 
     @property
@@ -139,6 +140,11 @@ class Shelf:
         return name in self._places
 
     def __getitem__(self, name: str) -> Row:
+        if name not in self._places:
+            raise UserError(
+                f"the knowledge base holds {name}, which is not among the {self._what}: it is of "
+                "another ingest; run `kedro run --pipelines=ingest` again"
+            )
         return self._table.row(self._places[name], named=True)
 
 
@@ -155,6 +161,11 @@ def shown(passage: Row) -> Row:
 def titled(passage: Row) -> str:
     """A passage as evidence: its title and its text."""
     return f"{passage['title']}\n{passage['text']}"
+
+
+def licence_of(passages: Iterable[Row]) -> str:
+    """The licences that a text made from passages is under, as an SPDX expression."""
+    return " AND ".join(sorted({passage["licence"] for passage in passages}))
 
 
 def drawn(share: float, *parts: str) -> bool:

@@ -7,8 +7,8 @@ import polars as pl
 
 from kyara_kedro.content import Message, content_id
 from kyara_kedro.pipelines.asking import Call, Fault, assistant, synthetic, user
-from kyara_kedro.pipelines.synthesize.desk import Desk, Row, Shelf, chain, shown
-from kyara_kedro.pipelines.synthesize.harvest import Basket
+from kyara_kedro.pipelines.synthesize.desk import Desk, Shelf, chain, shown
+from kyara_kedro.pipelines.synthesize.harvest import Basket, Row
 from kyara_kedro.pipelines.synthesize.support import another_answer, unsupported
 from kyara_kedro.teachers.base import Completion
 from kyara_kedro.teachers.tasks import Question

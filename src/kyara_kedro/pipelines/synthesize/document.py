@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from kyara_kedro.knowledge.store import KnowledgeStore
 from kyara_kedro.pipelines.asking import assistant, synthetic, user
-from kyara_kedro.pipelines.synthesize.desk import Desk, Row, Shelf
-from kyara_kedro.pipelines.synthesize.harvest import Basket
+from kyara_kedro.pipelines.synthesize.desk import Desk, Shelf
+from kyara_kedro.pipelines.synthesize.harvest import Basket, Row
 from kyara_kedro.teachers.base import Completion
 from kyara_kedro.teachers.tasks import Instruction
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from kyara_kedro.content import content_id
 from kyara_kedro.params import EvolutionParams
 from kyara_kedro.pipelines.asking import Fault, fault
-from kyara_kedro.pipelines.synthesize.desk import Desk, Row, chain
+from kyara_kedro.pipelines.synthesize.desk import Desk, chain
 from kyara_kedro.pipelines.synthesize.elimination import equals_parent, leaks_prompt
-from kyara_kedro.pipelines.synthesize.harvest import Basket
+from kyara_kedro.pipelines.synthesize.harvest import Basket, Row
 from kyara_kedro.pipelines.synthesize.questions import Judgements, unanswerable
 from kyara_kedro.teachers.base import Completion
 from kyara_kedro.teachers.tasks import Comparison, Question

@@ -1,6 +1,6 @@
 """Search queries, retrieval, and the judgement of each retrieved passage on its own."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -8,12 +8,15 @@ import polars as pl
 from kyara_kedro.content import content_id
 from kyara_kedro.knowledge.store import KnowledgeStore
 from kyara_kedro.pipelines.asking import Call
-from kyara_kedro.pipelines.synthesize.desk import Desk, Row, Shelf, chain
+from kyara_kedro.pipelines.synthesize.desk import Desk, Shelf, chain
+from kyara_kedro.pipelines.synthesize.harvest import Row
 from kyara_kedro.pipelines.synthesize.questions import Judgements
 from kyara_kedro.records import REFERENCE, SEARCH_QUERY
 from kyara_kedro.teachers.tasks import Queries, Relevance
 
 _RRF = 60
+_QUERIES = 5
+"""Most queries beside the question itself, as many as the prompt asks for."""
 
 
 @dataclass
@@ -48,10 +51,14 @@ class Grounds:
         return SEARCH_QUERY.frame(self.queries), references
 
 
-def remembered(references: pl.DataFrame, passages: Shelf, limit: int) -> dict[str, list[Row]]:
-    """What an earlier run retrieved, for the questions whose passages are all still there."""
+def remembered(
+    earlier: pl.DataFrame, questions: Sequence[Row], passages: Shelf, limit: int
+) -> dict[str, list[Row]]:
+    """What an earlier run retrieved for questions, where all the passages are still there."""
+    names = [question["id"] for question in questions]
     found: dict[str, list[Row]] = {}
-    for row in references.sort("question_id", "rank").iter_rows(named=True):
+    wanted = earlier.filter(pl.col("question_id").is_in(names), pl.col("rank") < limit)
+    for row in wanted.sort("question_id", "rank").iter_rows(named=True):
         found.setdefault(row["question_id"], []).append(row)
     return {
         question: rows
@@ -66,7 +73,7 @@ def ground(
     passages: Shelf,
     store: KnowledgeStore,
     judgements: Judgements,
-    known: Mapping[str, Sequence[Row]],
+    earlier: pl.DataFrame,
     grounds: Grounds,
 ) -> None:
     """Expand questions to queries, retrieve passages and have each one judged alone.
@@ -77,15 +84,15 @@ def ground(
         passages: By passage id.
         store: The knowledge base.
         judgements: What was judged before is not asked again.
-        known: Passages of an earlier run by question; they are not searched again.
+        earlier: References of an earlier run: its questions are not searched again, unless
+            everything is to be.
         grounds: Takes what is found.
     """
+    params = desk.params.references
+    known = {} if params.refresh else remembered(earlier, questions, passages, params.passages)
     queries = _expanded(desk, questions, grounds)
-    found = retrieve(
-        queries.filter(~pl.col("question_id").is_in(list(known))),
-        store,
-        desk.params.references.passages,
-    )
+    new = queries.filter(~pl.col("question_id").is_in(list(known)))
+    found = retrieve(new, store, params.passages)
     by_id = {question["id"]: question for question in questions}
     retrieved = [row for name in by_id for row in known.get(name, ())] + list(
         found.iter_rows(named=True)
@@ -109,7 +116,8 @@ def _expanded(desk: Desk, questions: Sequence[Row], grounds: Grounds) -> pl.Data
     rows = []
     for question in questions:
         completion = completions[question["id"]]
-        more = completion.parsed.queries if isinstance(completion.parsed, Queries) else []
+        parsed = completion.parsed
+        more = parsed.queries[:_QUERIES] if isinstance(parsed, Queries) else []
         grounds.calls[question["id"]] = chain(completion) if more else []
         texts = dict.fromkeys(text.strip() for text in [question["text"], *more])
         rows += [

@@ -10,19 +10,21 @@ from typing import Any, Literal, TypeVar
 import polars as pl
 
 from kyara_kedro.content import content_id
+from kyara_kedro.pipelines.asking import Fault
 from kyara_kedro.records import Record, drops
 
 logger = logging.getLogger("kyara_kedro")
 T = TypeVar("T")
 Row = dict[str, Any]
-Fault = tuple[str, str]
 Stop = Literal["target", "budget", "source"]
 
 PIPELINE = "synthesize"
-_PILOT = 8
-"""Seeds of a first wave, which measures the yield; more for a large target."""
 _GROWTH = 4
-"""A wave is at most that many times as large as all before it."""
+"""A wave is at most that many times as large as all before it; the first is one seed, as some seeds
+yield a dozen rows."""
+_LARGEST = 512
+"""Seeds of the largest wave: what a wave asks and hears is in memory, and a budget that ends in the
+middle of one leaves that much half done."""
 
 
 @dataclass
@@ -100,13 +102,13 @@ def gather(
 ) -> tuple[Stop, Sequence[T]]:
     """Ask for seeds in waves until every basket is full, or the budget or the seeds are exhausted.
 
-    The first wave is a pilot; each later one is as large as what is missing demands at the yield
-    that was measured so far.
+    The first wave is one seed; each later one is as large as what is missing demands at the yield
+    that was measured so far, within bounds.
 
     Args:
         told: What the log calls it.
         seeds: What attempts begin with, in the order in which they are asked.
-        baskets: What fills; without a target everything is asked in one wave.
+        baskets: What fills.
         ask: Takes a wave, fills the baskets, and says whether the budget sufficed.
 
     Returns:
@@ -119,8 +121,8 @@ def gather(
             why = "source"
             break
         size = min(max(_wave(basket, asked) for basket in baskets), len(seeds) - asked)
-        enough = ask(seeds[asked : asked + int(size)])
-        asked += int(size)
+        enough = ask(seeds[asked : asked + size])
+        asked += size
         if not enough:
             why = "budget"
             break
@@ -128,14 +130,14 @@ def gather(
     return why, seeds[asked:]
 
 
-def _wave(basket: Basket, asked: int) -> float:
+def _wave(basket: Basket, asked: int) -> int:
     """Seeds to ask next for what a basket lacks."""
-    if basket.missing in (0, inf):
-        return basket.missing
-    if not asked:
-        return max(min(_PILOT, basket.missing), ceil(basket.missing / 32))
-    needed = ceil(basket.missing * asked / len(basket.rows)) if basket.rows else inf
-    return min(needed, _GROWTH * asked)
+    if basket.missing == inf:
+        return _LARGEST
+    if not basket.missing:
+        return 0
+    needed = basket.missing * asked / len(basket.rows) if basket.rows else inf
+    return min(ceil(min(needed, _LARGEST)), max(1, _GROWTH * asked))
 
 
 def _tell(told: str, why: str, asked: int, seeds: int, baskets: Sequence[Basket]) -> None:
@@ -150,7 +152,7 @@ def _tell(told: str, why: str, asked: int, seeds: int, baskets: Sequence[Basket]
             said[-1] += f" (dropped: {lost})"
     ended = {
         "target": "the targets are reached",
-        "budget": "the budget is exhausted",
+        "budget": "its share or the budget is exhausted",
         "source": "the source is exhausted",
     }[why]
     logger.info("%s: %s; %s after %s of %s seeds", told, "; ".join(said), ended, asked, seeds)

@@ -7,12 +7,13 @@ from math import ceil
 import polars as pl
 
 from kyara_kedro.knowledge.store import KnowledgeStore
-from kyara_kedro.pipelines.synthesize.desk import Desk, Row, Shelf
+from kyara_kedro.params import SynthesizeParams
+from kyara_kedro.pipelines.synthesize.desk import Desk, Shelf
 from kyara_kedro.pipelines.synthesize.evolution import Evolver
-from kyara_kedro.pipelines.synthesize.grounding import Grounds, ground, remembered
-from kyara_kedro.pipelines.synthesize.harvest import Basket, Stop, drawn_order, gather
+from kyara_kedro.pipelines.synthesize.grounding import Grounds, ground
+from kyara_kedro.pipelines.synthesize.harvest import Basket, Row, Stop, drawn_order, gather
 from kyara_kedro.pipelines.synthesize.knowledge import Answerer
-from kyara_kedro.pipelines.synthesize.questions import Judgements, write_questions
+from kyara_kedro.pipelines.synthesize.questions import Asker, Judgements
 from kyara_kedro.pipelines.synthesize.rag import Citer
 
 
@@ -27,13 +28,13 @@ class Injection:
         desk: Teachers and parameters.
         passages: By passage id.
         store: The knowledge base.
-        known: Passages that an earlier run found, by question.
+        earlier: References of an earlier run.
     """
 
     desk: Desk
     passages: Shelf
     store: KnowledgeStore
-    known: dict[str, list[Row]]
+    earlier: pl.DataFrame
     asked: Basket = field(init=False)
     questions: Basket = field(init=False)
     evolutions: Basket = field(init=False)
@@ -43,13 +44,13 @@ class Injection:
 
     def __post_init__(self) -> None:
         params = self.desk.params
-        begun = max(params.dialogue.target or 0, params.told.target or 0)
-        self.asked = Basket("passages", ceil(params.questions.spare * begun), open_ended=True)
+        self.asked = Basket("passages", _begun(params), open_ended=True)
         self.questions, self.evolutions = Basket("questions"), Basket("evolutions")
         self.knowledge = Basket("knowledge", params.knowledge.target)
         self.rag = Basket("rag", params.rag.target)
         roots: dict[str, str] = {}
         self._judgements = Judgements(self.desk)
+        self._asker = Asker(self.desk, self._judgements, self.asked, self.questions)
         self._evolver = Evolver(self.desk, self._judgements, self.evolutions, roots)
         self._answerer = Answerer(self.desk, self.passages, self.grounds, roots, self.knowledge)
         self.citer = Citer(self.desk, self.passages, self.grounds, self.rag)
@@ -74,9 +75,7 @@ class Injection:
     def _wave(self, names: Sequence[str]) -> bool:
         passages = [self.passages[name] for name in names]
         by_name = dict(zip(names, passages, strict=True))
-        roots = write_questions(
-            self.desk, passages, self._judgements, self.asked, self.questions, "questions"
-        )
+        roots = self._asker.write(passages)
         evolved: list[Row] = []
         if self.knowledge.missing:
             evolved = self._evolver.evolve(roots, by_name)
@@ -89,22 +88,25 @@ class Injection:
             self.passages,
             self.store,
             self._judgements,
-            self.known,
+            self.earlier,
             self.grounds,
         )
         self._answerer.answer(answered)
         self.citer.answer(cited)
+        self._judgements.forget()
         return not self.desk.spent
+
+
+def _begun(params: SynthesizeParams) -> int | None:
+    """Passages to ask for dialogues and conversations as told; None for all."""
+    targets = (params.dialogue.target, params.told.target)
+    if None in targets and params.knowledge.target == params.rag.target == 0:
+        return None
+    return ceil(params.questions.spare * max(target or 0 for target in targets))
 
 
 def not_asked(why: Stop) -> tuple[str, str]:
     """The reason why a seed was left over."""
     if why == "budget":
-        return "budget_exhausted", "the budget was exhausted before it was asked"
+        return "budget_exhausted", "its share or the budget was exhausted before it was asked"
     return "not_needed", "the targets were reached before it was asked"
-
-
-def known_references(references: pl.DataFrame, passages: Shelf, desk: Desk) -> dict[str, list[Row]]:
-    """What an earlier run retrieved, unless everything is to be searched again."""
-    params = desk.params.references
-    return {} if params.refresh else remembered(references, passages, params.passages)

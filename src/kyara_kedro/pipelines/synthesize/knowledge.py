@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from kyara_kedro.content import content_id
 from kyara_kedro.pipelines.asking import Call, Fault, assistant, synthetic, user
-from kyara_kedro.pipelines.synthesize.desk import Desk, Row, Shelf, chain, shown
+from kyara_kedro.pipelines.synthesize.desk import Desk, Shelf, chain, licence_of, shown
 from kyara_kedro.pipelines.synthesize.elimination import says_nothing, shows_trouble
 from kyara_kedro.pipelines.synthesize.grounding import Grounds
-from kyara_kedro.pipelines.synthesize.harvest import Basket
+from kyara_kedro.pipelines.synthesize.harvest import Basket, Row
 from kyara_kedro.pipelines.synthesize.support import another_answer, unsupported
 
 
@@ -84,7 +84,7 @@ class Answerer:
                 question["language"],
                 completion,
                 parents_of(question, root, self.passages),
-                supports[0]["licence"],
+                licence_of(supports),
                 [passage["passage_id"] for passage in supports],
                 self.calls(question),
             )

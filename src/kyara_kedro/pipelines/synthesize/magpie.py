@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from kyara_kedro.content import content_id
-from kyara_kedro.pipelines.asking import Fault, assistant, synthetic, user
+from kyara_kedro.pipelines.asking import Fault, assistant, fault, synthetic, user
 from kyara_kedro.pipelines.synthesize.desk import Desk, chain
 from kyara_kedro.pipelines.synthesize.harvest import Basket
 from kyara_kedro.teachers.base import Completion, complete
@@ -11,6 +11,7 @@ from kyara_kedro.teachers.magpie import pre_query, stops
 from kyara_kedro.text.fold import match_key
 from kyara_kedro.text.normalise import normalise
 from kyara_kedro.text.script import language_of
+from kyara_kedro.text.taiwan import to_taiwan
 
 _LONGEST = 512
 """Tokens of a request; a longer one is cut, and dropped."""
@@ -49,9 +50,13 @@ def draw_requests(desk: Desk, numbers: Sequence[int], basket: Basket, seen: set[
     )
     asked: dict[str, tuple[str, str, Completion]] = {}
     for name, completion in drawn.items():
-        language = language_of(completion.text)
-        text, why = desk.reviewed(normalise(completion.text), language, completion)
-        if why := why or _unfit(desk, text, language, seen):
+        text = normalise(completion.text).strip()
+        if desk.params.simplified == "convert" and language_of(text) == "zh-Hans-CN":
+            text = to_taiwan(text).text
+        language = language_of(text)
+        why = fault(completion) or _unfit(desk, text, language, seen)
+        text, why = (text, why) if why else desk.reviewed(text, language, completion)
+        if why:
             basket.drop(name, why)
         else:
             seen.add(match_key(text))

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from kyara_kedro.content import content_id
 from kyara_kedro.pipelines.asking import Fault, assistant, fault, synthetic, user
-from kyara_kedro.pipelines.synthesize.desk import Desk, Row, chain
-from kyara_kedro.pipelines.synthesize.harvest import Basket
+from kyara_kedro.pipelines.synthesize.desk import Desk, chain
+from kyara_kedro.pipelines.synthesize.harvest import Basket, Row
 from kyara_kedro.teachers.base import Completion
 from kyara_kedro.teachers.tasks import Check, Problem, Solution
 from kyara_kedro.text.numbers import majority

@@ -10,17 +10,18 @@ from kyara_kedro.knowledge.quality import retrieval_quality
 from kyara_kedro.knowledge.store import KnowledgeStore
 from kyara_kedro.params import SynthesizeParams
 from kyara_kedro.pipelines.balance import BalanceError
-from kyara_kedro.pipelines.synthesize.desk import Desk, Row, Shelf
+from kyara_kedro.pipelines.synthesize.desk import Desk, Shelf
 from kyara_kedro.pipelines.synthesize.dialogue import hold_dialogues, openings
 from kyara_kedro.pipelines.synthesize.document import write_prompts
 from kyara_kedro.pipelines.synthesize.harvest import (
     Basket,
+    Row,
     Stop,
     drawn_order,
     drop_table,
     gather,
 )
-from kyara_kedro.pipelines.synthesize.injection import Injection, known_references, not_asked
+from kyara_kedro.pipelines.synthesize.injection import Injection, not_asked
 from kyara_kedro.pipelines.synthesize.magpie import draw_requests
 from kyara_kedro.pipelines.synthesize.mathematics import pose_problems
 from kyara_kedro.pipelines.synthesize.told import answer_as_told
@@ -35,6 +36,8 @@ Strategy = tuple[pl.DataFrame, pl.DataFrame, Tally]
 
 STRATEGIES = ("knowledge", "rag", "document", "math", "dialogue", "told", "magpie")
 """The flows whose rows are conversations."""
+_MEASURED = 5_000
+"""Questions that retrieval is measured by, which come in random order."""
 _MAGPIE_ATTEMPTS = 8
 """Requests drawn for each conversation wanted, at most."""
 
@@ -57,9 +60,8 @@ def inject_knowledge(
         and the tally, with the quality of retrieval and of citations.
     """
     desk = _desk(writer, checker, prompts, params, params.knowledge.share)
-    shelf = Shelf(passages, "passage_id")
-    known = known_references(earlier_references, shelf, desk)
-    injection = Injection(desk, shelf, knowledge_base, known)
+    shelf = Shelf(passages, "passage_id", "passages")
+    injection = Injection(desk, shelf, knowledge_base, earlier_references)
     ended_by = injection.run(passages["passage_id"].to_list())
     baskets = [
         injection.asked,
@@ -73,8 +75,8 @@ def inject_knowledge(
     queries, references = injection.grounds.tables()
     retrieval = retrieval_quality(
         knowledge_base,
-        roots["text"].to_list(),
-        roots["passage_ids"].to_list(),
+        roots["text"].head(_MEASURED).to_list(),
+        roots["passage_ids"].head(_MEASURED).to_list(),
         params.references.passages,
     )
     if advice := retrieval.get("advice"):
@@ -105,7 +107,10 @@ def write_document_conversations(
 ) -> Strategy:
     """Write the prompt whose answer a document is, and pair them."""
     desk = _desk(writer, checker, prompts, params, params.document.share)
-    shelf, by_passage = Shelf(documents, "id"), Shelf(passages, "passage_id")
+    shelf, by_passage = (
+        Shelf(documents, "id", "documents"),
+        Shelf(passages, "passage_id", "passages"),
+    )
     basket = Basket("document", params.document.target)
 
     def ask(names: Sequence[str]) -> None:
@@ -128,7 +133,7 @@ def write_math_conversations(
         Conversations, all problems with their votes, drops and the tally.
     """
     desk = _desk(writer, checker, prompts, params, params.math.share)
-    shelf, basket = Shelf(personas, "id"), Basket("math", params.math.target)
+    shelf, basket = Shelf(personas, "id", "personas"), Basket("math", params.math.target)
     problems: dict[str, Row] = {}
 
     def ask(names: Sequence[str]) -> None:
@@ -149,7 +154,10 @@ def write_dialogue_conversations(
     """Talk about passages over several rounds."""
     desk = _desk(writer, checker, prompts, params, params.dialogue.share)
     begun = openings(questions, "dialogue")
-    shelf, basket = Shelf(passages, "passage_id"), Basket("dialogue", params.dialogue.target)
+    shelf, basket = (
+        Shelf(passages, "passage_id", "passages"),
+        Basket("dialogue", params.dialogue.target),
+    )
 
     def ask(names: Sequence[str]) -> None:
         hold_dialogues(desk, {name: begun[name] for name in names}, shelf, basket)
@@ -168,7 +176,8 @@ def write_told_conversations(
     """Answer questions under system prompts, one question a passage."""
     desk = _desk(writer, checker, prompts, params, params.told.share)
     begun = openings(questions, "told")
-    shelf, basket = Shelf(passages, "passage_id"), Basket("told", params.told.target)
+    shelf = Shelf(passages, "passage_id", "passages")
+    basket = Basket("told", params.told.target)
 
     def ask(names: Sequence[str]) -> None:
         answer_as_told(desk, {name: begun[name] for name in names}, shelf, basket)
@@ -266,6 +275,8 @@ def _desk(
     share: float | None,
 ) -> Desk:
     portion = writer.portion(share)
+    if share is not None and portion is writer and writer.kind == "llm":
+        logger.warning("share %s: %s has no budget to take a share of", share, writer.name)
     other = portion if checker is writer else checker.portion(share)
     return Desk(portion, other, prompts, params)
 

@@ -1,19 +1,25 @@
 """Questions that passages answer: written, checked and kept within the quotas of their kinds."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
 from kyara_kedro.content import content_id
 from kyara_kedro.pipelines.asking import Fault, fault
-from kyara_kedro.pipelines.synthesize.desk import Desk, Row, chain
-from kyara_kedro.pipelines.synthesize.harvest import Basket
+from kyara_kedro.pipelines.synthesize.desk import Desk, chain
+from kyara_kedro.pipelines.synthesize.harvest import Basket, Row
 from kyara_kedro.pipelines.synthesize.support import gives_away
 from kyara_kedro.teachers.base import Completion
 from kyara_kedro.teachers.tasks import KINDS, Relevance, WrittenQuestion, WrittenQuestions
+from kyara_kedro.text.fold import match_key
 from kyara_kedro.text.quotes import locate
 
+_OMITTED = re.compile(r"…+|\.{3,}|⋯+")
+_FARTHEST = 300
+"""Characters that the parts of a quote may lie apart."""
 _SETTLED = 20
 """Questions from which on quotas are shares of what is there."""
 
@@ -51,6 +57,10 @@ class Judgements:
         """The reply about a pair."""
         return self._said[question["id"], passage["passage_id"]]
 
+    def forget(self) -> None:
+        """Let go of the replies: no later question is about these passages."""
+        self._said.clear()
+
     def denied(self, question: Row, passage: Row) -> bool:
         """Whether the checker finds that a passage does not bear on a question."""
         parsed = self.completion(question, passage).parsed
@@ -64,103 +74,117 @@ class Judgements:
         parsed = self.completion(question, passage).parsed
         if not isinstance(parsed, Relevance) or not parsed.relevant:
             return None
-        found = locate(parsed.evidence, passage["text"])
-        return found.of(passage["text"]) if found else None
+        return _literal(parsed.evidence, passage["text"])
 
 
-def write_questions(
-    desk: Desk,
-    passages: Sequence[Row],
-    judgements: Judgements,
-    asked: Basket,
-    questions: Basket,
-    told: str,
-) -> list[Row]:
-    """Write the questions that a reader of each passage would ask.
+@dataclass
+class Asker:
+    """Writes the questions that a reader of each passage would ask.
 
     A question is kept when it can be understood without the passage, its answer and its evidence
     are in the passage word for word, its kind is within the quota, and the checker finds that the
     passage answers it.
 
-    Args:
+    Attributes:
         desk: Teachers and parameters.
-        passages: What the questions are about.
         judgements: Of passages; the checks of answerability are added.
         asked: Takes every passage that had a question written.
         questions: Takes the questions.
-        told: What the log calls the requests.
-
-    Returns:
-        The questions that were kept, rows of ``records.QUESTION``.
     """
-    by_id = {passage["id"]: passage for passage in passages}
-    wanted = desk.params.questions
-    quotas: Mapping[Any, float] = wanted.kinds or {}
-    requests = [
-        desk.ask(
-            row_id,
-            "write_questions",
-            passage["language"],
-            title=passage["title"],
-            text=passage["text"],
-            passage_id=passage["passage_id"],
-            count=wanted.per_passage,
-            kinds=[kind for kind in KINDS if wanted.kinds is None or quotas.get(kind)],
-        )
-        for row_id, passage in by_id.items()
-    ]
-    candidates: list[tuple[str, Row, Row]] = []
-    for row_id, completion in desk.write(requests, told).items():
-        passage = by_id[row_id]
-        if found := fault(completion):
-            asked.drop(row_id, found)
-            continue
-        assert isinstance(completion.parsed, WrittenQuestions)  # noqa: S101 - narrows the type
-        written = completion.parsed.questions[: wanted.per_passage]
-        if not written:
-            asked.drop(row_id, ("no_question", "the passage supports no question"))
-            continue
-        asked.put(row_id, {"id": row_id})
-        for number, question in enumerate(written):
-            attempt = content_id("candidate", row_id, number)
-            text, why = desk.asked(question.text, passage["language"], completion)
-            row = _root(question, text, passage, completion)
-            if why := why or _fault(row, question):
-                questions.drop(attempt, why)
-            else:
-                candidates.append((attempt, row, passage))
-    judgements.ask([(row, passage) for _, row, passage in candidates], f"{told}: answerable")
-    kept = []
-    for attempt, row, passage in candidates:
-        why = unanswerable(judgements, row, passage) or _over_quota(row["kind"], questions, quotas)
-        if why:
-            questions.drop(attempt, why)
-            continue
-        row["calls"] = chain(row["calls"], judgements.completion(row, passage))
-        if questions.put(attempt, row):
-            kept.append(row)
-    return kept
+
+    desk: Desk
+    judgements: Judgements
+    asked: Basket
+    questions: Basket
+
+    def __post_init__(self) -> None:
+        self._kinds: Counter[str] = Counter()
+        self._quotas: Mapping[Any, float] | None = self.desk.params.questions.kinds
+
+    def write(self, passages: Sequence[Row]) -> list[Row]:
+        """Write questions, and give those that are kept, rows of ``records.QUESTION``."""
+        candidates = self._candidates(passages)
+        pairs = [(row, passage) for _, row, passage in candidates]
+        self.judgements.ask(pairs, "questions: answerable")
+        kept = []
+        for attempt, row, passage in candidates:
+            why = unanswerable(self.judgements, row, passage) or self._over_quota(row["kind"])
+            if why:
+                self.questions.drop(attempt, why)
+                continue
+            row["calls"] = chain(row["calls"], self.judgements.completion(row, passage))
+            if self.questions.put(attempt, row):
+                self._kinds[row["kind"]] += 1
+                kept.append(row)
+        return kept
+
+    def _candidates(self, passages: Sequence[Row]) -> list[tuple[str, Row, Row]]:
+        """What the writer writes and nothing speaks against yet: attempts, questions, passages."""
+        by_id = {passage["id"]: passage for passage in passages}
+        most = self.desk.params.questions.per_passage
+        kinds = [kind for kind in KINDS if self._quotas is None or self._quotas.get(kind)]
+        requests = [
+            self.desk.ask(
+                row_id,
+                "write_questions",
+                passage["language"],
+                title=passage["title"],
+                text=passage["text"],
+                passage_id=passage["passage_id"],
+                count=most,
+                kinds=kinds,
+            )
+            for row_id, passage in by_id.items()
+        ]
+        found = []
+        for row_id, completion in self.desk.write(requests, "questions").items():
+            passage = by_id[row_id]
+            if broken := fault(completion):
+                self.asked.drop(row_id, broken)
+                continue
+            assert isinstance(completion.parsed, WrittenQuestions)  # noqa: S101 - narrows the type
+            if not completion.parsed.questions:
+                self.asked.drop(row_id, ("no_question", "the passage supports no question"))
+                continue
+            self.asked.put(row_id, {"id": row_id})
+            for number, question in enumerate(completion.parsed.questions):
+                attempt = content_id("candidate", row_id, number)
+                text, why = self.desk.asked(question.text, passage["language"], completion)
+                row = _root(question, text, passage, completion)
+                if number >= most:
+                    why = "too_many_questions", f"{most} were asked for"
+                if why := why or _fault(row, question):
+                    self.questions.drop(attempt, why)
+                else:
+                    found.append((attempt, row, passage))
+        return found
+
+    def _over_quota(self, kind: str) -> Fault | None:
+        if self._quotas is None:
+            return None
+        total = len(self.questions.rows)
+        if self._kinds[kind] < ceil(self._quotas.get(kind, 0.0) * max(_SETTLED, total + 1)):
+            return None
+        return "kind_quota", f"{self._kinds[kind]} of {total} questions are of kind {kind}"
 
 
 def unanswerable(judgements: Judgements, question: Row, passage: Row) -> Fault | None:
     """Why a passage does not count as an answer to its own question, or None."""
-    if found := fault(judgements.completion(question, passage)):
+    completion = judgements.completion(question, passage)
+    if found := fault(completion):
         return found
+    name = passage["passage_id"]
+    if judgements.denied(question, passage):
+        return "not_answerable", f"passage {name} does not answer: {question['text']}"
     if judgements.evidence(question, passage) is None:
-        return (
-            "not_answerable",
-            f"passage {passage['passage_id']} does not answer: {question['text']}",
-        )
+        return "evidence_not_literal", f"the checker quotes what passage {name} does not say"
     return None
 
 
 def _root(
     question: WrittenQuestion, text: str, passage: Row, completion: Completion
 ) -> dict[str, Any]:
-    answer, evidence = (
-        locate(quote, passage["text"], min_tokens=1)
-        for quote in (question.answer, question.evidence)
-    )
+    answer = locate(question.answer, passage["text"], min_tokens=1)
     return {
         "id": content_id("question", text, passage["id"]),
         "text": text,
@@ -171,7 +195,7 @@ def _root(
         "round": 0,
         "language": passage["language"],
         "answer": answer.of(passage["text"]) if answer else None,
-        "evidence": evidence.of(passage["text"]) if evidence else None,
+        "evidence": _literal(question.evidence, passage["text"]),
         "calls": chain(completion),
     }
 
@@ -181,18 +205,21 @@ def _fault(row: Row, question: WrittenQuestion) -> Fault | None:
         return "evidence_not_literal", f"not in the passage: {question.evidence[:60]}"
     if row["answer"] is None:
         return "answer_not_literal", f"not in the passage: {question.answer[:60]}"
-    if given := gives_away(row["text"], row["answer"]):
-        return given
+    if match_key(row["answer"]) not in match_key(row["evidence"]):
+        detail = f"{row['answer'][:40]!r} is not in {row['evidence'][:60]!r}"
+        return "evidence_without_answer", detail
     if row["kind"] not in KINDS:
         return "unknown_kind", f"{question.kind!r:.40} is not among {', '.join(KINDS)}"
-    return None
+    return gives_away(row["text"], row["answer"])
 
 
-def _over_quota(kind: str, questions: Basket, quotas: Mapping[Any, float]) -> Fault | None:
-    if not quotas:
+def _literal(quote: str, text: str) -> str | None:
+    """The words of a text that a quote gives, also one that leaves some out in the middle."""
+    spans = [locate(part, text) for part in _OMITTED.split(quote) if part.strip()]
+    found = [span for span in spans if span is not None]
+    if not found or len(found) < len(spans):
         return None
-    counts = Counter(row["kind"] for row in questions.rows.values())
-    most = ceil(quotas.get(kind, 0.0) * max(_SETTLED, len(questions.rows) + 1))
-    if counts[kind] < most:
+    first, last = found[0], found[-1]
+    if last.end < first.end or last.end - first.start > _FARTHEST:
         return None
-    return "kind_quota", f"{counts[kind]} of {len(questions.rows)} questions are of kind {kind}"
+    return text[first.start : last.end]

@@ -8,16 +8,16 @@ from kyara_kedro.content import content_id
 from kyara_kedro.pipelines.asking import Fault, assistant, fault, synthetic, user
 from kyara_kedro.pipelines.synthesize.desk import (
     Desk,
-    Row,
     Shelf,
     chain,
     drawn,
+    licence_of,
     refusal,
     shown,
     titled,
 )
 from kyara_kedro.pipelines.synthesize.grounding import Grounds
-from kyara_kedro.pipelines.synthesize.harvest import Basket
+from kyara_kedro.pipelines.synthesize.harvest import Basket, Row
 from kyara_kedro.pipelines.synthesize.knowledge import parents_of
 from kyara_kedro.pipelines.synthesize.support import another_answer, unsupported
 from kyara_kedro.teachers.base import Completion
@@ -31,6 +31,7 @@ from kyara_kedro.text.citations import (
     summary,
 )
 from kyara_kedro.text.fold import match_key
+from kyara_kedro.text.numbers import numbers_in
 from kyara_kedro.text.refusals import refusal_kind
 
 Checks = dict[str, Completion]
@@ -143,8 +144,12 @@ class Citer:
             yield Attempt(name, question, answerable, used, documents)
 
     def _gives_away(self, passage_id: str, question: Row) -> bool:
-        """Whether a passage holds the words of the answer."""
-        return match_key(question["answer"] or "") in match_key(self.passages[passage_id]["text"])
+        """Whether a passage holds the answer, in its words or as a number."""
+        seen = titled(self.passages[passage_id])
+        numbers = set(numbers_in(question["answer"]))
+        return match_key(question["answer"]) in match_key(seen) or bool(
+            numbers and numbers <= set(numbers_in(seen))
+        )
 
     def _reviewed(
         self, one: Attempt, completion: Completion
@@ -192,14 +197,15 @@ class Citer:
             one.documents, question["text"], question["language"], int(one.id[:8], 16)
         )
         judged = [call for row in one.references for call in row["calls"]]
+        names = [document["passage_id"] for document in one.documents]
         row = synthetic(
             [user(prompt.messages[-1]["content"]), assistant(text)],
             "rag",
             question["language"],
             completion,
             parents_of(question, question["id"], self.passages),
-            self.passages[question["passage_ids"][0]]["licence"],
-            [document["passage_id"] for document in one.documents],
+            licence_of(self.passages[name] for name in names),
+            names,
             chain(question["calls"], self.grounds.calls.get(question["id"], []), judged, checked),
         )
         return row | {"prompt_version": prompt.version}

@@ -5,7 +5,8 @@ from fractions import Fraction
 from functools import lru_cache
 
 from kyara_kedro.pipelines.asking import Fault
-from kyara_kedro.pipelines.synthesize.desk import Row, titled
+from kyara_kedro.pipelines.synthesize.desk import titled
+from kyara_kedro.pipelines.synthesize.harvest import Row
 from kyara_kedro.text.citations import content_terms
 from kyara_kedro.text.fold import match_key
 from kyara_kedro.text.numbers import numbers_in

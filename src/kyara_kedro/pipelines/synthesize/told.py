@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 from kyara_kedro.content import Message
 from kyara_kedro.pipelines.asking import assistant, synthetic, user
-from kyara_kedro.pipelines.synthesize.desk import Desk, Row, Shelf, chain, shown
-from kyara_kedro.pipelines.synthesize.harvest import Basket
+from kyara_kedro.pipelines.synthesize.desk import Desk, Shelf, chain, shown
+from kyara_kedro.pipelines.synthesize.harvest import Basket, Row
 from kyara_kedro.pipelines.synthesize.knowledge import parents_of
 from kyara_kedro.pipelines.synthesize.support import another_answer, unsupported
 from kyara_kedro.prompts.library import template_language
