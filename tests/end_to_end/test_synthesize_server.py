@@ -294,6 +294,24 @@ def test_every_strategy_yields_what_is_asked_for(tmp_path: Path) -> None:
     assert list(audit.unbalanced(flows, tables(project)["synthesize_drops"])) == []
 
 
+def test_a_share_that_is_used_up_ends_its_strategy_alone(tmp_path: Path) -> None:
+    project = small_project(tmp_path)
+    wish(project, math={"share": 0.02}, document={"target": 3}, dialogue={"target": 2})
+    wish(project, knowledge={"target": 20, "share": 0.5}, told={"target": 2})
+    with scripted() as (model, server):
+        point(project, server, budget={"requests": 300, "when_spent": "stop"})
+        done = run_kedro(project, *RUN)
+        assert done.returncode == 0, done.stdout + done.stderr
+        asked = model.asked()
+    folder = project / "data" / "03_primary"
+    summary = json.loads((folder / "synthesize_summary.json").read_text("utf-8"))
+    assert summary["math"]["ended_by"] == "budget"
+    assert summary["math"]["dropped"]["teacher_deferred"] > 0
+    assert asked["pose_problem"] + asked["solve_problem"] <= 6
+    for name, wanted in {"knowledge": 20, "document": 3, "dialogue": 2, "told": 2}.items():
+        assert (summary[name]["ended_by"], summary[name]["out"]) == ("target", wanted), name
+
+
 def test_a_new_document_is_paid_for_alone(tmp_path: Path) -> None:
     project = small_project(tmp_path)
     with scripted() as (model, server):

@@ -1,7 +1,6 @@
 import pytest
 
 from kyara_kedro.pipelines.synthesize.elimination import (
-    eliminated,
     equals_parent,
     leaks_prompt,
     leans_on_document,
@@ -56,19 +55,11 @@ def test_a_short_answer_says_something(response: str) -> None:
     assert says_nothing(response) is None
 
 
-def test_rules_are_told_apart() -> None:
-    question = "誰發現了鐳？請說明經過。"
-    parent = "誰發現了鐳？"
-    assert eliminated(parent, question, "居里夫人在1898年發現了鐳。", "zh-TW") is None
-    for reason, evolved, response in [
-        ("leaked_prompt", "改寫後的提示：誰發現了鐳？", "居里"),
-        ("equal_evolution", parent, "居里"),
-        ("empty_response", question, "。"),
-        ("difficult_evolution", question, "抱歉，我無法回答。"),
-    ]:
-        found = eliminated(parent, evolved, response, "zh-TW")
-        assert found
-        assert found[0] == reason
+def test_a_response_shows_trouble_only_when_its_speaker_has_it() -> None:
+    for response in ("抱歉，我無法回答。", "無法提供相關說明。", "本模型目前無法完成此任務。"):
+        assert shows_trouble(response, "zh-TW")
+    for response in ("無法飛行的鳥類包括鴕鳥與企鵝。", "他無法出席會議。", "細胞無法完成分裂時會凋亡。"):
+        assert shows_trouble(response, "zh-TW") is None
     assert shows_trouble("Sorry, no.", "en")
 
 

@@ -314,3 +314,12 @@ def test_every_drop_of_every_strategy_is_told_apart(corpus: Corpus) -> None:
     tables = synthesized(corpus, settings(**targets))
     dropped = DROP.validate(tables["synthesize_drops"])
     assert dropped.filter(pl.col("reason") == "not_needed").height > 5
+
+
+def test_every_reason_of_a_drop_is_documented(corpus: Corpus, tables: Tables) -> None:
+    told = (ROOT / "docs" / "synthesize.md").read_text(encoding="utf-8")
+    small = {"target": 1}
+    fewer = synthesized(corpus, settings(knowledge=small, document=small, languages=("en",)))
+    for table in (tables, fewer):
+        for reason in table["synthesize_drops"]["reason"].unique():
+            assert f"`{reason}`" in told

@@ -31,6 +31,7 @@ _SAME = str.maketrans(
     }
 )
 _NUMBER_GOES_ON = re.compile(r"(?<=\d)[.,．](?=\d)")
+_NUMERAL = re.compile(r"[\d零〇一二三四五六七八九十百千兩萬億两万亿]")
 _VOWELS_AND_FINALS = range(0x1160, 0x1200)
 
 
@@ -65,13 +66,17 @@ def locate(quote: str, text: str, min_tokens: int = 4) -> Span | None:
 
     Returns:
         The first place, or None. It holds no more than was quoted, though it may lack the marks
-        around it.
+        around it, and it does not begin or end inside a number (5日 is not in 15日).
     """
     quote = quote.strip()
     core = visible(quote).strip().strip(_EDGES).strip()
     if len(tokens(core)) < min_tokens:
         return None
-    literal = [Span(start, start + len(quote)) for start in _places(quote, text)]
+    literal = [
+        Span(start, start + len(quote))
+        for start in _places(quote, text)
+        if not (_cuts_number(text, start) or _cuts_number(text, start + len(quote)))
+    ]
     if literal:
         return next((span for span in literal if _whole(text, *span)), literal[0])
     wanted, folded = _folded(core).letters.strip('"'), _folded_cached(text)
@@ -82,7 +87,7 @@ def locate(quote: str, text: str, min_tokens: int = 4) -> Span | None:
         parted = (start > 0 and folded.starts[start - 1] == span.start) or (
             last + 1 < len(folded.starts) and folded.starts[last + 1] == folded.starts[last]
         )
-        if not parted and _whole(text, *span):
+        if not parted and _whole(text, *span) and not any(_cuts_number(text, at) for at in span):
             return span
     return None
 
@@ -104,10 +109,22 @@ def _joined(text: str, position: int) -> bool:
     """Whether one word or one number goes on across a position."""
     if not 0 < position < len(text):
         return False
+    if _cuts_number(text, position):
+        return True
     before, after = text[position - 1], text[position]
+    return _kind(before) != "" and _kind(before) == _kind(after)
+
+
+def _cuts_number(text: str, position: int) -> bool:
+    """Whether one number goes on across a position: 1|5, 9.|25, 3|,600, 十|五, 1900|萬."""
+    if not 0 < position < len(text):
+        return False
     if _NUMBER_GOES_ON.match(text, position) or _NUMBER_GOES_ON.match(text, position - 1):
         return True
-    return _kind(before) != "" and _kind(before) == _kind(after)
+    before, after = text[position - 1], text[position]
+    if _NUMERAL.match(before) and _NUMERAL.match(after):
+        return True
+    return _kind(before) == _kind(after) == "number"
 
 
 def _kind(character: str) -> str:

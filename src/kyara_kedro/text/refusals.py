@@ -9,6 +9,7 @@ from kyara_kedro.text.chunk import sentences
 from kyara_kedro.text.citations import cited
 from kyara_kedro.text.fold import fold, match_key, tokens
 from kyara_kedro.text.normalise import visible
+from kyara_kedro.text.sources import SHOWN, TEXTS
 
 Refusal = Literal["exact", "worded"]
 
@@ -16,10 +17,7 @@ _LONGEST = 200
 """Characters of an answer that may be a refusal as a whole; a longer one only begins as one."""
 _HEAD, _SHORT, _SHORT_WORDS = 20, 120, 80
 _FINAL = "。.．"
-_SOURCES = (
-    "(?:參考|提供的?|所附的?|給定的?|上述|以上|這些|該|本|你給的?|您給的?){0,4}+"
-    "(?:文件|文檔|資料|文獻|文章|段落|內文|文本|內容|資訊)"
-)
+_SOURCES = rf"(?:{SHOWN}|本){{0,4}}(?:{TEXTS}|文獻|資訊)"
 _LACKS = "(?:缺乏|缺少|沒有|並沒有|並無|並未|未|無|不含|不包含|不足以|找不到|查不到|無從|無法)"
 _SAYING = (
     "(?:提到|提及|提供|說明|記載|包含|涉及|指出|寫明|交代|談到|述及|相關|與|關於|任何|足夠|足以"
@@ -56,8 +54,17 @@ _EN = re.compile(
     r"|\bthe question (?:cannot|can't|could not) be answered"
 )
 _HARD = {
-    "zh": re.compile(fold("抱歉|對不起|不好意思|無法|sorry")),
-    "en": re.compile(r"\bsorry\b"),
+    "zh": re.compile(
+        fold(
+            r"抱歉|對不起|不好意思|\bsorry\b"
+            r"|(?:^|[，,。！!\s])(?:我們?|本模型|作為.{0,8}(?:模型|助理|ai))[^，,。]{0,6}?(?:無法|沒辦法|不能)"
+            r"|(?:無法|沒辦法)(?:直接|完整|準確|詳細|為您|為你|對此|在此|提供)?(?:回答|回覆|回應|作答|解答|提供|完成|協助"
+            r"|判斷|確定|確認|得知|理解|處理|找到|給出|生成|滿足)"
+        )
+    ),
+    "en": re.compile(
+        r"\bsorry\b|^(?:unfortunately, )?(?:i|we|as an ai[^.]{0,30}) (?:cannot|can't|am unable|are unable)"
+    ),
 }
 
 
@@ -91,9 +98,10 @@ def refusal_kind(text: str, language: str, refusal: str) -> Refusal | None:
 
 
 def shows_difficulty(text: str, language: str) -> bool:
-    """Whether a short answer begins with an apology or with 無法 (Evol-Instruct, arXiv:2304.12244).
+    """Whether a short answer begins with its speaker's difficulty (Evol-Instruct, arXiv:2304.12244).
 
-    Chinese: in the first 20 characters, in fewer than 120. English: "sorry" in fewer than 80 words.
+    That is an apology, or that the speaker cannot answer; 無法飛行的鳥類 is none. Chinese: within
+    20 characters of an answer of fewer than 120. English: "sorry" in fewer than 80 words.
     """
     plain = fold(visible(text)).strip()
     if language.startswith("en"):

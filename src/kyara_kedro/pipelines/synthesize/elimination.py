@@ -7,13 +7,12 @@ prompt. Equality is judged by a teacher; here are the forms of it that need none
 
 import re
 
+from kyara_kedro.pipelines.asking import Fault
 from kyara_kedro.text.citations import content_terms
 from kyara_kedro.text.fold import fold, match_key
 from kyara_kedro.text.numbers import numbers_in
 from kyara_kedro.text.refusals import shows_difficulty
-
-Fault = tuple[str, str]
-"""Reason and detail."""
+from kyara_kedro.text.sources import TEXTS
 
 _SHOWN = 80
 _POLITE = re.compile(
@@ -28,15 +27,14 @@ _LEAK = re.compile(
         r"|\b(?:rewritten|evolved) (?:question|version)\b"
     )
 )
-_TEXTS = "文章|短文|文本|文件|文檔|資料|段落|段文字|段話|篇章|材料|內容|敘述|描述|條目|報導"
 _START = r"(?:^|[，,。；？?、問在從由據依以與和])"
 _SAYS = "(?:提到|提及|指出|所述|所提|敘述|描述|說明|記載|介紹|認為|推測|推知|可知|沒有)"
 _LEANS_ZH = re.compile(
     fold(
-        rf"(?:上面|以上|上述|前述|下面|以下|下列|上方|下方)的?(?:[一兩幾]?[篇段則份些個])?(?:{_TEXTS})"
-        rf"|(?:根據|依據|依照|依|按照|按|從|由|在)[上下本前內原全引該此]?(?:文|{_TEXTS})"
+        rf"(?:上面|以上|上述|前述|下面|以下|下列|上方|下方)的?(?:[一兩幾]?[篇段則份些個])?(?:{TEXTS})"
+        rf"|(?:根據|依據|依照|依|按照|按|從|由|在)[上下本前內原全引該此]?(?:文|{TEXTS})"
         r"[中裡內所的來，,可提]"
-        rf"|(?:{_TEXTS})[中裡內]?{_SAYS}|{_START}(?:{_TEXTS})[中裡內]"
+        rf"|(?:{TEXTS})[中裡內]?{_SAYS}|{_START}(?:{TEXTS})[中裡內]"
         rf"|{_START}[本上下前全內]文(?=[中裡內所的提指，,說敘描可介認為是有對關])"
         rf"|{_START}文[中內裡末首](?=[的所提說指描敘哪誰有，,沒述是將認介曾主另也並還對關講作]|$)"
         r"|本[篇段則]|第[一二三四五六七八]段(?:落|文|中|裡|的|提|指|說)"
@@ -45,7 +43,7 @@ _LEANS_ZH = re.compile(
         rf"|{_START}[附上下]?[圖表]中|(?:如|見|由)[附上下]?[圖表](?:所|中|，)"
     )
 )
-_THIS_ZH = re.compile(fold(rf"^[^。！？]*?((?:這|該|此)(?:[一兩幾]?[篇段則份些])?(?:{_TEXTS}))"))
+_THIS_ZH = re.compile(fold(rf"^[^。！？]*?((?:這|該|此)(?:[一兩幾]?[篇段則份些])?(?:{TEXTS}))"))
 _AUTHOR = re.compile(
     fold(r"(?:^|[，,。；、？?])(?:請問)?(?:本文|原)?(?:作者|筆者)(?!是|為|有|之|群|權)")
 )
@@ -96,23 +94,6 @@ def leaks_prompt(parent: str, question: str) -> Fault | None:
         if match[0] not in known:
             return "leaked_prompt", f"it says {match[0]!r}: {question[:_SHOWN]}"
     return None
-
-
-def eliminated(parent: str, question: str, response: str, language: str) -> Fault | None:
-    """Apply the rules in order (d), (a), (c), (b) and give the first that holds.
-
-    Args:
-        parent: The question that was evolved.
-        question: What it became.
-        response: A teacher's response to the evolved question.
-        language: BCP 47 tag of both.
-    """
-    return (
-        leaks_prompt(parent, question)
-        or equals_parent(parent, question)
-        or says_nothing(response)
-        or shows_trouble(response, language)
-    )
 
 
 def leans_on_document(question: str, language: str) -> str | None:
