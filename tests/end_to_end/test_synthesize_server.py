@@ -297,7 +297,7 @@ def test_every_strategy_yields_what_is_asked_for(tmp_path: Path) -> None:
 def test_a_share_that_is_used_up_ends_its_strategy_alone(tmp_path: Path) -> None:
     project = small_project(tmp_path)
     wish(project, math={"share": 0.02}, document={"target": 3}, dialogue={"target": 2})
-    wish(project, knowledge={"target": 20, "share": 0.5}, told={"target": 2})
+    wish(project, knowledge={"target": 20, "share": 0.7}, told={"target": 2})
     with scripted() as (model, server):
         point(project, server, budget={"requests": 300, "when_spent": "stop"})
         done = run_kedro(project, *RUN)

@@ -58,7 +58,11 @@ def test_a_short_answer_says_something(response: str) -> None:
 def test_a_response_shows_trouble_only_when_its_speaker_has_it() -> None:
     for response in ("抱歉，我無法回答。", "無法提供相關說明。", "本模型目前無法完成此任務。"):
         assert shows_trouble(response, "zh-TW")
-    for response in ("無法飛行的鳥類包括鴕鳥與企鵝。", "他無法出席會議。", "細胞無法完成分裂時會凋亡。"):
+    for response in (
+        "無法飛行的鳥類包括鴕鳥與企鵝。",
+        "他無法出席會議。",
+        "細胞無法完成分裂時會凋亡。",
+    ):
         assert shows_trouble(response, "zh-TW") is None
     assert shows_trouble("Sorry, no.", "en")
 

@@ -12,7 +12,7 @@ from kyara_kedro.text.citations import content_terms
 from kyara_kedro.text.fold import fold, match_key
 from kyara_kedro.text.numbers import numbers_in
 from kyara_kedro.text.refusals import shows_difficulty
-from kyara_kedro.text.sources import TEXTS
+from kyara_kedro.text.sources import BARE, DOCUMENT, TEXTS
 
 _SHOWN = 80
 _POLITE = re.compile(
@@ -32,13 +32,14 @@ _SAYS = "(?:提到|提及|指出|所述|所提|敘述|描述|說明|記載|介�
 _LEANS_ZH = re.compile(
     fold(
         rf"(?:上面|以上|上述|前述|下面|以下|下列|上方|下方)的?(?:[一兩幾]?[篇段則份些個])?(?:{TEXTS})"
-        rf"|(?:根據|依據|依照|依|按照|按|從|由|在)[上下本前內原全引該此]?(?:文|{TEXTS})"
-        r"[中裡內所的來，,可提]"
-        rf"|(?:{TEXTS})[中裡內]?{_SAYS}|{_START}(?:{TEXTS})[中裡內]"
+        rf"|(?:根據|依據|依照|依|按照|按)[上下本前內原全引該此]?(?:文|{TEXTS})[中裡內所的來，,可提]"
+        rf"|[從由在][上下本前內原全引該此]?(?:文|{BARE})[中裡內所來，,可提]"
+        rf"|[從由在]{TEXTS}[中裡內]?[可，,]"
+        rf"|{TEXTS}[中裡內]?{_SAYS}|{_START}{BARE}[中裡內]"
         rf"|{_START}[本上下前全內]文(?=[中裡內所的提指，,說敘描可介認為是有對關])"
         rf"|{_START}文[中內裡末首](?=[的所提說指描敘哪誰有，,沒述是將認介曾主另也並還對關講作]|$)"
         r"|本[篇段則]|第[一二三四五六七八]段(?:落|文|中|裡|的|提|指|說)"
-        r"|(?<![a-z\d度歲])(?:下列|以下|上述|前述)(?![^？?。\n]{0,20}[:\n])"
+        r"|(?<![a-z\d度歲元人分級層斤尺里克噸坪次倍件個名])(?:下列|以下|上述|前述)(?![^？?。\n]{0,20}[:\n])"
         r"(?:何者|哪|選項|敘述|關於|有關|的|各|那|這|三|兩|二|四|五|人|國|事|情|現|原|因|中|問)"
         rf"|{_START}[附上下]?[圖表]中|(?:如|見|由)[附上下]?[圖表](?:所|中|，)"
     )
@@ -50,12 +51,12 @@ _AUTHOR = re.compile(
 _WORK = re.compile("[《〈「『]")
 _LEANS_EN = re.compile(
     r"\b(?:according to|based on|in|from|as (?:stated|described|mentioned) in|of)"
-    r" (?:the|this|that|these) (?:above |following |given |provided )?"
-    r"(?:passages?|texts?|paragraphs?|excerpts?|articles?|documents?|references?|contexts?)\b"
+    rf" (?:the|this|that|these) (?:above |following |given |provided )?{DOCUMENT}\b"
     r"|\b(?:the|this) (?:above |following |given |provided )?"
     r"(?:passage|text|paragraph|excerpt|article|document)"
     r" (?:say|state|mention|describe|discuss|suggest|explain|give|provide|list|refer|impl)\w*"
     r"|\b(?:does|did|do) the (?:passage|text|paragraph|excerpt|article|document|author|writer)\b"
+    r"(?! of\b| \d| object)"
     r"|\b(?:mentioned|described|discussed|listed|stated|given) (?:above|below|here)\b"
     r"|\b(?:the|this) (?:above|following) (?:passage|text|paragraph|statements?|options?|list)\b"
     r"|\bwhich of the following\b"

@@ -19,7 +19,7 @@ Row = dict[str, Any]
 Stop = Literal["target", "budget", "source"]
 
 PIPELINE = "synthesize"
-_GROWTH = 4
+_GROWTH = 2
 """A wave is at most that many times as large as all before it; the first is one seed, as some seeds
 yield a dozen rows."""
 _LARGEST = 512
@@ -132,8 +132,6 @@ def gather(
 
 def _wave(basket: Basket, asked: int) -> int:
     """Seeds to ask next for what a basket lacks."""
-    if basket.missing == inf:
-        return _LARGEST
     if not basket.missing:
         return 0
     needed = basket.missing * asked / len(basket.rows) if basket.rows else inf

@@ -56,7 +56,10 @@ class Injection:
         self.citer = Citer(self.desk, self.passages, self.grounds, self.rag)
 
     def run(self, names: Sequence[str]) -> Stop:
-        """Ask about passages, in the order of their ids' hashes, until every target is reached."""
+        """Ask about passages, in the order of their ids' hashes, until every target is reached.
+
+        Where some have a target, those without take what comes with it.
+        """
         wanted = []
         for name in names:
             language = self.passages[name]["language"]
@@ -66,7 +69,10 @@ class Injection:
                 languages = list(self.desk.params.languages)
                 detail = f"language {language} is not among {languages}"
                 self.asked.drop(self.passages[name]["id"], ("language_not_wanted", detail))
-        baskets = [self.asked, self.knowledge, self.rag]
+        every = [self.asked, self.knowledge, self.rag]
+        baskets = [one for one in every if one.target] or [
+            one for one in every if one.target is None
+        ]
         why, left = gather("knowledge", drawn_order(wanted, "passage"), baskets, self._wave)
         for name in left:
             self.asked.drop(self.passages[name]["id"], not_asked(why))
