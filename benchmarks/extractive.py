@@ -41,7 +41,7 @@ from kyara_kedro.teachers.base import ChatRequest, ask
 from kyara_kedro.teachers.extractive import ExtractiveTeacher
 from kyara_kedro.teachers.rules.evidence import relevance
 from kyara_kedro.teachers.tasks import KINDS
-from kyara_kedro.text.citations import CITATION, citation_fault
+from kyara_kedro.text.citations import CITATION, cited
 from kyara_kedro.text.fold import fold
 
 DATA = Path(__file__).parents[1] / os.environ.get("KYARA_CONFORMANCE_DATA", "../shared/data")
@@ -137,9 +137,10 @@ def writing(corpus: Corpus, library: PromptLibrary) -> Iterable[ChatRequest]:
             name,
             "write_questions",
             LANGUAGE,
+            title=passage["title"],
+            text=passage["text"],
             count=QUESTIONS_A_PARAGRAPH,
             kinds=list(KINDS),
-            **passage,
         )
 
 
@@ -176,7 +177,8 @@ def holds_fact(answer: str, golds: Sequence[str]) -> bool:
 
 def is_valid(answer: str, given: Iterable[str]) -> bool:
     """Whether an answer is the exact refusal, or has citations, of given passages only."""
-    return answer == REFUSAL[LANGUAGE] or citation_fault(answer, set(given)) is None
+    names = set(cited(answer))
+    return answer == REFUSAL[LANGUAGE] or (bool(names) and names <= set(given))
 
 
 def auc(positive: Sequence[float], negative: Sequence[float]) -> float:

@@ -23,9 +23,7 @@ from typing import Any
 import opencc
 from harness import Benchmark, median, table
 
-from kyara_kedro.text.taiwan import Change, leaks, simplified_share, to_taiwan
-
-__all__ = ["leaks", "simplified_share"]
+from kyara_kedro.text.taiwan import Change, leaks, to_taiwan
 
 Convert = Callable[[str], str]
 Pairs = Sequence[tuple[str, str]]

@@ -18,13 +18,14 @@ from functools import cache
 from itertools import count
 from pathlib import Path
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import yaml
 from tests.teachers.loopback import Answer, Server, completion, failed, serving
 
 from kyara_kedro.content import content_id
 from kyara_kedro.prompts import REFUSAL, PromptLibrary, template_language
+from kyara_kedro.records import Operation
 from kyara_kedro.teachers.base import ChatRequest, request_key
 from kyara_kedro.teachers.extractive import ExtractiveTeacher
 from kyara_kedro.teachers.rules import arithmetic
@@ -69,6 +70,8 @@ def _plain_task(system: str, said: str) -> str:
         return "judge_pair"
     if "<reference>" in system:
         return "answer_as_told"
+    if "<history>" in said:
+        return "answer_follow_up"
     if "<problem>" in said:
         return "solve_problem"
     return "answer_question" if (system in _styles()) else "respond"
@@ -94,14 +97,12 @@ def _styles() -> Mapping[str, tuple[str, str, bool]]:
 @cache
 def _operations() -> Mapping[str, str]:
     """Operations by the words that ask for them."""
-    names = ("constrain", "deepen", "concretise", "reason", "breadth", "several_questions")
-    names += ("step_by_step", "structured_output", "scenario")
     return {
         _rendered("evolve_question", language, question="", operation=name, title="", text="")[
             1
         ].rpartition("</question>")[2]: name
         for language in REFUSAL
-        for name in names
+        for name in get_args(Operation)
     }
 
 
@@ -153,11 +154,10 @@ def _documents(text: str) -> list[dict[str, str]]:
 
 def _write_questions(system: str, said: str, language: str) -> dict[str, Any]:
     wish = said.rpartition("</document>")[2]
-    name = ID.search(wish)
-    number = re.search(r"\d+", ID.sub("", wish))
-    assert name and number, wish
+    number = re.search(r"\d+", wish)
+    assert number, wish
     kinds = [kind for kind in KINDS if re.search(rf"\b{kind}\b", wish)]
-    return _titled(said) | {"passage_id": name[0], "count": int(number[0]), "kinds": kinds}
+    return _titled(said) | {"count": int(number[0]), "kinds": kinds}
 
 
 def _evolve_question(system: str, said: str, language: str) -> dict[str, Any]:
@@ -176,13 +176,22 @@ def _answer_question(system: str, said: str, language: str) -> dict[str, Any]:
     }
 
 
-def _follow_up(system: str, said: str, language: str) -> dict[str, Any]:
+def _history(said: str) -> list[dict[str, str]]:
     turns = re.split(r"^(user|assistant): ", _between("history", said), flags=re.MULTILINE)
-    history = [
+    return [
         {"role": role, "content": text.rstrip("\n")}
         for role, text in zip(turns[1::2], turns[2::2], strict=True)
     ]
-    return _titled(said) | {"history": history}
+
+
+def _follow_up(system: str, said: str, language: str) -> dict[str, Any]:
+    return _titled(said) | {"history": _history(said)}
+
+
+def _answer_follow_up(system: str, said: str, language: str) -> dict[str, Any]:
+    shown, _, asked = said.rpartition("</reference>")
+    question = _between("question", asked.rpartition("</history>")[2])
+    return {"history": _history(asked), "question": question, "documents": _documents(shown)}
 
 
 def _respond(system: str, said: str, language: str) -> dict[str, Any]:
@@ -222,6 +231,7 @@ _INPUTS: Mapping[str, Callable[[str, str, str], dict[str, Any]]] = {
     "pose_problem": _tags("persona"),
     "solve_problem": _tags("problem"),
     "follow_up": _follow_up,
+    "answer_follow_up": _answer_follow_up,
     "respond": _respond,
     "judge_pair": _tags("prompt", "answer_a", "answer_b"),
     "compare_questions": _tags("parent", "question"),
@@ -375,7 +385,8 @@ class Vice(NamedTuple):
 
 
 VICES: dict[str, Vice] = {}
-_WRITTEN = "answer_question answer_as_told solve_problem respond " + " ".join(_MAIN)
+_ANSWERS = "answer_question answer_as_told answer_follow_up solve_problem respond"
+_WRITTEN = f"{_ANSWERS} {' '.join(_MAIN)}"
 _JSON = " ".join(
     sorted(
         set(_MAIN)
@@ -465,12 +476,12 @@ def over_citation(case: Case) -> str | None:
     return CITED.sub("".join(f"【{name}】" for name in case.ids), case.text)
 
 
-@_vice("answer_question")
+@_vice("answer_question answer_follow_up")
 def forged_sentence(case: Case) -> str | None:
     """Add a sentence that no document holds; where citations are wanted, perhaps with one."""
-    if case.refuses or case.asked.inputs["style"] == "brief":
+    if case.refuses or case.asked.inputs.get("style") == "brief":
         return None
-    cites = case.asked.inputs["cite"] and case.draw.random() < 0.5
+    cites = case.asked.inputs.get("cite") and case.draw.random() < 0.5
     cited = f"【{case.draw.choice(case.ids)}】" if cites else ""
     forged = {
         "zh-TW": (
@@ -503,7 +514,7 @@ def _renumbered(case: Case, text: str) -> str | None:
     return None
 
 
-@_vice("answer_question answer_as_told")
+@_vice("answer_question answer_as_told answer_follow_up")
 def changed_number(case: Case) -> str | None:
     """Say another number than the documents do."""
     return None if case.refuses else _renumbered(case, case.text)
@@ -523,7 +534,7 @@ def swapped_number(case: Case) -> str | None:
     return case.text[: place.start()] + case.draw.choice(sorted(held)) + case.text[place.end() :]
 
 
-@_vice("answer_question answer_as_told")
+@_vice("answer_question answer_as_told answer_follow_up")
 def refusal_with_words(case: Case) -> str | None:
     """Refuse, and go on talking."""
     refusal = REFUSAL[case.asked.language]
@@ -540,13 +551,13 @@ def refusal_with_words(case: Case) -> str | None:
     )
 
 
-@_vice("answer_question answer_as_told")
+@_vice("answer_question answer_as_told answer_follow_up")
 def false_refusal(case: Case) -> str | None:
     """Refuse though the documents answer."""
     return None if case.refuses else REFUSAL[case.asked.language]
 
 
-@_vice("answer_question answer_as_told")
+@_vice("answer_question answer_as_told answer_follow_up")
 def answer_without_grounds(case: Case) -> str | None:
     """Answer though there is nothing to answer from."""
     if not case.refuses or not case.documents:
@@ -588,7 +599,7 @@ def english(case: Case) -> str | None:
     return case.in_text(lambda _: told)
 
 
-@_vice("answer_question answer_as_told respond")
+@_vice("answer_question answer_as_told answer_follow_up respond")
 def apology(case: Case) -> str | None:
     """Apologise instead of answering."""
     if case.asked.language == "en":
@@ -608,10 +619,10 @@ def says_nothing(case: Case) -> str | Said | None:
     return case.in_text(lambda _: nothing)
 
 
-@_vice("answer_question")
+@_vice("answer_question answer_follow_up")
 def names_sources(case: Case) -> str | None:
     """Speak of documents that the reader does not see."""
-    if case.refuses or case.asked.inputs["cite"] or case.asked.language == "en":
+    if case.refuses or case.asked.inputs.get("cite") or case.asked.language == "en":
         return None
     if case.ids and case.draw.random() < 0.3:
         return f"{case.text.rstrip('。')}【{case.ids[0]}】。"
@@ -778,10 +789,9 @@ def no_last_line(case: Case) -> str | None:
 
 @_vice("check_support")
 def wrong_count(case: Case) -> str | None:
-    """Give one verdict too many or too few."""
+    """Leave a claim without a verdict."""
     reply = case.parsed
-    verdicts = reply["verdicts"]
-    reply["verdicts"] = verdicts[1:] if case.draw.random() < 0.5 else [*verdicts, True]
+    reply["claims"] = reply["claims"][1:]
     return _json(reply)
 
 

@@ -12,6 +12,7 @@ from kyara_kedro.quality.tag_normalisation import NormalisationOptions
 from kyara_kedro.records import Language, Operation
 from kyara_kedro.similarity.contamination import ContaminationOptions
 from kyara_kedro.similarity.lexical import LexicalOptions
+from kyara_kedro.teachers.tasks import Kind
 from kyara_kedro.text.filters import FilterOptions
 from kyara_kedro.text.leaks import Policy
 from kyara_kedro.training.options import (
@@ -24,8 +25,6 @@ from kyara_kedro.training.options import (
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Style = Literal["detailed", "brief"]
-Kind = Literal["time", "number", "person", "place", "work", "term", "definition", "cause"]
-"""Kinds of questions, those of `kyara_kedro.teachers.tasks`."""
 WrittenLanguage = Literal["zh-Hant-TW", "zh-Hans-CN", "zh", "en"]
 """Languages that there are prompts in."""
 

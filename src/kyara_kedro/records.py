@@ -233,6 +233,7 @@ Operation = Literal[
     "step_by_step",
     "structured_output",
     "scenario",
+    "complicate_input",
 ]
 OPERATIONS = ("none", *get_args(Operation))
 

@@ -66,7 +66,7 @@ REASONS: dict[str, set[str]] = {
     "false_relevance": set(),
     "blind": {"not_answerable"},
     "invented_answer": {"answer_not_literal"},
-    "unknown_kind": {"unknown_kind"},
+    "unknown_kind": {"teacher_invalid"},
     "leans_on_document": {"not_self_contained"},
     "leaked_words": {"leaked_prompt"},
     "unchanged": {"equal_evolution"},
@@ -75,7 +75,7 @@ REASONS: dict[str, set[str]] = {
     "constraint_left_out": {"constraint_not_stated"},
     "wrong_result": {"no_majority", "wrong_solution"},
     "no_last_line": {"no_majority", "teacher_invalid"},
-    "wrong_count": {"teacher_invalid"},
+    "wrong_count": {"unsupported_claim"},
     "chat_tokens": set(),
     "broken_json": {"teacher_invalid"},
     "wrong_schema": {"teacher_invalid"},
@@ -129,7 +129,7 @@ def test_the_server_reads_every_prompt_back() -> None:
     own = {"title": passage["title"], "text": passage["text"]}
     turns = [{"role": "user", "content": "甲\n乙"}, {"role": "assistant", "content": "user 丙"}]
     inputs: dict[str, list[dict[str, Any]]] = {
-        "write_questions": [passage | {"count": 3, "kinds": ["time", "place"]}],
+        "write_questions": [own | {"count": 3, "kinds": ["time", "place"]}],
         "evolve_question": [
             own | {"question": "多高？", "operation": name} for name in ("deepen", "scenario")
         ],
@@ -144,6 +144,7 @@ def test_the_server_reads_every_prompt_back() -> None:
         "pose_problem": [{"persona": "一位廚師"}],
         "solve_problem": [{"problem": "三加四？"}],
         "follow_up": [own | {"history": turns}],
+        "answer_follow_up": [{"history": turns, "question": "多高？", "documents": [own]}],
         "respond": [
             {"prompt": "你好", "documents": []},
             {"prompt": "你好", "documents": [passage]},

@@ -99,6 +99,14 @@ def test_a_question_that_leans_on_a_text(question: str, words: str) -> None:
         "「福爾摩沙」原文是何種語言?",
         "「知之為知之」這段話是誰說的？",
         "根據2014年的資料顯示，非洲最大的經濟體是?",
+        "資料中心的能源消耗主要來自哪些設備？",
+        "資料庫正規化的目的是什麼？",
+        "文件物件模型是由哪個組織制定的？",
+        "五十萬元以下的罰金屬於哪一類刑罰？",
+        "員工五人以下的公司是否必須投保勞工保險？",
+        "材料中添加碳的目的為何？",
+        "在材料的選擇上，這座大樓採用了哪種鋼材？",
+        "從資料的型態區分，統計變數有哪兩類？",
     ],
 )
 def test_a_question_that_stands_alone(question: str) -> None:
@@ -108,5 +116,13 @@ def test_a_question_that_stands_alone(question: str) -> None:
 def test_english_questions() -> None:
     for question in ("According to the passage, who won?", "What does the author think?"):
         assert leans_on_document(question, "en")
-    for question in ("Who is the author of Hamlet?", "What article bans slavery?"):
+    for question in (
+        "Who is the author of Hamlet?",
+        "What article bans slavery?",
+        "In the context of World War II, who was the general?",
+        "What is the purpose of the articles of association?",
+        "According to the article 9 of the constitution, what is renounced?",
+        "What does the document object model represent?",
+        "What did the author of Hamlet do?",
+    ):
         assert leans_on_document(question, "en") is None

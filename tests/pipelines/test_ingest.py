@@ -239,6 +239,7 @@ def test_tables_stream_through_files_as_they_would_in_memory(
     monkeypatch.setattr(ingest_rows, "_BATCH_ROWS", 7)
     rows = [{"title": str(n), "text": f"第{n % 40}號。{TAIWAN}"} for n in range(50)]
     rows += [{"title": "1", "text": f"第1號。{TAIWAN}"}, {"text": "短"}]
+    rows[-3]["text"] += "這個软件很好用。"
     files = sources(a__jsonl=lines(*rows))
     whole, dropped, read = nodes.read_documents(files, PARAMS)
 
@@ -249,7 +250,7 @@ def test_tables_stream_through_files_as_they_would_in_memory(
 
     parsed, leaks = nodes.parse_documents(files, PARAMS)
     document_rows = stored("document_rows", parsed)
-    assert leaks["a.jsonl"]["texts"] == 51
+    assert (leaks["a.jsonl"]["texts"], leaks["a.jsonl"]["texts_with_leaks"]) == (51, 1)
     kept = keep_rows(DOCUMENT, document_rows)
     assert stored("documents", kept.table).equals(whole)
     assert kept.drops.equals(dropped)

@@ -180,7 +180,7 @@ def test_every_row_carries_the_chain_of_calls_that_made_it(tables: Tables) -> No
         "knowledge": ("write_questions", "judge_passage", "answer_question"),
         "document": ("prompt_for_document",),
         "math": ("pose_problem", "solve_problem", "check_solution", "solve_problem"),
-        "dialogue": ("write_questions", "judge_passage", "follow_up", "answer_question"),
+        "dialogue": ("write_questions", "answer_question", "follow_up", "answer_follow_up"),
         "told": ("write_questions", "judge_passage", "write_system_prompt", "answer_as_told"),
     }
     for strategy, expected in tasks.items():

@@ -12,7 +12,7 @@ from kyara_kedro.prompts import LANGUAGES, PromptLibrary, RenderedPrompt
 LIBRARY = PromptLibrary()
 TASKS = (
     *("write_questions", "evolve_question", "judge_passage", "answer_question", "respond"),
-    *("prompt_for_document", "follow_up", "compare_questions", "check_support"),
+    *("prompt_for_document", "follow_up", "answer_follow_up", "compare_questions", "check_support"),
     *("check_solution", "write_system_prompt", "answer_as_told"),
 )
 GAP = r"[\s\u200b-\u200f\u2060\ufeff]*"

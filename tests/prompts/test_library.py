@@ -1,9 +1,11 @@
 import re
+from typing import get_args
 
 import pytest
 
 from kyara_kedro.prompts import LANGUAGES, REFUSAL, PromptError, PromptLibrary
 from kyara_kedro.prompts.rag_format import question_of
+from kyara_kedro.records import Operation
 from kyara_kedro.teachers.tasks import TASKS
 from kyara_kedro.text.script import script_share
 
@@ -13,7 +15,6 @@ DOCUMENT = {"passage_id": "id_1a2b3c4d", "title": "茶", "text": "茶是一種�
 INPUTS = {
     "title": "茶",
     "text": "茶是一種飲料。",
-    "passage_id": "id_1a2b3c4d",
     "count": 3,
     "kinds": ["time", "number"],
     "question": "茶是什麼？",
@@ -34,6 +35,7 @@ INPUTS = {
     "constraints": ["第一行是放在【】裡的標題。"],
     "system": "你是茶藝老師。第一行是放在【】裡的標題。",
 }
+EVOLVED = {name: INPUTS[name] for name in ("question", "title", "text")}
 PROMPTED = sorted(TASKS.keys() - {"magpie_query"})
 """Magpie has no prompt: what is sent is the start of a chat template."""
 
@@ -203,3 +205,32 @@ def test_the_rag_family_has_several_wordings_of_one_format(
         assert turn["content"].endswith("茶是什麼？")
         assert question_of(turn["content"]).endswith("茶是什麼？")
         assert "#" not in question_of(turn["content"])
+
+
+def test_no_prompt_shows_brackets_around_anything_but_an_id() -> None:
+    """A model that reads 【document id】 writes 【document id: id_1a2b3c4d】."""
+    for name in LIBRARY.templates:
+        found = re.findall("【([^】]*)】", LIBRARY.template(name).source)
+        assert set(found) <= {"id_1a2b3c4d"}, name
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_operation_has_its_words(language: str) -> None:
+    wishes = {
+        LIBRARY.render("evolve_question", language, **EVOLVED, operation=operation)
+        .messages[1]["content"]
+        .rpartition("</question>")[2]
+        for operation in get_args(Operation)
+    }
+    assert len(wishes) == len(get_args(Operation))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_follow_up_is_answered_with_what_was_said_in_view(language: str) -> None:
+    turns = [{"role": "user", "content": "茶？"}, {"role": "assistant", "content": "飲料。"}]
+    user = LIBRARY.render(
+        "answer_follow_up", language, history=turns, question="那後來呢？", documents=[DOCUMENT]
+    ).messages[1]["content"]
+    assert "<history>\nuser: 茶？\nassistant: 飲料。\n</history>" in user
+    assert "<question>\n那後來呢？\n</question>" in user
+    assert "id_1a2b3c4d" not in user

@@ -147,7 +147,13 @@ def test_what_the_rules_answer_stands_in_what_they_cite(
 
 def questions(rules: Ask, passage: dict[str, str], language: str) -> list[str]:
     reply = rules(
-        "write_questions", language, passage["passage_id"], count=2, kinds=list(KINDS), **passage
+        "write_questions",
+        language,
+        passage["passage_id"],
+        title=passage["title"],
+        text=passage["text"],
+        count=2,
+        kinds=list(KINDS),
     ).parsed
     return [one.text for one in reply.questions]  # type: ignore[union-attr]
 

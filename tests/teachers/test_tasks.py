@@ -15,7 +15,10 @@ from kyara_kedro.teachers.tasks import (
     Solution,
     Support,
     SystemPrompt,
+    Verdict,
+    WrittenQuestions,
     read_reply,
+    tag_form,
     without_thoughts,
 )
 
@@ -75,14 +78,14 @@ def test_thoughts_are_removed_even_when_cut_off() -> None:
         ("compare_questions", '{"equal": true, "reason": ""}', Comparison(reason="", equal=True)),
         (
             "check_support",
-            '{"reason": "r", "verdicts": [true, false]}',
-            Support(reason="r", verdicts=[True, False]),
+            '{"reason": "r", "claims": [{"number": 1, "supported": true}]}',
+            Support(reason="r", claims=[Verdict(number=1, supported=True)]),
         ),
-        ("check_support", '{"reason": "", "verdicts": []}', Support(reason="", verdicts=[])),
+        ("check_support", '{"reason": "", "claims": []}', Support(reason="", claims=[])),
         (
             "check_support",
-            "<reason>r</reason><verdicts>true</verdicts><verdicts>false</verdicts>",
-            Support(reason="r", verdicts=[True, False]),
+            "<reason>r</reason><claims><number>2</number><supported>false</supported></claims>",
+            Support(reason="r", claims=[Verdict(number=2, supported=False)]),
         ),
         ("check_solution", '{"reason": "r", "correct": false}', Check(reason="r", correct=False)),
         ("write_system_prompt", '{"system": "你是助教。"}', SystemPrompt(system="你是助教。")),
@@ -95,8 +98,8 @@ def test_verdicts_and_system_prompts_are_read(task: str, text: str, reply: Reply
 @pytest.mark.parametrize(
     ("task", "text"),
     [
-        ("check_support", '{"reason": "r", "verdicts": ["maybe"]}'),
-        ("check_support", '{"reason": "r", "verdicts": true}'),
+        ("check_support", '{"reason": "r", "claims": [{"number": 1, "supported": "maybe"}]}'),
+        ("check_support", '{"reason": "r", "claims": [true]}'),
         ("check_solution", '{"reason": "r"}'),
         ("compare_questions", '{"reason": "r", "equal": null}'),
         ("write_system_prompt", '{"system": " "}'),
@@ -105,6 +108,38 @@ def test_verdicts_and_system_prompts_are_read(task: str, text: str, reply: Reply
 def test_a_verdict_that_is_none_is_out_of_form(task: str, text: str) -> None:
     with pytest.raises(ReplyError):
         read_reply(task, text)
+
+
+@pytest.mark.parametrize(
+    ("said", "verdicts"),
+    [
+        ([(1, True), (2, False)], [True, False]),
+        ([(2, True), (1, True)], [True, True]),
+        ([(1, True), (3, True)], [True, False]),
+        ([(1, True), (1, False)], [False, False]),
+        ([(10**12, True)], [False]),
+    ],
+)
+def test_verdicts_go_by_the_numbers_of_their_claims(
+    said: list[tuple[int, bool]], verdicts: list[bool]
+) -> None:
+    claims = [Verdict(number=number, supported=supported) for number, supported in said]
+    assert Support(reason="", claims=claims).verdicts == verdicts
+
+
+def test_a_question_of_an_unknown_kind_is_out_of_form() -> None:
+    one = {"text": "玉山在哪裡？", "kind": "地點", "answer": "臺灣", "evidence": "玉山在臺灣。"}
+    with pytest.raises(ReplyError, match=r"questions\.0\.kind.*'place'"):
+        read_reply("write_questions", json.dumps({"questions": [one]}))
+    tags = "".join(f"<{name}>{said}</{name}>" for name, said in one.items())
+    with pytest.raises(ReplyError, match="'place'"):
+        read_reply("write_questions", f"<questions>{tags}</questions>")
+    good = read_reply("write_questions", f"<questions>{tags.replace('地點', 'place')}</questions>")
+    assert isinstance(good, WrittenQuestions)
+    assert good.questions[0].kind == "place"
+    schema = json.dumps(TASKS["write_questions"].schema)
+    assert '"enum": ["time", "number",' in schema
+    assert "<kind>time|number|" in tag_form(WrittenQuestions)
 
 
 def test_reasons_come_before_verdicts() -> None:

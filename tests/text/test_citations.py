@@ -4,10 +4,11 @@ from hypothesis import strategies as st
 
 from kyara_kedro.text.citations import (
     THRESHOLD,
-    citation_fault,
     citation_report,
     claims,
     malformed,
+    normalised_citations,
+    states,
     summary,
     supported,
 )
@@ -152,10 +153,41 @@ def test_summary_of_answers() -> None:
     assert summary([])["citation_precision"] == 0
 
 
-def test_the_short_check_stays() -> None:
-    assert citation_fault(f"甲【{A}】。", [A]) is None
-    assert citation_fault("甲。", [A]) == ("no_citation", "the answer cites no document")
-    assert citation_fault(f"甲【{A}】。", [B]) == (
-        "unknown_citation",
-        f"{A} is not among the documents",
-    )
+@pytest.mark.parametrize(
+    "written",
+    [f"【文件編號：{A}】", f"【 {A} 】", f"【{A.upper()}】", f"[{A}]", f"（{A}）", f"({A})",
+     f"〔{A}〕", f"【參考文件 {A}】", f"[Document ID: {A}]", f"(source: {A})", f"【{A}】",
+     f"【{A}、{A}】"],
+)  # fmt: skip
+def test_other_forms_of_a_given_citation_are_normalised(written: str) -> None:
+    assert normalised_citations(f"甲{written}。", [A, B]) == f"甲【{A}】。"
+    assert normalised_citations(f"甲{written}。", [B]) == f"甲{written}。"
+
+
+def test_several_citations_in_brackets_become_as_many() -> None:
+    for written in (f"【{A}、{B}】", f"[{A}, {B}]", f"（文件：{A}；{B}）"):
+        assert normalised_citations(f"甲{written}。", [A, B]) == f"甲【{A}】【{B}】。"
+        assert normalised_citations(f"甲{written}。", [A]) == f"甲{written}。"
+
+
+@pytest.mark.parametrize("text", [f"編號是{A}。", "（見下文）", "[1]", f"（{A}是它的編號）"])
+def test_what_is_no_citation_stays(text: str) -> None:
+    assert normalised_citations(text, [A]) == text
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "希望以上資訊對您有幫助！",
+        "如果您還有其他問題，歡迎隨時提問。",
+        "以下說明：",
+        "I hope this helps!",
+    ],
+)
+def test_closings_and_leads_state_nothing(sentence: str) -> None:
+    assert not states(sentence)
+
+
+@pytest.mark.parametrize("sentence", ["他希望透過教育幫助貧童。", "以上三州的人口最多。"])
+def test_what_looks_like_one_does(sentence: str) -> None:
+    assert states(sentence)

@@ -40,6 +40,17 @@ NEUTRAL = {
     "zh-CN": ["", "你是图书馆的参考馆员，为一般读者解答与“板块构造”有关的问题，语气亲切。"],
     "en": ["", 'You are a well-read librarian who helps pupils with "plates" in a plain tone.'],
 }
+KEPT_TOO = {
+    "bullets": ("- 甲。\n\n- 乙。", "- 甲。\n  - 乙。\n- 丙。"),
+    "numbered": ("1. 甲。\n\n2. 乙。",),
+    "table": (
+        "| 編號 | 內容 |\n|:-:|-|\n| 1 | 甲。 |",
+        "|編號|內容|\n|--|--|\n|1|甲。|",
+        "| **編號** | **內容** |\n| --- | --- |\n| 1 | 甲。 |",
+    ),
+    "json": ('```json\n{"回答": "甲。"}\n```', '```\n{\n  "回答": "甲。"\n}\n```'),
+}
+"""Other ways that the words of a constraint allow."""
 KEPT = {
     "bullets": "- 甲。\n- 乙。",
     "numbered": "1. 甲。\n2. 乙。",
@@ -57,12 +68,13 @@ KEPT = {
     "bold": "甲**乙**。",
 }
 BROKEN = {
-    "bullets": ("- 甲。", "說明：\n- 甲。\n- 乙。", "- 甲。\n\n- 乙。", "* 甲\n* 乙", "-甲\n-乙"),
+    "bullets": ("- 甲。", "說明：\n- 甲。\n- 乙。", "- 甲。\n乙。", "* 甲\n* 乙", "-甲\n-乙"),
     "numbered": (
         "1. 甲。",
         "1. 甲。\n3. 乙。",
         "1、甲。\n2、乙。",
         "2. 甲。\n3. 乙。",
+        "1. 甲。\n\n乙。\n\n2. 丙。",
         "1. \n2. 乙",
     ),
     "one_sentence": ("甲。乙。", "甲\n乙。", "甲", "", "甲，乙"),
@@ -72,12 +84,14 @@ BROKEN = {
         "| 編號 | 內容 |\n|---|---|",
         "| 內容 | 編號 |\n|---|---|\n| 1 | 甲 |",
         "| 編號 | 內容 |\n| 1 | 甲 |\n| 2 | 乙 |",
+        "| 編號 | 內容 |\n|:|:|\n| 1 | 甲 |",
         "如下：\n| 編號 | 內容 |\n|---|---|\n| 1 | 甲 |",
         "| 編號 | 內容 |\n|---|---|\n| 1 | |",
         "| 編號 | 內容 | 註 |\n|---|---|---|\n| 1 | 甲 | 乙 |",
     ),
     "json": (
-        '```json\n{"回答": "甲"}\n```',
+        '如下：\n```json\n{"回答": "甲"}\n```',
+        '```json\n{"回答": "甲"}',
         '{"回答": "甲", "補充": "乙"}',
         '{"回答": "甲", "回答": "乙"}',
         '{"回答": 1}',
@@ -100,6 +114,22 @@ BROKEN = {
 
 def first(kind: str, language: str = "zh-TW") -> Constraint:
     return Constraint(kind, language, values(kind, language)[0])
+
+
+def put(kind: str, said: list[str], title: str = "", key: str = "") -> str | None:
+    return compose((first(kind),), said, title, key)
+
+
+@pytest.mark.parametrize(
+    ("kind", "system"),
+    [
+        ("numbered", "請以依序編號的清單作答，每行都有數字編號"),
+        ("numbered", "請用數字編號列出各點，由 1. 起。"),
+        ("json", "請只輸出 JSON，鍵為「回答」。"),
+    ],
+)
+def test_a_constraint_may_be_stated_in_other_words(kind: str, system: str) -> None:
+    assert first(kind).is_named(system)
 
 
 def test_there_are_enough_of_them_with_words_in_every_language() -> None:
@@ -139,6 +169,7 @@ def test_simplified_words_are_read_in_taiwans_letters_too() -> None:
 def test_what_keeps_a_constraint_and_what_breaks_it(kind: str) -> None:
     assert first(kind).holds(KEPT[kind])
     assert first(kind).holds(f"\n {KEPT[kind]} \n")
+    assert all(map(first(kind).holds, KEPT_TOO.get(kind, ())))
     assert [answer for answer in BROKEN[kind] if first(kind).holds(answer)] == []
 
 
@@ -150,30 +181,29 @@ def test_an_english_sentence_may_hold_an_abbreviation() -> None:
 @pytest.mark.parametrize("constraint", ALL, ids=lambda one: one.id)
 def test_plain_sentences_can_be_put_so_that_they_keep_each(constraint: Constraint) -> None:
     said = SAID[constraint.language]
-    answer = constraint.apply(said, "板塊構造 DNA", "1912")
+    answer = compose((constraint,), said, "板塊構造 DNA", "1912")
     assert answer is not None
     assert constraint.holds(answer)
     assert "1912" in answer
-    assert Constraint.parse(constraint.id) == constraint
 
 
 def test_key_point_and_title_are_those_given() -> None:
     said = SAID["zh-TW"]
-    assert first("bold").apply(said[:2], key="氣象學家") == f"{said[0]}他是**氣象學家**。"
-    assert first("bold").apply(["甲，乙。"], key="丙") == "**甲**，乙。"
-    assert first("title").apply(said[:1], title="板塊【構造】") == f"【板塊 構造】\n{said[0]}"
-    table = Constraint("table", "zh-TW", "序號|說明").apply(["甲|乙。"])
+    assert put("bold", said[:2], key="氣象學家") == f"{said[0]}他是**氣象學家**。"
+    assert put("bold", ["甲，乙。"], key="丙") == "**甲**，乙。"
+    assert put("title", said[:1], title="板塊【構造】") == f"【板塊 構造】\n{said[0]}"
+    table = compose((Constraint("table", "zh-TW", "序號|說明"),), ["甲|乙。"])
     assert table == "| 序號 | 說明 |\n| --- | --- |\n| 1 | 甲｜乙。 |"
-    two = Constraint("json", "zh-TW", "回答|補充").apply(['甲"。', "乙。", "丙。"])
+    two = compose((Constraint("json", "zh-TW", "回答|補充"),), ['甲"。', "乙。", "丙。"])
     assert json.loads(two or "") == {"回答": '甲"。', "補充": "乙。丙。"}
 
 
 def test_what_cannot_be_kept_is_not_pretended() -> None:
-    assert first("bullets").apply(["只有一句。"]) is None
-    assert first("no_letters").apply(["DNA 是什麼。"]) is None
-    assert first("at_most").apply(["字" * 80 + "。", "短。"]) is None
-    assert first("greeting").apply([]) is None
-    assert first("greeting").apply([" "]) is None
+    assert put("bullets", ["只有一句。"]) is None
+    assert put("no_letters", ["DNA 是什麼。"]) is None
+    assert put("at_most", ["字" * 80 + "。", "短。"]) is None
+    assert put("greeting", []) is None
+    assert put("greeting", [" "]) is None
     with pytest.raises(ValueError, match="no constraints"):
         compose((), ["甲。"])
 
@@ -196,11 +226,19 @@ def test_draws_are_fixed_by_the_seed_fit_together_and_cover_everything(language:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "zh-TW:", "zh-TW:sing", "ja:bold", "en:title", "zh-TW:at_most=79", "zh-TW:bold=1"]
+    ("kind", "language", "value"),
+    [
+        ("", "zh-TW", ""),
+        ("sing", "zh-TW", ""),
+        ("bold", "ja", ""),
+        ("title", "en", ""),
+        ("at_most", "zh-TW", "79"),
+        ("bold", "zh-TW", "1"),
+    ],
 )
-def test_an_id_that_is_none_is_refused(text: str) -> None:
+def test_a_constraint_that_is_none_is_refused(kind: str, language: str, value: str) -> None:
     with pytest.raises(ValueError, match="there are"):
-        Constraint.parse(text)
+        Constraint(kind, language, value)
 
 
 def test_a_language_without_constraints_is_refused() -> None:
@@ -236,7 +274,7 @@ WORDS = st.text(alphabet="茶樹原產雲南臺灣山水一二三", min_size=1, 
 def test_plain_chinese_sentences_always_can(
     constraint: Constraint, said: list[str], title: str
 ) -> None:
-    answer = constraint.apply([f"{one}。" for one in said], title, said[0])
+    answer = compose((constraint,), [f"{one}。" for one in said], title, said[0])
     assert answer is not None
     assert constraint.holds(answer)
     assert said[0] in answer

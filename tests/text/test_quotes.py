@@ -53,6 +53,23 @@ def test_a_match_does_not_begin_inside_a_character() -> None:
     assert locate("m的路很長", "12㎞的路很長") is None
 
 
+@pytest.mark.parametrize(
+    ("quote", "text"),
+    [
+        ("25公里", "距離約9.25公里"),
+        ("5日", "他在15日抵達"),
+        ("00人", "約3,600人"),
+        ("五日", "他在十五日抵達"),
+        ("1900", "人口由1900萬人下降"),
+    ],
+)
+def test_a_literal_hit_inside_a_number_is_none(quote: str, text: str) -> None:
+    assert locate(quote, text, min_tokens=1) is None
+    found = locate(quote, f"{text}，{quote}。", min_tokens=1)
+    assert found
+    assert found.start == len(text) + 1
+
+
 def test_a_short_quote_proves_nothing_unless_it_may() -> None:
     assert found("歐洲") is None
     assert found("欧洲", min_tokens=2) == "歐洲"

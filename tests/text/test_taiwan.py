@@ -1,12 +1,15 @@
+import opencc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kyara_kedro.text.script import simplified_only
-from kyara_kedro.text.taiwan import Change, leaks, simplified_share, to_taiwan
+from kyara_kedro.text.taiwan import Change, leaks, to_taiwan
 from kyara_kedro.text.vocabulary import (
     BOUNDARIES,
+    IN_COMPUTING,
     LETTERS,
+    OF_MODELS,
     PREFERRED,
     SEGMENTS,
     TAIWAN,
@@ -97,6 +100,8 @@ PAIRS = [
     ("服务器的带宽不足，网络视频卡顿。", "伺服器的頻寬不足，網路影片卡頓。"),
     ("笔记本电脑的屏幕和鼠标都坏了。", "筆記型電腦的螢幕和滑鼠都壞了。"),
     ("手机短信和电子邮箱都能收到信息。", "手機簡訊和電子信箱都能收到資訊。"),
+    ("多数组织放宽了攻打印度的命令。", "多數組織放寬了攻打印度的命令。"),
+    ("科技界面临挑战，观众在沉默。", "科技界面臨挑戰，觀眾在沉默。"),
     ("出租车司机在地铁站等乘客。", "計程車司機在地鐵站等乘客。"),
     ("意大利和新西兰的球队进入世界杯决赛。", "義大利和紐西蘭的球隊進入世界盃決賽。"),
     ("特朗普在悉尼发表演讲。", "川普在雪梨發表演講。"),
@@ -293,11 +298,40 @@ def test_leaks_are_reported_where_they_are_not_repaired() -> None:
     assert leaks("臺灣的里長了解資訊。") == ()
 
 
-@pytest.mark.parametrize(
-    ("text", "share"), [("國國国", 1 / 3), ("里后", 0.0), ("", 0.0), ("国", 1.0)]
+OF_A_MODEL = (
+    "視頻網站的用戶通過網絡獲取信息和數據，服務器的帶寬與內存要足夠，並優化屏幕分辨率",
+    "影音網站的用戶通過網路獲取資訊和數據，伺服器的頻寬與記憶體要足夠，並優化螢幕解析度",
 )
-def test_simplified_share(text: str, share: float) -> None:
-    assert simplified_share(text) == pytest.approx(share)
+
+
+def test_words_that_a_model_took_from_the_mainland_are_repaired() -> None:
+    before, after = OF_A_MODEL
+    assert [change.before for change in to_taiwan(before).changed] == ["服務器"]
+    assert to_taiwan(before, written_by_model=True).text == after
+    assert len(leaks(before)) == 9
+    assert [change.before for change in leaks(after)] == ["數據"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("電腦的內存不足。", "電腦的記憶體不足。"),
+        ("他在視頻裡介紹用戶界面。", "他在影片裡介紹使用者介面。"),
+        ("打開軟件後選擇默認的文件夾。", "打開軟體後選擇預設的資料夾。"),
+        ("界面活性劑能降低表面張力。", "界面活性劑能降低表面張力。"),
+        ("他默認了對方的說法。", "他默認了對方的說法。"),
+        ("村落之間形成交易網絡。", "村落之間形成交易網絡。"),
+        ("國內存款增加，體內存在抗體。", "國內存款增加，體內存在抗體。"),
+        ("電腦公司的多數組織都放寬帶薪休假。", "電腦公司的多數組織都放寬帶薪休假。"),
+        ("軟體的用戶名單明顯卡在伺服器。", "軟體的用戶名單明顯卡在伺服器。"),
+        ("手機業者兼容並蓄，科技界面臨挑戰。", "手機業者兼容並蓄，科技界面臨挑戰。"),
+        ("林帶寬約三公里。", "林帶寬約三公里。"),
+        ("影視頻道與電視頻道播放節目。", "影視頻道與電視頻道播放節目。"),
+        ("大陸稱「視頻」，電腦的`內存`不改。", "大陸稱「視頻」，電腦的`內存`不改。"),
+    ],
+)
+def test_what_a_model_wrote_is_repaired_by_its_context(before: str, after: str) -> None:
+    assert to_taiwan(before, written_by_model=True).text == after
 
 
 LETTERS_OF_TEXT = st.sampled_from(
@@ -311,8 +345,22 @@ SNIPPETS = st.one_of(
 
 @given(st.lists(SNIPPETS, max_size=40).map("".join))
 def test_converting_twice_changes_nothing_more(text: str) -> None:
-    once = to_taiwan(text)
-    assert to_taiwan(once.text) == (once.text, ())
+    for of_model in (False, True):
+        once = to_taiwan(text, written_by_model=of_model)
+        assert to_taiwan(once.text, written_by_model=of_model) == (once.text, ())
+
+
+@given(st.lists(SNIPPETS, max_size=40).map("".join))
+def test_what_is_repaired_is_reported_too(text: str) -> None:
+    of_model = to_taiwan(text, written_by_model=True).changed
+    assert set(to_taiwan(text).changed) <= set(of_model) <= set(leaks(text))
+
+
+@pytest.mark.parametrize("word", sorted(TAIWAN))
+def test_every_word_of_the_vocabulary_is_found(word: str) -> None:
+    written = opencc.OpenCC("s2tw").convert(word)
+    found = leaks(f"甲{written}乙")
+    assert written == TAIWAN[word] or len(word) == 1 or found
 
 
 @given(st.lists(SNIPPETS, max_size=40).map("".join))
@@ -340,7 +388,9 @@ def test_what_opencc_cannot_take_is_kept() -> None:
 def test_vocabulary_has_simplified_keys_and_taiwanese_values() -> None:
     assert not SEGMENTS.keys() & TAIWAN.keys()
     assert not BOUNDARIES & (SEGMENTS.keys() | TAIWAN.keys())
-    assert TAIWAN.keys() >= UNAMBIGUOUS
+    assert TAIWAN.keys() >= UNAMBIGUOUS | OF_MODELS | IN_COMPUTING
+    assert not UNAMBIGUOUS & OF_MODELS
+    assert not IN_COMPUTING & (UNAMBIGUOUS | OF_MODELS)
     values = "".join([*SEGMENTS.values(), *TAIWAN.values(), *LETTERS.values()])
     values += "".join(map(chr, PREFERRED.values()))
     assert not set(values) & simplified_only()

@@ -221,7 +221,7 @@ def _evolve_question(request: ChatRequest, options: ExtractiveOptions) -> Reply:
         for one in _made(request)
         if not _same(one, question, request) and one.question != question
     ]
-    if operation in ("breadth", "several_questions") and not others:
+    if operation in ("breadth", "several_questions", "complicate_input") and not others:
         raise Refused("the document gives no second question")
     if operation == "breadth":
         return {"question": _choose(others, request.row_id, "other")}
@@ -265,6 +265,12 @@ def _answer_question(request: ChatRequest, options: ExtractiveOptions) -> Reply:
     )
     found = answer(inputs["question"], inputs["documents"], manner, options.threshold)
     return found if found is not None else REFUSAL[request.language]
+
+
+def _answer_follow_up(request: ChatRequest, options: ExtractiveOptions) -> Reply:
+    """As a question that stands alone, which the rules' follow-ups do."""
+    inputs = {**request.inputs, "style": "detailed", "cite": False}
+    return _answer_question(replace(request, inputs=inputs), options)
 
 
 def _prompt_for_document(request: ChatRequest, options: ExtractiveOptions) -> Reply:
@@ -358,7 +364,8 @@ def _check_support(request: ChatRequest, options: ExtractiveOptions) -> Reply:
     ]
     failed = [str(number) for number, good in enumerate(verdicts, 1) if not good]
     reason = _SAYS[request.language]["unsupported" if failed else "supported"]
-    return {"reason": reason.format(numbers=", ".join(failed)), "verdicts": verdicts}
+    claims = [{"number": number, "supported": good} for number, good in enumerate(verdicts, 1)]
+    return {"reason": reason.format(numbers=", ".join(failed)), "claims": claims}
 
 
 def _check_solution(request: ChatRequest, options: ExtractiveOptions) -> Reply:
@@ -416,6 +423,7 @@ _RULES: Mapping[str, Rule] = {
     "pose_problem": _pose_problem,
     "solve_problem": _solve_problem,
     "follow_up": _follow_up,
+    "answer_follow_up": _answer_follow_up,
     "respond": _respond,
     "judge_pair": _judge_pair,
     "tag_instruction": _tag_instruction,

@@ -97,7 +97,10 @@ def tag_form(shape: type[Reply]) -> str:
     parts = []
     for name, field in shape.model_fields.items():
         inner = _inner(field.annotation)
-        body = tag_form(inner) if isinstance(inner, type) and issubclass(inner, Reply) else "…"
+        if isinstance(inner, type) and issubclass(inner, Reply):
+            body = tag_form(inner)
+        else:
+            body = "|".join(get_args(inner)) if get_origin(inner) is Literal else "…"
         parts.append(f"<{name}>{body}</{name}>")
     return "".join(parts)
 
@@ -130,11 +133,16 @@ def _inner(annotation: Any) -> Any:
     return get_args(annotation)[0] if get_origin(annotation) is list else annotation
 
 
+Kind = Literal["time", "number", "person", "place", "work", "term", "definition", "cause"]
+"""A kind of question that both the prompts and the rules know."""
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+
 class WrittenQuestion(Reply):
     """One question; ``answer`` and ``evidence`` are literal substrings of its document."""
 
     text: Filled
-    kind: str
+    kind: Kind
     answer: Filled
     evidence: Filled
 
@@ -221,11 +229,28 @@ class Comparison(Reply):
     equal: bool
 
 
+class Verdict(Reply):
+    """Whether the text of the claim of a number, from 1 on, supports it."""
+
+    number: int
+    supported: bool
+
+
 class Support(Reply):
-    """One verdict for each claim, in order: whether its text supports it."""
+    """Verdicts on numbered claims, for models lose count of bare ones."""
 
     reason: str
-    verdicts: list[bool]
+    claims: list[Verdict]
+
+    @property
+    def verdicts(self) -> list[bool]:
+        """Whether claims 1, 2, ... are supported, as many as there are verdicts.
+
+        A claim without a verdict, or with contrary ones, is not.
+        """
+        supported = {one.number for one in self.claims if one.supported}
+        supported -= {one.number for one in self.claims if not one.supported}
+        return [number in supported for number in range(1, len(self.claims) + 1)]
 
 
 class Check(Reply):
@@ -271,7 +296,7 @@ def _task(inputs: str, reply: type[Reply] | None = None) -> Task:
 
 
 TASKS: Mapping[str, Task] = {
-    "write_questions": _task("title text passage_id count kinds", WrittenQuestions),
+    "write_questions": _task("title text count kinds", WrittenQuestions),
     "evolve_question": _task("question operation title text", Question),
     "expand_query": _task("question", Queries),
     "judge_passage": _task("question title text", Relevance),
@@ -280,6 +305,7 @@ TASKS: Mapping[str, Task] = {
     "pose_problem": _task("persona", Problem),
     "solve_problem": _task("problem", Solution),
     "follow_up": _task("history title text", Question),
+    "answer_follow_up": _task("history question documents"),
     "respond": _task("prompt documents"),
     "judge_pair": _task("prompt answer_a answer_b"),
     "tag_instruction": _task("messages", InstructionTags),
@@ -290,9 +316,6 @@ TASKS: Mapping[str, Task] = {
     "answer_as_told": _task("system question documents"),
     "magpie_query": Task(frozenset()),
 }
-
-KINDS = ("time", "number", "person", "place", "work", "term", "definition", "cause")
-"""Kinds of questions that both the prompts and the rules know."""
 
 
 def well_formed(text: str) -> str:

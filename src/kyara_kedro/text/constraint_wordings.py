@@ -138,33 +138,33 @@ WORDINGS: Mapping[str, ByLanguage] = {
     },
     "json": {
         "zh-TW": (
-            "只輸出一個 JSON 物件，鍵為{quoted}，值是字串，不加程式碼區塊。",
+            "只輸出一個 JSON 物件，鍵為{quoted}，值是字串，物件以外不寫任何說明。",
             (
                 "你的回覆會由程式讀取，所以必須是 JSON 物件，只有{quoted}這些鍵，值都是字串，"
-                "前後不加任何文字。"
+                "前後不加說明。"
             ),
-            "請以 JSON 物件作答，鍵依序是{quoted}，每個值都是一段文字，不要放進程式碼區塊。",
+            "請以 JSON 物件作答，鍵依序是{quoted}，每個值都是一段文字。",
         ),
         "zh-CN": (
-            "只输出一个 JSON 对象，键为{quoted}，值是字符串，不加代码块。",
+            "只输出一个 JSON 对象，键为{quoted}，值是字符串，对象以外不写任何说明。",
             (
                 "你的回答会由程序读取，所以必须是 JSON 对象，只有{quoted}这些键，值都是字符串，"
-                "前后不加任何文字。"
+                "前后不加说明。"
             ),
-            "请以 JSON 对象作答，键依次是{quoted}，每个值都是一段文字，不要放进代码块。",
+            "请以 JSON 对象作答，键依次是{quoted}，每个值都是一段文字。",
         ),
         "en": (
             (
                 "Output one JSON object only, with the keys {quoted} and strings as values, "
-                "without a code fence."
+                "and do not comment on it."
             ),
             (
                 "A program reads your replies: each must be a JSON object that has just the "
-                "keys {quoted}, all values strings, and no text around it."
+                "keys {quoted}, all values strings, and no explanation around it."
             ),
             (
                 "Answer as a JSON object. Its keys, in order, are {quoted}; each value is "
-                "plain text. No code block."
+                "plain text."
             ),
         ),
     },

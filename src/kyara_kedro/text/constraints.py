@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Self, TypeVar
+from typing import TypeVar
 
 from kyara_kedro.content import content_id
 from kyara_kedro.text.chunk import sentences as spans
@@ -23,9 +23,10 @@ from kyara_kedro.text.fold import fold
 T = TypeVar("T")
 
 _TW, _CN, _EN = "zh-TW", "zh-CN", "en"
-_BULLET = re.compile(r"- \S.*")
+_BULLET = re.compile(r"[ \t]*- \S.*")
 _ROW = re.compile(r"\|[^|]*[^|\s][^|]*\|[^|]*[^|\s][^|]*\|")
-_RULER = re.compile(r"\s*:?-{3,}:?\s*")
+_RULER = re.compile(r":?-+:?")
+_FENCED = re.compile(r"```(?:json)?[ \t]*\n(.*)\n```", re.DOTALL | re.IGNORECASE)
 _TITLE = re.compile(r"【[^【】]+】")
 _HEADING = re.compile(r"# \S.*")
 _BOLD = re.compile(r"\*\*(?! )([^*\n]+)(?<! )\*\*")
@@ -100,19 +101,8 @@ class Constraint:
 
     @property
     def id(self) -> str:
-        """``<language>:<kind>``, with ``=<value>`` where it has one; :meth:`parse` reads it."""
+        """``<language>:<kind>``, with ``=<value>`` where it has one."""
         return f"{self.language}:{self.kind}" + (f"={self.value}" if self.value else "")
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read an :attr:`id`.
-
-        Raises:
-            ValueError: it is none.
-        """
-        name, _, value = text.partition("=")
-        language, _, kind = name.partition(":")
-        return cls(kind, language, value)
 
     @property
     def wordings(self) -> tuple[str, ...]:
@@ -144,10 +134,6 @@ class Constraint:
     def holds(self, answer: str) -> bool:
         """Whether an answer keeps the constraint; blanks around the answer do not count."""
         return _KINDS[self.kind].holds(answer.strip(), self.value)
-
-    def apply(self, sentences: Sequence[str], title: str = "", key: str = "") -> str | None:
-        """Put sentences so that they keep this constraint, see :func:`compose`."""
-        return compose((self,), sentences, title, key)
 
 
 def compose(
@@ -279,8 +265,13 @@ def _every_line(answer: str, keeps: Callable[[int, str], object]) -> bool:
     return len(lines) > 1 and all(keeps(number, line) for number, line in enumerate(lines, 1))
 
 
+def _items(answer: str) -> str:
+    """A list without the blank lines between its items."""
+    return "\n".join(line for line in answer.split("\n") if line.strip())
+
+
 def _is_bulleted(answer: str, value: str) -> bool:
-    return _every_line(answer, lambda _, line: _BULLET.fullmatch(line))
+    return _every_line(_items(answer), lambda _, line: _BULLET.fullmatch(line))
 
 
 def _bulleted(sentences: Sequence[str], given: _Given) -> str:
@@ -288,7 +279,7 @@ def _bulleted(sentences: Sequence[str], given: _Given) -> str:
 
 
 def _is_numbered(answer: str, value: str) -> bool:
-    return _every_line(answer, lambda n, line: re.fullmatch(rf"{n}\. \S.*", line))
+    return _every_line(_items(answer), lambda n, line: re.fullmatch(rf"{n}\. \S.*", line))
 
 
 def _numbered(sentences: Sequence[str], given: _Given) -> str:
@@ -326,7 +317,8 @@ def _is_table(answer: str, value: str) -> bool:
     head, ruler, *rows = (
         [cell.strip() for cell in line[1:-1].split("|")] for line in answer.split("\n")
     )
-    return head == value.split("|") and all(map(_RULER.fullmatch, ruler)) and bool(rows)
+    names = [_BOLD.sub(r"\1", cell) for cell in head]
+    return names == value.split("|") and all(map(_RULER.fullmatch, ruler)) and bool(rows)
 
 
 def _table(sentences: Sequence[str], given: _Given) -> str:
@@ -336,6 +328,8 @@ def _table(sentences: Sequence[str], given: _Given) -> str:
 
 
 def _is_object(answer: str, value: str) -> bool:
+    fenced = _FENCED.fullmatch(answer)
+    answer = fenced[1].strip() if fenced else answer
     if not answer.startswith("{"):
         return False
     try:
@@ -421,7 +415,7 @@ _APART = frozenset({frozenset({"form", "first"}), frozenset({"form", "last"})})
 
 _KINDS: Mapping[str, _Kind] = {
     "bullets": _Kind("form", _is_bulleted, r'- |["「“]-', shaped=_bulleted),
-    "numbered": _Kind("form", _is_numbered, r"1\.", shaped=_numbered),
+    "numbered": _Kind("form", _is_numbered, r"1\.|[編编][號号]|number", shaped=_numbered),
     "one_sentence": _Kind("form", _is_one_sentence, "句|sentence", shaped=_first),
     "one_per_line": _Kind("form", _is_one_per_line, "行|line", shaped=_one_per_line),
     "two_paragraphs": _Kind("form", _is_two_paragraphs, "段|paragraph", shaped=_two_paragraphs),

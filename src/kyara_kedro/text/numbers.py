@@ -57,6 +57,16 @@ _NUMBER = re.compile(
 )
 _PERCENT = re.compile(r" ?(?:(?P<cent>%|percent\b|per cent\b)|(?P<mille>‰))")
 _TIME = re.compile(r" ?(年|月|日|号|岁|世(?=纪)|分(?=钟)|秒)")
+_RANGE = re.compile(r" ?[-~到至] ?")
+_TALLY = re.compile(
+    r"(?:(?<![\d一二三四五六七八九十百千萬万])[二三四五六七八九十兩两\d]\s?"
+    r"(?:[個个項项種种點点]|大|方)?\s?(?:主要|重要|關鍵|关键|核心|基本|不同)?的?"
+    r"(?:原因|因素|方面|理由|特點|特点|特徵|特征|特色|階段|阶段|步驟|步骤|面向|重點|重点|要點|要点|部分|層面|层面|面(?=[來来說说,，:：])"
+    r"|類型|类型|功能|優點|优点|缺點|缺点|影響|影响|條件|条件|時期|时期))"
+    r"|\b(?:two|three|four|five|six|seven|[2-9])\s(?:(?:main|major|key|important|different|primary)\s)?"
+    r"(?:reasons|factors|aspects|causes|steps|stages|points|parts|features|ways|types|phases|effects)\b",
+    re.IGNORECASE,
+)
 _SIGN = re.compile(r"(?:^|[^\w)\]}])-\s?$|负$")
 _RAISED = re.compile("[⁺⁻]?[⁰¹²³⁴-⁹]+")
 _RAISED_SIGNS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", "0123456789+-")
@@ -117,23 +127,49 @@ def numbers_in(text: str) -> list[Fraction]:
 def quantities(text: str) -> list[tuple[Fraction, str]]:
     """The same numbers with the unit of time that each counts, empty where it counts none.
 
-    The unit is one folded character: 年 for 1945 年, 日 for 3 日 and 3 號.
+    The unit is one folded character: 年 for 1945 年, 日 for 3 日 and 3 號. Both ends of 5至8月
+    count months.
+    """
+    prepared = _prepared(text)
+    numbers = list(_numbers(prepared))
+    found: list[tuple[Fraction, str]] = []
+    follows = len(prepared)
+    for number in reversed(numbers):
+        unit = _TIME.match(prepared, number.end)
+        named = unit[1].replace("号", "日") if unit else ""
+        if not named and found and _RANGE.fullmatch(prepared, number.end, follows):
+            named = found[-1][1]
+        found.append((number.value, named))
+        follows = number.start
+    return found[::-1]
+
+
+def without_tallies(text: str) -> str:
+    """A text without the counts that introduce its own list: 兩個原因, 三方面, three reasons."""
+    return _TALLY.sub(" ", text)
+
+
+def without_numbers(text: str) -> str:
+    """A folded text without the numbers that it states."""
+    prepared = _prepared(text)
+    parts, last = [], 0
+    for number in _numbers(prepared):
+        parts.append(prepared[last : number.start])
+        last = number.end
+    return " ".join([*parts, prepared[last:]])
+
+
+def measures(text: str) -> list[tuple[Fraction, str]]:
+    """The numbers of a text with the measure that each counts, empty where it is none.
+
+    9.25 km and 9.25公里 are the same; years, months and days are told apart as in `quantities`.
     """
     prepared = _prepared(text)
     found = []
-    for number in _numbers(prepared):
-        unit = _TIME.match(prepared, number.end)
-        found.append((number.value, unit[1].replace("号", "日") if unit else ""))
+    for number, (value, unit) in zip(_numbers(prepared), quantities(text), strict=True):
+        measure = _MEASURE.match(prepared, number.end)
+        found.append((value, unit or (_MEASURES[measure[1]] if measure else "")))
     return found
-
-
-def parse_number(text: str) -> Fraction | None:
-    """The value of an answer that is one number, perhaps with a unit; None for anything else.
-
-    Chinese numerals may be colloquial (兩萬五 is 25,000). 5% and 百分之五 are 1/20.
-    """
-    value = _read(text).value
-    return value if isinstance(value, Fraction) else None
 
 
 def equivalent(a: str, b: str) -> bool:
@@ -302,6 +338,8 @@ _MEASURES = {
     )
     for name in names.split()
 }
+_LONGEST_FIRST = sorted(map(re.escape, _MEASURES), key=len, reverse=True)
+_MEASURE = re.compile(rf" ?(?:个(?=星期|小时))?({'|'.join(_LONGEST_FIRST)})(?![a-z])")
 _TAIL = re.compile(r"[^\d√π∞=+*<>^,:/(){}\\!]{0,24}(?:/ ?[^\W\d]{1,12})?(?:\^[23]|(?<=[a-z])[23])?")
 _VARIABLES = re.compile(r"[a-z]{1,2}")
 _LEAD = re.compile(

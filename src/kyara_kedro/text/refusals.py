@@ -63,7 +63,8 @@ _HARD = {
         )
     ),
     "en": re.compile(
-        r"\bsorry\b|^(?:unfortunately, )?(?:i|we|as an ai[^.]{0,30}) (?:cannot|can't|am unable|are unable)"
+        r"\bsorry\b|^(?:unfortunately, )?(?:i|we|as an ai[^.]{0,30}) "
+        r"(?:cannot|can't|(?:am|are) unable)"
     ),
 }
 
@@ -98,10 +99,11 @@ def refusal_kind(text: str, language: str, refusal: str) -> Refusal | None:
 
 
 def shows_difficulty(text: str, language: str) -> bool:
-    """Whether a short answer begins with its speaker's difficulty (Evol-Instruct, arXiv:2304.12244).
+    """Whether a short answer begins with its speaker's difficulty.
 
-    That is an apology, or that the speaker cannot answer; 無法飛行的鳥類 is none. Chinese: within
-    20 characters of an answer of fewer than 120. English: "sorry" in fewer than 80 words.
+    The rule is Evol-Instruct's (arXiv:2304.12244). Difficulty is an apology, or that the speaker
+    cannot answer; 無法飛行的鳥類 is none. Chinese: within 20 characters of an answer of fewer than
+    120. English: an answer of fewer than 80 words.
     """
     plain = fold(visible(text)).strip()
     if language.startswith("en"):

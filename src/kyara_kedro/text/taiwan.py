@@ -14,7 +14,8 @@ the text around them. The rules:
   line its text. In other clauses only words that hold a strong character are converted
   (這個软件很好用).
 * **Mainland words in Traditional characters** are repaired when Taiwan has no other use for them
-  (`vocabulary.UNAMBIGUOUS`); `leaks` reports the rest.
+  (`vocabulary.UNAMBIGUOUS`), and more of them in what a model wrote (`OF_MODELS`, and
+  `IN_COMPUTING` where the text speaks of computing); `leaks` reports the rest.
 * **Protected** are fenced and inline code, URLs, file paths, clauses in Japanese, and what is named
   as Simplified (簡體：国家, 大陸稱「软件」). An e-mail address has no Chinese character to change.
 * **Names.** In a title, 《》 or 〈〉, script is converted by these rules, words are not. A Mainland
@@ -29,7 +30,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache
-from itertools import chain, groupby
+from itertools import chain, groupby, product
 from operator import itemgetter
 from typing import Literal, NamedTuple
 
@@ -40,8 +41,11 @@ from numpy.typing import NDArray
 from kyara_kedro.text import script
 from kyara_kedro.text.vocabulary import (
     BOUNDARIES,
+    COMPUTING,
     CONTEXTS,
+    IN_COMPUTING,
     LETTERS,
+    OF_MODELS,
     PREFERRED,
     SEGMENTS,
     TAIWAN,
@@ -91,6 +95,7 @@ _QUOTED = (
     re.compile(r"“(?=[^“”\n\u4e00-\u9fff]*[\u4e00-\u9fff])[^“”\n]*”"),
     re.compile(r"‘(?=[^‘’\n\u4e00-\u9fff]*[\u4e00-\u9fff])[^‘’\n]*’"),
 )
+_COMPUTING = re.compile(COMPUTING)
 _TAI = re.compile("臺(?![灣北中南東澎海語籍獨資商胞])")
 
 
@@ -114,6 +119,14 @@ class TaiwanText(NamedTuple):
 
     text: str
     changed: tuple[Change, ...]
+
+
+class Examined(NamedTuple):
+    """A text as Taiwan writes it, what was changed, and what else is Mainland Chinese in it."""
+
+    text: str
+    changed: tuple[Change, ...]
+    reported: tuple[Change, ...]
 
 
 class _Word(NamedTuple):
@@ -151,37 +164,68 @@ class _Reading(NamedTuple):
         return self.words[first : bisect_left(self.words, (end,), first)]
 
 
-def to_taiwan(text: str) -> TaiwanText:
+def to_taiwan(text: str, *, written_by_model: bool = False) -> TaiwanText:
     """Repair what is Simplified or Mainland Chinese in a text that should be Taiwan's.
 
     Only what the rules at the head of this module prove is changed, so repairing twice changes
     nothing more. A text without Simplified characters and Mainland words costs a table look-up.
+
+    Args:
+        text: The text.
+        written_by_model: Whether a model wrote it that was to write as Taiwan does; then Mainland
+            words are repaired too that people in Taiwan use now and then.
     """
-    points = script.code_points(text)
-    if not _is_suspicious(points, _kinds()[points]):
+    if not (written_by_model or _is_suspicious(text)):
         return TaiwanText(text, ())
-    changed = _found(_read(text), repairable=True)
+    found = examine(text, written_by_model=written_by_model)
+    return TaiwanText(found.text, found.changed)
+
+
+def examine(text: str, *, written_by_model: bool = False) -> Examined:
+    """Repair a text as `to_taiwan` does, and report the Mainland words that it leaves alone.
+
+    Human text from Taiwan has such words too (信息, 數據, 網絡 ...): of 1,000 paragraphs of its
+    Wikipedia, about 60 have one. A text without any costs two table look-ups.
+
+    Args:
+        text: The text.
+        written_by_model: As for `to_taiwan`.
+    """
+    if not (_is_suspicious(text) or _holds_core(text)):
+        return Examined(text, (), ())
+    reading = _read(text)
+    known = _words_of_models(reading) if written_by_model else UNAMBIGUOUS
+    found = _found(reading)
+    changed = tuple(
+        change for change in found if change.kind != "vocabulary" or _key(change) in known
+    )
     slices = ((change.start, change.end, change.after) for change in changed)
-    return TaiwanText(_replaced(text, slices), tuple(changed))
+    left = set(found).difference(changed)
+    return Examined(_replaced(text, slices), changed, tuple(sorted(left)))
 
 
 def leaks(text: str) -> tuple[Change, ...]:
-    """Report what `to_taiwan` would repair, and ambiguous Mainland words that it leaves alone.
-
-    Human text from Taiwan has such words too (信息, 數據, 網絡 ...): of 1,000 paragraphs of its
-    Wikipedia, about 60 have one.
-    """
-    return tuple(_found(_read(text), repairable=False))
+    """What `examine` would repair or report, in order."""
+    found = examine(text)
+    return tuple(sorted(found.changed + found.reported))
 
 
-def simplified_share(text: str) -> float:
-    """Share of Simplified among the characters that prove a script, in [0, 1]; 0 without any."""
-    count = script.script_share(text)
-    return count.simplified / max(1, count.simplified + count.traditional)
+def _key(change: Change) -> str:
+    """The word of the vocabulary that a change of that kind replaces."""
+    return _text(_folds()[script.code_points(change.before)])
 
 
-def _is_suspicious(points: NDArray[np.uint32], kinds: NDArray[np.uint8]) -> bool:
-    """Whether there is a Simplified character or the core of a Mainland word."""
+def _words_of_models(reading: _Reading) -> frozenset[str]:
+    """Words that are repaired in a text that a model wrote."""
+    told = {word.key for word in reading.words} & (OF_MODELS | IN_COMPUTING)
+    on_computing = len(told) > 1 or _COMPUTING.search(reading.masked)
+    return UNAMBIGUOUS | OF_MODELS | (IN_COMPUTING if on_computing else frozenset())
+
+
+def _is_suspicious(text: str) -> bool:
+    """Whether there is a Simplified character or the core of an unambiguous Mainland word."""
+    points = script.code_points(text)
+    kinds = _kinds()[points]
     if (kinds & (_STRONG | _WEAK)).any() or _simplified_me(points).size:
         return True
     pairs = np.flatnonzero((kinds[:-1] << 1) & kinds[1:] & _SECOND)
@@ -189,8 +233,18 @@ def _is_suspicious(points: NDArray[np.uint32], kinds: NDArray[np.uint8]) -> bool
         return False
     first, second = points[pairs], points[pairs + 1]
     third = points[np.minimum(pairs + 2, len(points) - 1)]
-    cores = _cores()
+    cores = _cores().unambiguous
     return bool((cores[_place(first, second, 0)] | cores[_place(first, second, third)]).any())
+
+
+def _holds_core(text: str) -> bool:
+    """Whether there is the core of any word of the vocabulary."""
+    points = script.code_points(text)
+    cores = _cores()
+    places = np.flatnonzero(cores.pairs[_place(points[:-1], points[1:], 0)])
+    return any(
+        text[place : place + size] in cores.spelt for place in places.tolist() for size in (2, 3)
+    )
 
 
 def _simplified_me(points: NDArray[np.uint32]) -> NDArray[np.intp]:
@@ -259,8 +313,8 @@ def _converted(folded: str, words: Sequence[_Word]) -> str:
     return _TAI.sub("台", converted)
 
 
-def _found(reading: _Reading, *, repairable: bool) -> list[Change]:
-    """Changes in order; with the ambiguous words unless they must be repairable."""
+def _found(reading: _Reading) -> list[Change]:
+    """Changes in order, with those of ambiguous words in Traditional characters."""
     text = reading.masked
     strong, _, traditional, *_ = reading.number(0, len(text))
     whole = strong > traditional
@@ -279,7 +333,7 @@ def _found(reading: _Reading, *, repairable: bool) -> list[Change]:
             if _is_simplified(reading, start, end, in_line=in_line, weak_counts=bool(weak)):
                 changes += _whole(reading, start, end)
             else:
-                changes += _single_words(reading, start, end, repairable=repairable)
+                changes += _single_words(reading, start, end)
     return sorted(changes)
 
 
@@ -306,7 +360,7 @@ def _whole(reading: _Reading, start: int, end: int) -> Iterator[Change]:
         yield Change(start, end, before, after, "script")
 
 
-def _single_words(reading: _Reading, start: int, end: int, *, repairable: bool) -> Iterator[Change]:
+def _single_words(reading: _Reading, start: int, end: int) -> Iterator[Change]:
     """Simplified words and Mainland words of a clause that is not Simplified as a whole."""
     text = reading.masked
     strong = reading.number(start, end)[0]
@@ -322,8 +376,7 @@ def _single_words(reading: _Reading, start: int, end: int, *, repairable: bool) 
             yield Change(first, last, text[first:last], after, "script")
             continue
         for word in group:
-            known = word.key in (UNAMBIGUOUS if repairable else TAIWAN)
-            if known and not reading.titled[start] and not _is_name(text, word):
+            if word.key in TAIWAN and not reading.titled[start] and not _is_name(text, word):
                 before = text[word.start : word.end]
                 yield Change(word.start, word.end, before, word.after, "vocabulary")
 
@@ -424,15 +477,33 @@ def _encodes(letter: str, *encodings: str) -> bool:
     return False
 
 
+class _Cores(NamedTuple):
+    """The cores of Mainland words.
+
+    `unambiguous` marks the places of those that are repaired everywhere, `pairs` those of the first
+    two characters of any, shapes [0x10000]; `spelt` has all as they may be written. A word of one
+    character is left out.
+    """
+
+    unambiguous: NDArray[np.bool_]
+    pairs: NDArray[np.bool_]
+    spelt: frozenset[str]
+
+
 @cache
-def _cores() -> NDArray[np.bool_]:
-    """Whether two or three characters may be the core of a Mainland word; shape [0x10000]."""
-    cores = np.zeros(0x10000, dtype=np.bool_)
-    for word in UNAMBIGUOUS:
+def _cores() -> _Cores:
+    unambiguous, pairs = (np.zeros(0x10000, dtype=np.bool_) for _ in range(2))
+    spelt: set[str] = set()
+    for word in TAIWAN:
+        if len(word) < 2:
+            continue
         first, second, *rest = map(_spellings, _core(word))
         third = rest[0] if rest else np.zeros(1, dtype=np.uint32)
-        cores[_place(first[:, None, None], second[:, None], third)] = True
-    return cores
+        if word in UNAMBIGUOUS:
+            unambiguous[_place(first[:, None, None], second[:, None], third)] = True
+        pairs[_place(first[:, None], second, 0)] = True
+        spelt.update(map("".join, product(*(map(chr, part) for part in (first, second, *rest)))))
+    return _Cores(unambiguous, pairs, frozenset(spelt))
 
 
 def _spellings(letter: str) -> NDArray[np.uint32]:

@@ -17,9 +17,17 @@ _BOUNDARIES = (
     "洞悉 据悉 老鼠 大鼠 小鼠 田鼠 松鼠 仓鼠 滑鼠 来源 资源 能源 电源 蛋白 粉红 心智 才智 "
     "理智 电晶体"
 )
-BOUNDARIES = frozenset(_BOUNDARIES.split())
+_CROSSINGS = (
+    "沉默 幽默 质变 突变 应变 赌博 放宽 明显 内存储 内存放 内存款 缓存款 界面临 "
+    "界面对 编程度 数组织 数组员 数组装 字节目 字节日 网关键 网关闭 网关于 网关注 "
+    "链接受 链接连 链接近 兼容并蓄 兼容并包 调试验 光标准 光标志 光标示 光标题 "
+    "光标记 打印度 打印尼 音频率 音频道 音频繁 分辨率先 带宽度 带宽约 带宽松 带宽阔 "
+    "命令行政 命令行动 命令行为 命令行事 用户名单 用户名义 台式机器 珠算法 心算法 "
+    "笔算法 推算法 折算法 清算法 结算法"
+)
+BOUNDARIES = frozenset(f"{_BOUNDARIES} {_CROSSINGS}".split())
 """Words that OpenCC converts well alone; in a text it may join their first character to the one
-before (被发|明, 年历|史)."""
+before (被发|明, 年历|史), or a word of `TAIWAN` begins or ends inside them (多数组织, 攻打印度)."""
 
 SEGMENTS = {
     # OpenCC writes a rarer form than Taiwan does.
@@ -107,6 +115,8 @@ SEGMENTS = {
     "崇高清": "崇高清",
     "强调试": "強調試",
     "指导弹": "指導彈",
+    "视频道": "視頻道",
+    "视频率": "視頻率",
 }
 
 TAIWAN = {
@@ -129,6 +139,8 @@ TAIWAN = {
     "云计算": "雲端運算",
     "客户端": "用戶端",
     "用户名": "使用者名稱",
+    "用户名称": "使用者名稱",
+    "用户界面": "使用者介面",
     "命令行": "命令列",
     "宽带": "寬頻",
     "带宽": "頻寬",
@@ -207,6 +219,7 @@ TAIWAN = {
     "信号": "訊號",
     "分辨率": "解析度",
     "视频": "影片",
+    "视频网站": "影音網站",
     "视频会议": "視訊會議",
     "视频通话": "視訊通話",
     "高清": "高畫質",
@@ -320,6 +333,32 @@ _UNAMBIGUOUS = (
 UNAMBIGUOUS = frozenset(_UNAMBIGUOUS.split())
 """Words of `TAIWAN` that Taiwan has no other use for: they are repaired in Traditional characters
 too. Words that people in Taiwan do write (信息, 數據, 網絡, 視頻, 屏幕, 塑料 ...) are not here."""
+
+_OF_MODELS = (
+    "视频 视频网站 视频会议 视频通话 互联网 因特网 互联网络 移动互联网 万维网 笔记本电脑 应用程序 "
+    "用户界面 触摸屏幕 屏幕 分辨率 内存条 闪存 集成电路 移动支付 超链接 电子邮箱 U盘"
+)
+OF_MODELS = frozenset(_OF_MODELS.split())
+"""Further words of `TAIWAN` that are repaired where a model was told to write Taiwan's Chinese.
+
+People in Taiwan do write them now and then, so their own text keeps them.
+"""
+
+_IN_COMPUTING = (
+    "网络 信息 内存 缓存 存储器 只读存储器 寄存器 界面 接口 默认 缺省 算法 编程 变量 数组 字符 "
+    "字节 堆栈 线程 多线程 端口 网关 链接 文件夹 粘贴 卸载 兼容 调试 光标 递归 哈希 面向对象 "
+    "客户端 带宽 显卡 命令行 用户名 用户名称 台式机 源程序 打印 短信 博客 音频 宽带 光盘 磁盘 光驱"
+)
+IN_COMPUTING = frozenset(_IN_COMPUTING.split())
+"""Words that have another meaning in Taiwan (界面活性劑, 默認他的說法): of what a model wrote, they
+are repaired in a text that speaks of computing."""
+
+COMPUTING = (
+    r"[電电][腦脑]|[軟软硬][體件]|程式|[網网][路站頁页址]|伺服器|服[務务]器|作[業业]系[統统]|操作系[統统]"
+    r"|[資数數]料?[庫库]|[數数]據[庫库]|手[機机]|處理器|演算法|人工智[慧能]|[線线]上|上[網网]|CPU|GPU|USB|Wi-?Fi"
+    r"|\bApp\b|\bAPI\b|Python"
+)
+"""What a text that speaks of computing mentions, or else two words of the lists above."""
 
 PREFERRED = str.maketrans("佈佔溼汙僱豔燬巖", "布占濕污雇艷毀岩")
 """Forms that OpenCC writes, and those that Taiwan prints at least twice as often."""

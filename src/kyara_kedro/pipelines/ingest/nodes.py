@@ -53,15 +53,17 @@ def parse_documents(
     """Read, clean and identify documents; Simplified Chinese becomes Taiwan's Chinese.
 
     Returns:
-        The rows, and the leaks of Simplified and Mainland Chinese by file, which are there once the
-        rows have been read: the first output is saved before the second.
+        The rows, and the leaks of Simplified and Mainland Chinese by file that has some, which are
+        there once the rows have been read: the first output is saved before the second.
     """
     report: dict[str, Any] = {}
 
     def frames() -> Iterator[pl.DataFrame]:
         leaks = LeakReport()
         yield from parsed_rows(DOCUMENT, raw_documents, lambda row: _document(row, params, leaks))
-        report.update(leaks.summary())
+        for file, found in leaks.summary().items():
+            if found["texts_with_leaks"] or found["reported"]["texts"]:
+                report[file] = found
 
     return Frames(frames), report
 

@@ -16,23 +16,13 @@ from kyara_kedro.pipelines.synthesize.harvest import Row
 from kyara_kedro.prompts import PromptLibrary
 from kyara_kedro.prompts.library import REFUSAL, template_language
 from kyara_kedro.teachers.base import ChatRequest, Completion, Teacher, ask
-from kyara_kedro.text.leaks import Guarded, LeakReport, guarded
+from kyara_kedro.text.leaks import LeakReport, guarded
+from kyara_kedro.text.prose import foreign_language
 from kyara_kedro.text.refusals import refusal_kind
-from kyara_kedro.text.script import language_of
+from kyara_kedro.text.sources import names_sources
 
-_TELLING = 24
-"""Characters from which on a reply shows its language."""
-_NAMES_ITS_SOURCES = re.compile(
-    r"(?:根據|依據|依照|按照|從)(?:以上|上述|上面|所提供的?|您?提供的|給定的|這[份些篇])?"
-    r"(?:參考)?(?:文件|資料|文檔|文章|內文)(?:內容)?(?:所述|指出|記載|可知|提到|中|，)"
-    r"|(?:根据|依据|按照|从)(?:以上|上述|所提供的?|您?提供的|给定的|这[份些篇])?"
-    r"(?:参考)?(?:文件|资料|文档|文章)(?:内容)?(?:所述|指出|记载|可知|提到|中|，)"
-    r"|\b(?:according to|based on|as stated in) (?:the|these|this) "
-    r"(?:provided |given |reference )?(?:documents?|passages?|texts?|references?|context)\b"
-    r"|(?:^|[，。\n])(?:參考|参考)?(?:文件|文檔|文章|文档)[中裡里內内]?(?:提到|指出|記載|记载|說明|说明)"
-    r"|【id_|</?(?:document|reference|question)\b",
-    re.IGNORECASE,
-)
+_MARKUP = re.compile(r"【id_|</?(?:document|reference|question)\b", re.IGNORECASE)
+"""What only the prompts with documents hold."""
 _TEMPLATE = re.compile(
     r"<\|[\w-]{2,}\|>|</?(?:start|end)_of_turn>|<(?:bos|eos|pad)>|\[/?INST\]|</?s>"
 )
@@ -92,13 +82,12 @@ class Desk:
             return text, found
         if token := _TEMPLATE.search(text):
             return text, ("template_token", f"{token[0]} is no text: {text[:40]}")
-        found_language = language_of(text)
-        wanted = template_language(language)
-        if len(text) >= _TELLING and found_language.startswith("zh") != (wanted != "en"):
-            return text, ("wrong_language", f"{found_language}, not {language}: {text[:40]}")
-        if wanted != "zh-TW":
+        if foreign := foreign_language(text, language):
+            return text, ("wrong_language", f"{foreign}, not {language}: {text[:40]}")
+        if template_language(language) != "zh-TW":
             return text, None
-        seen: Guarded = guarded(text, self.params.simplified)
+        by_model = completion.teacher_kind == "llm"
+        seen = guarded(text, self.params.simplified, written_by_model=by_model)
         self.leaks.add(completion.teacher, seen, text)
         return seen.text, seen.fault
 
@@ -118,8 +107,9 @@ class Desk:
             return text, ("no_answer", f"the documents do not answer it: {text[:60]}")
         if empty := says_nothing(text):
             return text, empty
-        if spoken := _NAMES_ITS_SOURCES.search(text):
-            return text, ("names_its_sources", f"the reader sees no documents: {spoken[0]}")
+        marked = _MARKUP.search(text)
+        if spoken := marked[0] if marked else names_sources(text):
+            return text, ("names_its_sources", f"the reader sees no documents: {spoken}")
         return text, None
 
 

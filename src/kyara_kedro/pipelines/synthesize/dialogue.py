@@ -60,7 +60,8 @@ def hold_dialogues(
 ) -> None:
     """Talk about passages, beginning with a root question of each.
 
-    A dialogue that cannot be carried on ends early; with fewer than two rounds it is dropped.
+    A dialogue that cannot be carried on ends early; with fewer than two rounds it is dropped for
+    what ended it, or as "too_few_rounds" when its teacher knows nothing more to ask.
     """
     talks = {
         name: Talk(
@@ -77,9 +78,10 @@ def hold_dialogues(
         _answer(desk, talks, number)
     for name, talk in talks.items():
         if talk.rounds < 2 or talk.last is None:
-            why = talk.fault or ("no_follow_up", "nothing is left to ask")
-            detail = f"passage {talk.passage['passage_id']} carries {talk.rounds} rounds: {why[1]}"
-            basket.drop(name, ("too_few_rounds" if talk.rounds else why[0], detail))
+            assert talk.fault  # noqa: S101 - narrows the type
+            reason, detail = talk.fault
+            told = f"passage {talk.passage['passage_id']}, {talk.rounds} of 2 rounds"
+            basket.drop(name, (reason, f"{told}: {detail}"))
             continue
         row = synthetic(
             talk.turns,
@@ -98,12 +100,11 @@ def _answer(desk: Desk, talks: dict[str, Talk], number: int) -> None:
     requests = [
         desk.ask(
             f"{name}:{number}",
-            "answer_question",
+            "answer_follow_up" if number else "answer_question",
             talk.question["language"],
             question=talk.next,
             documents=[shown(talk.passage)],
-            style="detailed",
-            cite=False,
+            **({"history": talk.turns} if number else {"style": "detailed", "cite": False}),
         )
         for name, talk in talks.items()
         if talk.next
@@ -144,7 +145,9 @@ def _ask_on(desk: Desk, talks: dict[str, Talk], number: int) -> None:
         language = talk.question["language"]
         said = completion.parsed.question if isinstance(completion.parsed, Question) else ""
         text, why = desk.asked(said, language, completion)
-        if not why and text in {turn["content"] for turn in talk.turns}:
+        if completion.status == "rejected":
+            why = "too_few_rounds", f"nothing is left to ask: {completion.error}"
+        elif not why and text in {turn["content"] for turn in talk.turns}:
             why = "repeats_itself", f"asked before: {text[:60]}"
         if why:
             talk.next, talk.fault = "", why

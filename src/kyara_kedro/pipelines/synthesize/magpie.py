@@ -52,7 +52,7 @@ def draw_requests(desk: Desk, numbers: Sequence[int], basket: Basket, seen: set[
     for name, completion in drawn.items():
         text = normalise(completion.text).strip()
         if desk.params.simplified == "convert" and language_of(text) == "zh-Hans-CN":
-            text = to_taiwan(text).text
+            text = to_taiwan(text, written_by_model=True).text
         language = language_of(text)
         why = fault(completion) or _unfit(desk, text, language, seen)
         text, why = (text, why) if why else desk.reviewed(text, language, completion)

@@ -8,7 +8,7 @@ from kyara_kedro.pipelines.synthesize.desk import Desk, chain
 from kyara_kedro.pipelines.synthesize.harvest import Basket, Row
 from kyara_kedro.teachers.base import Completion
 from kyara_kedro.teachers.tasks import Check, Problem, Solution
-from kyara_kedro.text.numbers import majority
+from kyara_kedro.text.numbers import Majority, majority
 
 
 def pose_problems(
@@ -48,10 +48,11 @@ def pose_problems(
     agreed: dict[str, Completion] = {}
     for name, (problem, _) in posed.items():
         solutions = solved[name]
-        read = [one for one in solutions if isinstance(one.parsed, Solution)]
-        vote = majority([one.parsed.answer for one in read])  # type: ignore[union-attr]
-        winner = read[vote.index] if read and vote.unique else None
-        problems[name] = _problem(name, problem, solutions, winner, vote.size)
+        vote = majority(
+            [one.parsed.answer if isinstance(one.parsed, Solution) else "" for one in solutions]
+        )
+        winner = solutions[vote.index] if vote.unique else None
+        problems[name] = _problem(name, problem, solutions, winner, vote)
         if winner is None or vote.size <= desk.params.math.agreement * len(solutions):
             detail = f"{vote.size} of {len(solutions)} solutions agree"
             basket.drop(name, _unsolved(solutions) or ("no_majority", detail))
@@ -131,7 +132,7 @@ def _problem(
     problem: str,
     solutions: Sequence[Completion],
     winner: Completion | None,
-    size: int,
+    vote: Majority,
 ) -> Row:
     parsed = winner.parsed if winner else None
     return {
@@ -140,8 +141,8 @@ def _problem(
         "problem": problem,
         "answer": parsed.answer if isinstance(parsed, Solution) else None,
         "solutions": len(solutions),
-        "agreed": size,
-        "difficulty": 1 - size / len(solutions),
+        "agreed": vote.size,
+        "difficulty": vote.difficulty,
         "teachers": sorted({one.teacher for one in solutions}),
         "conversation_id": None,
     }

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain as chain_of
+from itertools import repeat
 from typing import Any, NamedTuple
 
 from kyara_kedro.content import content_id
@@ -23,16 +25,21 @@ from kyara_kedro.pipelines.synthesize.support import another_answer, unsupported
 from kyara_kedro.teachers.base import Completion
 from kyara_kedro.teachers.tasks import Support
 from kyara_kedro.text.citations import (
+    CITATION,
+    GLIMPSE,
     CitationReport,
     Claim,
     citation_report,
     claims,
+    essence,
+    normalised_citations,
     states,
     summary,
 )
 from kyara_kedro.text.fold import match_key
 from kyara_kedro.text.numbers import numbers_in
 from kyara_kedro.text.refusals import refusal_kind
+from kyara_kedro.text.statements import unformed
 
 Checks = dict[str, Completion]
 
@@ -109,7 +116,7 @@ class Citer:
             )
             if not one.documents:
                 why = "no_references", "no passage to show"
-            why = why or _disputed(checked.get(one.id), text)
+            why = why or self._disputed(checked.get(one.id), text, one)
             if why:
                 detail = f"question {one.question['id']}: {why[1]}"
                 self.basket.drop(one.id, (why[0], detail))
@@ -160,34 +167,78 @@ class Citer:
             return text, why, None
         if refusal_kind(text, language, refusal(language)):
             return text, ("no_answer", f"the documents do not answer it: {text[:60]}"), None
-        texts = {document["passage_id"]: titled(document) for document in one.documents}
-        report = citation_report(text, texts, one.question["text"], self.desk.params.rag.support)
+        texts = _texts(one)
+        text = normalised_citations(text, texts)
+        report = citation_report(
+            unformed(text, "，"),
+            texts,
+            one.question["text"],
+            self.desk.params.rag.support,
+            reworded=self._by_model,
+        )
         why = (
             report.fault()
-            or another_answer(text, one.question)
-            or next(filter(None, (self._uncited(claim, one) for claim in claims(text))), None)
+            or another_answer(CITATION.sub("", text), one.question)
+            or self._uncited(text, one)
         )
         return text, why, report
 
-    def _uncited(self, claim: Claim, one: Attempt) -> Fault | None:
+    @property
+    def _by_model(self) -> bool:
+        """Whether a model decides about paraphrases, so that words only have to be near enough."""
+        return self.desk.params.rag.checked and self.desk.checker.kind == "llm"
+
+    def _uncited(self, text: str, one: Attempt) -> Fault | None:
         """Why a sentence without a citation is not in the documents, or None."""
-        if claim.cited or not states(claim.text):
-            return None
-        return unsupported(claim.text, one.question, one.documents, self.desk.params.rag.support)
+        least = GLIMPSE if self._by_model else self.desk.params.rag.support
+        found = (
+            unsupported(essence(claim.text), one.question, one.documents, least)
+            for claim in _stated(text)
+            if not claim.cited
+        )
+        return next(filter(None, found), None)
+
+    def _claims(self, answer: str, one: Attempt) -> list[dict[str, str]]:
+        """What the checker is asked: each cited sentence with the documents that it cites.
+
+        A model is asked about the sentences without a citation too, together and with all
+        documents.
+        """
+        texts, stated = _texts(one), _stated(answer)
+        asked = [
+            {"sentence": claim.text, "text": "\n".join(texts[name] for name in claim.cited)}
+            for claim in stated
+            if claim.cited
+        ]
+        rest = "\n".join(claim.text for claim in stated if not claim.cited)
+        if rest and self._by_model:
+            asked.append({"sentence": rest, "text": "\n".join(texts.values())})
+        return asked
 
     def _checked(self, answers: Mapping[str, str], attempts: Mapping[str, Attempt]) -> Checks:
-        """Have the checker say whether each cited sentence is supported."""
-        requests = []
-        for name, answer in answers.items():
-            one = attempts[name]
-            texts = {document["passage_id"]: titled(document) for document in one.documents}
-            checked = [
-                {"sentence": claim.text, "text": "\n".join(texts[cited] for cited in claim.cited)}
-                for claim in _stated(answer)
-            ]
-            language = one.question["language"]
-            requests.append(self.desk.ask(name, "check_support", language, claims=checked))
+        """Have the checker say whether the sentences of each answer are supported."""
+        requests = [
+            self.desk.ask(
+                name,
+                "check_support",
+                attempts[name].question["language"],
+                claims=self._claims(answer, attempts[name]),
+            )
+            for name, answer in answers.items()
+        ]
         return self.desk.check(requests, "citations supported")
+
+    def _disputed(self, completion: Completion | None, answer: str, one: Attempt) -> Fault | None:
+        """Why the checker does not let an answer pass, or None."""
+        if completion is None:
+            return None
+        if found := fault(completion):
+            return found
+        assert isinstance(completion.parsed, Support)  # noqa: S101 - narrows the type
+        verdicts, asked = completion.parsed.verdicts, self._claims(answer, one)
+        held = chain_of(verdicts, repeat(False))
+        wrong = [claim["sentence"] for claim, holds in zip(asked, held, strict=False) if not holds]
+        return ("unsupported_claim", f"the checker denies: {wrong[0][:60]}") if wrong else None
 
     def _row(
         self, one: Attempt, text: str, completion: Completion | None, checked: Completion | None
@@ -211,20 +262,11 @@ class Citer:
         return row | {"prompt_version": prompt.version}
 
 
+def _texts(one: Attempt) -> dict[str, str]:
+    """The documents shown, with their titles, by id."""
+    return {document["passage_id"]: titled(document) for document in one.documents}
+
+
 def _stated(answer: str) -> list[Claim]:
-    """The sentences of an answer that state something and cite."""
-    return [claim for claim in claims(answer) if claim.cited and states(claim.text)]
-
-
-def _disputed(completion: Completion | None, answer: str) -> Fault | None:
-    """Why the checker does not let an answer pass, or None."""
-    if completion is None:
-        return None
-    if found := fault(completion):
-        return found
-    assert isinstance(completion.parsed, Support)  # noqa: S101 - narrows the type
-    verdicts, stated = completion.parsed.verdicts, _stated(answer)
-    if len(verdicts) != len(stated):
-        return "teacher_invalid", f"{len(verdicts)} verdicts on {len(stated)} sentences"
-    wrong = [claim.text for claim, holds in zip(stated, verdicts, strict=True) if not holds]
-    return ("unsupported_claim", f"the checker denies: {wrong[0][:60]}") if wrong else None
+    """The sentences of an answer that state something, out of the form that they are put in."""
+    return [claim for claim in claims(unformed(answer, "，")) if states(claim.text)]

@@ -69,6 +69,19 @@ TEMPLATES: tuple[Template, ...] = (
         ("我有兩件事想知道，請分別作答。\n1. {q}\n2. {other}", "span"),
     ),
     *_templates(
+        "complicate_input",
+        "zh-TW",
+        (
+            "請補上這張表格裡空白的兩格，依序各寫一行。\n\n"
+            "| 編號 | 題目 | 答案 |\n| --- | --- | --- |\n| 1 | {q} | |\n| 2 | {other} | |",
+            "span",
+        ),
+        (
+            '這個 JSON 物件的值都還空著，請依序作答，各寫一行。\n\n{"{q}": null, "{other}": null}',
+            "span",
+        ),
+    ),
+    *_templates(
         "constrain",
         "zh-TW",
         ("{q}請只寫出答案，不要加上任何說明。", "span"),
@@ -135,6 +148,15 @@ TEMPLATES: tuple[Template, ...] = (
         "several_questions",
         "en",
         ("Please answer these two questions in order, one line each:\n1. {q}\n2. {other}", "span"),
+    ),
+    *_templates(
+        "complicate_input",
+        "en",
+        (
+            "Please fill the two blank cells of this table, in order, one line each.\n\n"
+            "| No. | Question | Answer |\n| --- | --- | --- |\n| 1 | {q} | |\n| 2 | {other} | |",
+            "span",
+        ),
     ),
     *_templates(
         "constrain", "en", ("{q} Write the answer alone, without any explanation.", "span")

@@ -6,19 +6,27 @@ from html.parser import HTMLParser
 
 from kyara_kedro.datasets.sources import SourceFile
 from kyara_kedro.pipelines.ingest.readers import prose, streams
-from kyara_kedro.pipelines.ingest.readers.rows import Fault, Item
+from kyara_kedro.pipelines.ingest.readers.rows import Fault, Item, raised
 
 _SKIPPED = frozenset((
-    "script", "style", "nav", "footer", "aside", "form", "noscript", "template", "svg",
-    "button", "iframe", "select", "textarea", "object", "canvas", "dialog", "menu",
+    "script", "style", "nav", "footer", "aside", "noscript", "template", "svg", "button",
+    "iframe", "select", "textarea", "object", "canvas", "dialog", "menu", "label",
 ))  # fmt: skip
 _MAIN = frozenset(("main", "article"))
 _BLOCKS = _MAIN | frozenset((
     "p", "div", "section", "li", "ul", "ol", "dl", "dt", "dd", "table", "tr", "blockquote",
     "figure", "figcaption", "header", "address", "hr", "details", "summary", "center", "body",
+    "form",  # ASP.NET's pages stand in one as a whole
 ))  # fmt: skip
 _HEADING = re.compile(r"h[1-6]\Z")
 _SPACE = re.compile(r"\s+")
+_WRAPPED = re.compile(
+    r"(?<=[\u2e80-\u9fff\uff00-\uffef])[ \t\r]*\n\s*(?=[\u2e80-\u9fff\uff00-\uffef])"
+)
+"""A line break of the source between Chinese characters, which browsers do not show."""
+_BREAK = "\0"
+_NOTE = re.compile(r"\s*\[[^\[\]]{1,12}\]\s*")
+_GLOSS = frozenset(("rt", "rp"))
 _LEAST_MAIN = 0.2
 """Share of a page's text from which on its <main> or <article> is taken to be the page."""
 
@@ -55,6 +63,8 @@ class _Page(HTMLParser):
         self._main = 0
         self._verbatim = 0
         self._in_title = False
+        self._in_gloss = False
+        self._raised: int | None = None
 
     @property
     def title(self) -> str:
@@ -84,7 +94,11 @@ class _Page(HTMLParser):
         elif tag == "title":
             self._in_title = True
         elif tag == "br":
-            self._begun.append("\n")
+            self._begun.append(_BREAK)
+        elif tag in _GLOSS:
+            self._in_gloss = True
+        elif tag == "sup":
+            self._raised = len(self._begun)
         elif tag in ("td", "th") and self._begun:
             self._begun.append(" | ")
         elif tag == "pre" or tag in _BLOCKS or _HEADING.match(tag):
@@ -101,6 +115,12 @@ class _Page(HTMLParser):
                 self._skipping.pop()
         elif tag == "title":
             self._in_title = False
+        elif tag in _GLOSS or tag == "ruby":
+            self._in_gloss = False
+        elif tag == "sup" and self._raised is not None:
+            said = "".join(self._begun[self._raised :])
+            self._begun[self._raised :] = [] if _NOTE.fullmatch(said) else [raised(said)]
+            self._raised = None
         elif tag == "pre" or tag in _BLOCKS or _HEADING.match(tag):
             self._end_paragraph()
             self._main = max(0, self._main - (tag in _MAIN))
@@ -110,18 +130,21 @@ class _Page(HTMLParser):
         """Take text."""
         if self._in_title:
             self._name.append(data)
-        elif not self._skipping:
-            self._begun.append(data if self._verbatim else _SPACE.sub(" ", data))
+        elif not self._skipping and not self._in_gloss:
+            self._begun.append(data)
 
     def _end_paragraph(self) -> None:
         said = "".join(self._begun)
         if self._verbatim:
-            kept = f"```\n{said.strip(chr(10))}\n```" if said.strip() else ""
+            said = said.replace(_BREAK, "\n").strip("\n")
+            kept = f"```\n{said}\n```" if said.strip() else ""
         else:
-            kept = "\n".join(line.strip() for line in said.strip().split("\n"))
+            lines = _SPACE.sub(" ", _WRAPPED.sub("", said)).split(_BREAK)
+            kept = "\n".join(line.strip() for line in lines).strip()
         if kept:
             self._paragraphs.append((self._main > 0, self._prefix + kept))
             if self._prefix == "# ":
                 self._headings.append(kept)
             self._prefix = ""
         self._begun = []
+        self._in_gloss, self._raised = False, None

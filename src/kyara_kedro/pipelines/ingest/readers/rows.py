@@ -6,6 +6,14 @@ from typing import Any, NamedTuple
 Values = dict[str, Any]
 
 
+_RAISED = str.maketrans("0123456789+-−()ni", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻⁽⁾ⁿⁱ")
+
+
+def raised(said: str) -> str:
+    """What stands in a <sup>: 10⁶ must not become 106; other characters stay as they are."""
+    return said.translate(_RAISED) if any(map(str.isdigit, said)) else said
+
+
 class Fault(NamedTuple):
     """Why a row cannot be read.
 

@@ -37,7 +37,7 @@ def dump(file: SourceFile) -> Iterator[Item]:
         elif name == "page":
             if _child(element, "ns") == "0":
                 number += 1
-                yield number, _article(element, base)
+                yield number, _article(element, base, file.licence)
             if root is not None:
                 root.clear()
 
@@ -56,7 +56,7 @@ def _elements(file: SourceFile) -> Iterator[Element]:
     parser.close()
 
 
-def _article(page: Element, base: str) -> Values | Fault:
+def _article(page: Element, base: str, noted: str | None) -> Values | Fault:
     title = _child(page, "title")
     target = page.find("{*}redirect")
     if target is not None:
@@ -70,7 +70,7 @@ def _article(page: Element, base: str) -> Values | Fault:
         "text": plain_text(_child(revision[0], "text")) if revision else "",
         "url": f"{base.rpartition('/')[0]}/{quote(title.replace(' ', '_'))}" if base else None,
     }
-    if ".wikipedia.org/" in base:
+    if ".wikipedia.org/" in base and not noted:
         values["licence"] = WIKIPEDIA_LICENCE
     return values
 

@@ -10,6 +10,8 @@ import html
 import re
 from collections.abc import Callable
 
+from kyara_kedro.pipelines.ingest.readers.rows import raised
+
 _DEEPEST = 40
 """Nesting beyond which an opening bracket is text; it bounds the work on hostile input."""
 
@@ -45,17 +47,23 @@ _WORDING: dict[str, tuple[int, ...]] = {
     "big": (1,), "tsl": (3, 2), "link": (2, 1), "ill": (1,), "illm": (1,), "ilh": (1,),
     "le-d": (1,), "ruby": (1,), "僻字": (1,), "zy": (1,), "color": (2,), "abbr": (1,),
     "tooltip": (1,), "formatnum": (1,), "uml": (1,), "internal link helper": (1,),
+    "langx": (2,), "nihongo": (1,), "math": (1,), "mvar": (1,), "val": (1,), "flag": (1,),
+    "quote": (1,), "cquote": (1,),
 }  # fmt: skip
+_MEASURES = frozenset(("convert", "cvt", "轉換"))
 _WORDING_PREFIX = re.compile(r"(?:link-|lang-|internal link helper/)[a-z-]{2,12}")
 
 _EXTERNAL = re.compile(r"\[(?:https?:|ftp:)?//[^\s\[\]]*([^\[\]\n]*)\]", re.IGNORECASE)
 _TAG = re.compile(r"</?[a-z][a-z0-9]*\b[^<>]*>", re.IGNORECASE)
 _BREAK = re.compile(r"<br\b[^<>]*>|</(?:p|div|li|tr|blockquote)\s*>", re.IGNORECASE)
+_GLOSS = re.compile(r"<r([tp])\b[^<>]*>[^<>]*</r\1\s*>", re.IGNORECASE)
+_RAISED = re.compile(r"<sup\b[^<>]*>([^<>]{1,20})</sup\s*>", re.IGNORECASE)
 _MAGIC = re.compile(r"__[A-Z]{3,30}__|__[\u4e00-\u9fff]{2,8}__")
 _EMPHASIS = re.compile(r"'{2,5}")
 _HEADING = re.compile(r"(={1,6})\s*(.+?)\s*\1\s*")
 _LIST = re.compile(r"([*#:;]+)\s*")
 _EMPTY_BRACKETS = re.compile(r"（[\s，、；：,;:]*）|\([\s,;:]*\)")
+_COMMA_RUN = re.compile(r"[，、][ \t]*(?=[；。])")
 _EDGE_COMMAS = re.compile(r"(?<=[（(])[ \t，、；,;]++|(?<![ \t，、；,;])[ \t，、；,;]++(?=[）)])")
 _APPARATUS = frozenset((
     "參考資料", "参考资料", "參考文獻", "参考文献", "參考來源", "参考来源", "參考", "参考",
@@ -72,9 +80,10 @@ def plain_text(source: str) -> str:
     literals: list[str] = []
     text = _without_extensions(source.replace("\x00", ""), literals)
     text = _brackets(_PARAMETER.sub("", text))
+    text = _RAISED.sub(lambda found: raised(found[1]), _GLOSS.sub("", text))
     text = _TAG.sub("", _BREAK.sub("\n", _EXTERNAL.sub(lambda link: link[1].strip(), text)))
     text = html.unescape(_EMPHASIS.sub("", _MAGIC.sub("", text)))
-    text = _EDGE_COMMAS.sub("", _EMPTY_BRACKETS.sub("", text))
+    text = _COMMA_RUN.sub("", _EDGE_COMMAS.sub("", _EMPTY_BRACKETS.sub("", text)))
     text = "\n".join(_sections(text.split("\n")))
     return _LITERAL.sub(lambda kept: literals[int(kept[1])], text).strip()
 
@@ -145,6 +154,8 @@ def _template(inside: str) -> str:
         return name.partition(":")[2]
     shown = _WORDING.get(name) or ((1,) if _WORDING_PREFIX.fullmatch(name) else ())
     stated = [part for part in arguments if not re.match(r"[\w -]{1,20}=", part)]
+    if name in _MEASURES:
+        return "".join(stated[:2])
     return next((stated[n - 1] for n in shown if n <= len(stated) and stated[n - 1]), "")
 
 
