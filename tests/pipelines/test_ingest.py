@@ -163,7 +163,7 @@ def test_a_document_keeps_where_it_is_from(sources: Callable[..., list[SourceFil
             "language": "zh-Hant-TW",
         },
         {
-            "title": "a.jsonl#2",
+            "title": "a",
             "text": ENGLISH,
             "source": "a.jsonl#2",
             "licence": "CC0-1.0",
@@ -214,13 +214,23 @@ def test_a_sentence_that_orders_the_model_about_is_removed(
     assert table["text"].to_list() == [TAIWAN * 2]
 
 
-def test_a_title_that_orders_the_model_about_gives_way_to_the_place(
+def test_a_title_that_orders_the_model_about_gives_way_to_the_files_name(
     sources: Callable[..., list[SourceFile]],
 ) -> None:
     rows = [{"title": ORDER, "text": TAIWAN}, {"title": f"臺北。{ORDER}", "text": ENGLISH}]
     table, dropped, _ = documents(sources(a__jsonl=lines(*rows)))
     assert dropped == []
-    assert table["title"].to_list() == ["a.jsonl#1", "臺北。"]
+    assert table["title"].to_list() == ["a", "臺北。"]
+
+
+def test_rows_without_a_title_do_not_depend_on_their_place(
+    sources: Callable[..., list[SourceFile]],
+) -> None:
+    rows = [{"text": f"{TAIWAN}第{number}。"} for number in range(3)]
+    first, dropped, _ = documents(sources(a__jsonl=lines(*rows, rows[0])))
+    assert dropped == ["repeated"]
+    later, _, _ = documents(sources(a__jsonl=lines({"text": f"{TAIWAN}新。"}, *rows)))
+    assert set(first["id"]) < set(later["id"])
 
 
 def test_passages_are_slices_with_unique_names(sources: Callable[..., list[SourceFile]]) -> None:

@@ -328,7 +328,7 @@ PAGE = """<!doctype html><html><head><meta charset="utf-8"><title>玉山 | 旅�
   b</pre><script>var x = "<p>不是內文</p>";</script></main>
 <footer>版權所有</footer></body></html>"""
 PAGE_TEXT = (
-    "臺灣&東亞\n最高峰，海拔三九五二公尺。\n\n第二段 接著寫。\n\n## 登山\n\n- 主峰\n\n- 東峰\n\n"
+    "臺灣&東亞\n最高峰，海拔三九五二公尺。\n\n第二段接著寫。\n\n## 登山\n\n- 主峰\n\n- 東峰\n\n"
     "年 | 人\n\n1900 | 5\n\n```\na\n  b\n```"
 )
 
@@ -479,3 +479,14 @@ def test_no_bytes_raise(
     for row in read(tmp_path, name, data.draw(packed)):
         assert isinstance(row.values, dict)
         assert row.fault is None or row.fault[0].isidentifier()
+
+
+@pytest.mark.parametrize(
+    "part", ["<", "<a ", "<!--", "<![", "</", '<a b="', "<script>", "<a <b>", "<p>", "&"]
+)
+def test_a_page_that_does_not_end_what_it_begins_is_read_in_linear_time(
+    tmp_path: Path, part: str
+) -> None:
+    """Ten thousand of some of these took Python's parser a minute, and one crashed it."""
+    (found,) = list(read(tmp_path, "a.html", f"<p>玉山很高。</p>{part * 10_000}"))
+    assert found.fault or "玉山很高。" in found.values["title"] + found.values["text"]

@@ -70,11 +70,12 @@ def parse_documents(
 
 def _document(row: RawRow, params: IngestParams, leaks: LeakReport) -> Values:
     text = _string(row.values, "text", "content", "body")
-    title = " ".join(_string(row.values, "title", "name", default=row.origin).split())
+    named = PurePosixPath(row.origin.partition("#")[0]).name.partition(".")[0]
+    title = " ".join(_string(row.values, "title", "name", default=named).split())
     if len(text) < params.min_chars:
         raise Malformed("too_short", f"{len(text)} characters, at least {params.min_chars} wanted")
     text = remove_spans(text, boilerplate(text)).strip()
-    text, title = _safe(text), _safe(title) or row.origin
+    text, title = _safe(text), _safe(title) or named
     if not text:
         raise Malformed("nothing_left", "nothing but boilerplate and instruction-like sentences")
     language = language_of(text)

@@ -24,6 +24,8 @@ _WRAPPED = re.compile(
     r"(?<=[\u2e80-\u9fff\uff00-\uffef])[ \t\r]*\n\s*(?=[\u2e80-\u9fff\uff00-\uffef])"
 )
 """A line break of the source between Chinese characters, which browsers do not show."""
+_DECLARATION = re.compile(r"<!--.*?(?:-->|\Z)|<![^>]*>?", re.DOTALL)
+_ENDLESS = re.compile(r"<(?![^>]{0,4096}>)")
 _BREAK = "\0"
 _NOTE = re.compile(r"\s*\[[^\[\]]{1,12}\]\s*")
 _GLOSS = frozenset(("rt", "rp"))
@@ -38,10 +40,18 @@ def page(file: SourceFile) -> Iterator[Item]:
     if isinstance(text, Fault):
         yield None, text
         return
-    parser.feed(text)
+    parser.feed(_defused(text))
     parser.close()
     values = prose.titled(file, parser.text(), parser.title or None)
     yield None, {**values, "url": parser.url} if parser.url else values
+
+
+def _defused(text: str) -> str:
+    """A page without what the parser stumbles over or reads again and again.
+
+    That are comments, declarations and tags that do not end.
+    """
+    return _ENDLESS.sub("&lt;", _DECLARATION.sub("", text))
 
 
 class _Page(HTMLParser):
