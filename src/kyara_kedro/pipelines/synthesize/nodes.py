@@ -1,7 +1,7 @@
 """One node a strategy; every attempt becomes a conversation or a drop."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import polars as pl
@@ -153,16 +153,7 @@ def write_dialogue_conversations(
 ) -> Strategy:
     """Talk about passages over several rounds."""
     desk = _desk(writer, checker, prompts, params, params.dialogue.share)
-    begun = openings(questions, "dialogue")
-    shelf, basket = (
-        Shelf(passages, "passage_id", "passages"),
-        Basket("dialogue", params.dialogue.target),
-    )
-
-    def ask(names: Sequence[str]) -> None:
-        hold_dialogues(desk, {name: begun[name] for name in names}, shelf, basket)
-
-    return _strategy(desk, basket, drawn_order(list(begun), "dialogue"), ask)
+    return _begun("dialogue", params.dialogue.target, desk, questions, passages, hold_dialogues)
 
 
 def write_told_conversations(
@@ -175,14 +166,7 @@ def write_told_conversations(
 ) -> Strategy:
     """Answer questions under system prompts, one question a passage."""
     desk = _desk(writer, checker, prompts, params, params.told.share)
-    begun = openings(questions, "told")
-    shelf = Shelf(passages, "passage_id", "passages")
-    basket = Basket("told", params.told.target)
-
-    def ask(names: Sequence[str]) -> None:
-        answer_as_told(desk, {name: begun[name] for name in names}, shelf, basket)
-
-    return _strategy(desk, basket, drawn_order(list(begun), "told"), ask)
+    return _begun("told", params.told.target, desk, questions, passages, answer_as_told)
 
 
 def write_magpie_conversations(
@@ -279,6 +263,24 @@ def _desk(
         logger.warning("share %s: %s has no budget to take a share of", share, writer.name)
     other = portion if checker is writer else checker.portion(share)
     return Desk(portion, other, prompts, params)
+
+
+def _begun(
+    name: str,
+    target: int | None,
+    desk: Desk,
+    questions: pl.DataFrame,
+    passages: pl.DataFrame,
+    go_on: Callable[[Desk, Mapping[str, Row], Shelf, Basket], None],
+) -> Strategy:
+    """Gather from root questions, with which conversations about their passages begin."""
+    begun = openings(questions, name)
+    shelf, basket = Shelf(passages, "passage_id", "passages"), Basket(name, target)
+
+    def ask(attempts: Sequence[str]) -> None:
+        go_on(desk, {attempt: begun[attempt] for attempt in attempts}, shelf, basket)
+
+    return _strategy(desk, basket, drawn_order(list(begun), name), ask)
 
 
 def _strategy(
