@@ -8,7 +8,7 @@ the text around them. The rules:
   writes too (国, 学, 会) is weak: it counts only in a line that is Simplified by majority, and not
   at all beside kana, kanji that only Japan has, or the mention of Japan. Characters that are in
   Big5 prove nothing (腭, 胜肽 and 拮据 are Taiwanese), but for a few that nobody uses, and for 么
-  in 什么 and its like.
+  and 万 in 什么, 65万 and their like.
 * **Clauses**, cut at sentence ends, quotation marks and brackets, are converted as a whole when
   Simplified characters outnumber Traditional ones. A clause without either follows its line, a
   line its text. In other clauses only words that hold a strong character are converted
@@ -66,9 +66,11 @@ _UNUSED_IN_TAIWAN = frozenset("着")
 # Outside Big5, yet older variants that Taiwan prints as well.
 _VARIANTS = frozenset("腭疴膻疱叁腼猬秆糍糇籼榅揾兖橱痈霡稆")
 
-# Taiwan writes 么 in 老么 and 么兒; after these it is 麼.
-_BEFORE_ME = np.array([ord(letter) for letter in "什甚怎那这這多要为為"], dtype=np.uint32)
-_ME = ord("么")
+# Taiwan writes 么 in 老么 and 么兒 and knows 万 as a short form; after these they are 麼 and 萬.
+_SIMPLIFIED_AFTER = {
+    "么": "什甚怎那这這多要为為",
+    "万": "0123456789０１２３４５６７８９十百千数數几幾",
+}
 
 _CJK = "\u3400-\u9fff\uf900-\ufaff\U00020000-\U0002fa1f"
 _END = r"\s，。；、！？：「」『』“”（）()\"'<>"
@@ -226,7 +228,7 @@ def _is_suspicious(text: str) -> bool:
     """Whether there is a Simplified character or the core of an unambiguous Mainland word."""
     points = script.code_points(text)
     kinds = _kinds()[points]
-    if (kinds & (_STRONG | _WEAK)).any() or _simplified_me(points).size:
+    if (kinds & (_STRONG | _WEAK)).any() or _simplified_after(points).size:
         return True
     pairs = np.flatnonzero((kinds[:-1] << 1) & kinds[1:] & _SECOND)
     if not pairs.size:
@@ -247,10 +249,13 @@ def _holds_core(text: str) -> bool:
     )
 
 
-def _simplified_me(points: NDArray[np.uint32]) -> NDArray[np.intp]:
-    """Places at which 么 is the Simplified 麼."""
-    places = np.flatnonzero(points[1:] == _ME)
-    return places[np.isin(points[places], _BEFORE_ME)] + 1
+def _simplified_after(points: NDArray[np.uint32]) -> NDArray[np.intp]:
+    """Places of characters that are Simplified by what stands before them."""
+    found = []
+    for letter, before in _SIMPLIFIED_AFTER.items():
+        places = np.flatnonzero(points[1:] == ord(letter))
+        found.append(places[np.isin(points[places], script.code_points(before))] + 1)
+    return np.concatenate(found)
 
 
 def _place(
@@ -280,7 +285,7 @@ def _read(text: str) -> _Reading:
         words += chain.from_iterable(_words_of(folded, *title, titled=True) for title in titles)
         words.sort()
     kinds = _kinds()[points]
-    kinds[_simplified_me(points)] |= _STRONG
+    kinds[_simplified_after(points)] |= _STRONG
     for word in words:
         if word.key in UNAMBIGUOUS:  # what will be repaired is no evidence
             kinds[word.start : word.end] &= ~np.uint8(_TRADITIONAL)
