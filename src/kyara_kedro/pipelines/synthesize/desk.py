@@ -98,13 +98,18 @@ class Desk:
             return text, ("not_self_contained", f"{leaning!r} points at a document: {text[:60]}")
         return text, found
 
-    def answered(self, completion: Completion, language: str) -> tuple[str, Fault | None]:
-        """As `reviewed`, for an answer, which has to say something and not name its sources."""
+    def cited(self, completion: Completion, language: str) -> tuple[str, Fault | None]:
+        """As `reviewed`, for an answer from documents, which must be no refusal."""
         text, found = self.reviewed(completion.text, language, completion)
+        if found is None and refusal_kind(text, language, refusal(language)):
+            return text, ("no_answer", f"the documents do not answer it: {text[:60]}")
+        return text, found
+
+    def answered(self, completion: Completion, language: str) -> tuple[str, Fault | None]:
+        """As `cited`, for an answer that has to say something and not name its sources."""
+        text, found = self.cited(completion, language)
         if found:
             return text, found
-        if refusal_kind(text, language, refusal(language)):
-            return text, ("no_answer", f"the documents do not answer it: {text[:60]}")
         if empty := says_nothing(text):
             return text, empty
         marked = _MARKUP.search(text)

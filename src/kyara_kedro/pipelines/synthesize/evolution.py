@@ -93,11 +93,11 @@ class Evolver:
         )
         candidates: dict[str, Row] = {}
         for attempt, completion in completions.items():
-            row, why = self._candidate(attempt, planned[attempt], number, completion)
-            if row is None:
-                self.basket.drop(attempt, why or ("teacher_invalid", "no question"))
+            found = self._candidate(attempt, planned[attempt], number, completion)
+            if isinstance(found, tuple):
+                self.basket.drop(attempt, found)
             else:
-                candidates[attempt] = row
+                candidates[attempt] = found
         compared = self._compared(candidates, planned, told)
         self.judgements.ask(
             [(row, passages[row["passage_ids"][0]]) for row in candidates.values()],
@@ -120,19 +120,17 @@ class Evolver:
 
     def _candidate(
         self, attempt: str, line: Lineage, number: int, completion: Completion
-    ) -> tuple[Row | None, Fault | None]:
-        if found := fault(completion):
-            return None, found
-        assert isinstance(completion.parsed, Question)  # noqa: S101 - narrows the type
+    ) -> Row | Fault:
         parent = line.present
-        text, why = self.desk.asked(completion.parsed.question, parent["language"], completion)
+        said = completion.parsed.question if isinstance(completion.parsed, Question) else ""
+        text, why = self.desk.asked(said, parent["language"], completion)
         why = why or leaks_prompt(parent["text"], text) or equals_parent(parent["text"], text)
         if why:
-            return None, why
+            return why
         if match_key(text) in self._seen:
-            return None, ("equal_evolution", f"says what another question says: {text}")
+            return "equal_evolution", f"says what another question says: {text}"
         self._seen.add(match_key(text))
-        row = {
+        return {
             "id": content_id("question", text, parent["passage_ids"]),
             "text": text,
             "passage_ids": parent["passage_ids"],
@@ -145,7 +143,6 @@ class Evolver:
             "evidence": None,
             "calls": chain(parent["calls"], completion),
         }
-        return row, None
 
     def _compared(
         self, candidates: Mapping[str, Row], planned: Mapping[str, Lineage], told: str

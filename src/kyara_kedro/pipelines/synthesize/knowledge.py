@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from kyara_kedro.content import content_id
 from kyara_kedro.pipelines.asking import Call, Fault, assistant, synthetic, user
 from kyara_kedro.pipelines.synthesize.desk import Desk, Shelf, chain, licence_of, shown
-from kyara_kedro.pipelines.synthesize.elimination import says_nothing, shows_trouble
+from kyara_kedro.pipelines.synthesize.elimination import shows_trouble
 from kyara_kedro.pipelines.synthesize.grounding import Grounds
 from kyara_kedro.pipelines.synthesize.harvest import Basket, Row
 from kyara_kedro.pipelines.synthesize.support import another_answer, unsupported
@@ -108,7 +108,7 @@ def parents_of(question: Row, root: str, passages: Shelf) -> list[str]:
 
 
 def _eliminated(question: Row, text: str) -> Fault | None:
-    """Evol-Instruct's rules about the response to an evolved question."""
+    """Evol-Instruct's rule about a response to an evolved question that shows trouble."""
     if question["parent"] is None:
         return None
-    return says_nothing(text) or shows_trouble(text, question["language"])
+    return shows_trouble(text, question["language"])

@@ -38,7 +38,6 @@ from kyara_kedro.text.citations import (
 )
 from kyara_kedro.text.fold import match_key
 from kyara_kedro.text.numbers import numbers_in
-from kyara_kedro.text.refusals import refusal_kind
 from kyara_kedro.text.statements import unformed
 
 Checks = dict[str, Completion]
@@ -162,11 +161,9 @@ class Citer:
         self, one: Attempt, completion: Completion
     ) -> tuple[str, Fault | None, CitationReport | None]:
         language = one.question["language"]
-        text, why = self.desk.reviewed(completion.text, language, completion)
+        text, why = self.desk.cited(completion, language)
         if why:
             return text, why, None
-        if refusal_kind(text, language, refusal(language)):
-            return text, ("no_answer", f"the documents do not answer it: {text[:60]}"), None
         texts = _texts(one)
         text = normalised_citations(text, texts)
         report = citation_report(
