@@ -10,7 +10,6 @@ from kyara_kedro.options import Options
 from kyara_kedro.quality.selection import SelectionOptions
 from kyara_kedro.quality.tag_normalisation import NormalisationOptions
 from kyara_kedro.records import Language, Operation
-from kyara_kedro.similarity.contamination import ContaminationOptions
 from kyara_kedro.similarity.lexical import LexicalOptions
 from kyara_kedro.teachers.tasks import Kind
 from kyara_kedro.text.filters import FilterOptions
@@ -266,15 +265,13 @@ class SynthesizeParams(Options):
 
 
 class DedupParams(Options):
-    """When records are copies, and when they leak a benchmark.
+    """When conversations are copies of one another.
 
     Attributes:
         lexical: Near-duplicates by shared n-grams.
-        contamination: Overlap with benchmark questions.
     """
 
     lexical: LexicalOptions = LexicalOptions()
-    contamination: ContaminationOptions = ContaminationOptions()
 
 
 class CurateParams(Options):

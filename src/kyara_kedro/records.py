@@ -445,6 +445,43 @@ BENCHMARK_QUESTION = Record(
     ),
 )
 
+PROTECTED_TEXT = Record(
+    "protected text",
+    {
+        "id": pl.String,
+        "benchmark": pl.String,
+        "item_id": pl.String,
+        "text": pl.String,
+        "source": pl.String,
+        "language": pl.String,
+        "licence": pl.String,
+    },
+    rules=(_filled("text"),),
+)
+
+COMPARED_TEXT = Record(
+    "compared text",
+    {"id": pl.String, "text": pl.String, "label": pl.Boolean, "quality": SCORE},
+)
+
+METHODS = ("exact", "lexical", "semantic")
+
+SIMILAR_PAIR = Record(
+    "similar pair",
+    {
+        "id": pl.String,
+        "first_id": pl.String,
+        "second_id": pl.String,
+        "method": pl.String,
+        "similarity": SCORE,
+    },
+    rules=(
+        _one_of("method", METHODS),
+        _between("similarity", 0.0, 1.0),
+        Rule("second_id", pl.col("first_id") != pl.col("second_id"), "be another record"),
+    ),
+)
+
 DUPLICATE = Record(
     "duplicate",
     {
@@ -453,9 +490,10 @@ DUPLICATE = Record(
         "kept_id": pl.String,
         "method": pl.String,
         "similarity": SCORE,
+        "group_id": pl.String,
     },
     rules=(
-        _one_of("method", ("exact", "lexical", "semantic")),
+        _one_of("method", METHODS),
         _between("similarity", 0.0, 1.0),
         Rule("removed_id", pl.col("removed_id").is_unique(), "be removed once"),
         Rule("kept_id", pl.col("kept_id") != pl.col("removed_id"), "be another record"),
@@ -469,10 +507,25 @@ CONTAMINATION = Record(
         "record_id": pl.String,
         "benchmark": pl.String,
         "item_id": pl.String,
+        "part": pl.String,
         "coverage": SCORE,
+        "start": pl.Int64,
+        "end": pl.Int64,
         "evidence": pl.String,
     },
-    rules=(_between("coverage", 0.0, 1.0), _filled("evidence")),
+    rules=(
+        _matches(
+            "part", r"^question(\+options)?(\+answer)?$", "say which parts of the item are there"
+        ),
+        _between("coverage", 0.0, 1.0),
+        _at_least("start", 0),
+        Rule(
+            "end",
+            pl.col("end") - pl.col("start") == pl.col("evidence").str.len_chars(),
+            "be start plus the evidence's length in characters",
+        ),
+        _filled("evidence"),
+    ),
 )
 
 DROP = Record(

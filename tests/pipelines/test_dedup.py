@@ -8,7 +8,16 @@ import pytest
 from kyara_kedro.params import DedupParams
 from kyara_kedro.pipelines.dedup import nodes
 from kyara_kedro.prompts import PromptLibrary
-from kyara_kedro.records import CONTAMINATION, CONVERSATION, DROP, DUPLICATE
+from kyara_kedro.records import (
+    COMPARED_TEXT,
+    CONTAMINATION,
+    CONVERSATION,
+    DROP,
+    DUPLICATE,
+    PROTECTED_TEXT,
+    SIMILAR_PAIR,
+)
+from kyara_kedro.similarity.contamination import ContaminationOptions
 
 from .rows import benchmark, conversations
 
@@ -18,16 +27,21 @@ TOLD = (
     "玉山主峰海拔三千九百五十二公尺，是臺灣的最高峰，在東亞群山之中也名列前茅，登山客需要事先申請。"
 )
 NOTHING = benchmark()
+UNPROTECTED = PROTECTED_TEXT.frame()
 
 
 def deduplicated(
-    pool: pl.DataFrame, questions: pl.DataFrame = NOTHING
+    rows: pl.DataFrame,
+    questions: pl.DataFrame = NOTHING,
+    protected: pl.DataFrame = UNPROTECTED,
 ) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, Any]]:
-    pool = nodes.pool_conversations(pool, CONVERSATION.frame())
-    leaks = CONTAMINATION.validate(nodes.find_contamination(pool, questions, PARAMS))
-    found = DUPLICATE.validate(nodes.find_duplicates(pool, leaks, PARAMS))
-    base, dropped, summary = nodes.keep_distinct(pool, found, leaks)
-    CONVERSATION.validate(base)
+    pool = pl.concat(nodes.pool_conversations(rows.lazy(), CONVERSATION.frame()))
+    leaks = nodes.find_contamination(pool.lazy(), questions, protected, ContaminationOptions())
+    texts = pl.concat(nodes.take_texts(pool.lazy(), CONTAMINATION.validate(leaks)))
+    pairs = nodes.find_lexical_pairs(COMPARED_TEXT.validate(texts).lazy(), PARAMS)
+    found = DUPLICATE.validate(nodes.choose_survivors(SIMILAR_PAIR.validate(pairs), PARAMS))
+    frames, dropped, summary = nodes.keep_distinct(pool.lazy(), found, leaks)
+    base = CONVERSATION.validate(pl.concat(frames))
     DROP.validate(dropped)
     flow = summary["conversations"]
     assert flow["in"] == pool.height == flow["out"] + sum(flow["dropped"].values())
@@ -127,6 +141,16 @@ def test_a_leak_in_a_copy_is_one_drop() -> None:
     pool = conversations((leaked, TOLD), (leaked, TOLD + "。"))
     _, dropped, _ = deduplicated(pool, benchmark(leaked, leaked + "請回答。"))
     assert dropped["reason"].to_list() == ["contaminated"] * 2
+
+
+def test_a_protected_text_counts_like_a_benchmark() -> None:
+    protected = "請問合歡山的主峰海拔有多高，冬天到那裡去賞雪要注意什麼？"
+    row = {"id": "s", "benchmark": "exam", "item_id": "exam.txt#3", "text": protected}
+    row |= {"source": "exam.txt#3", "language": "zh-Hant-TW", "licence": "unknown"}
+    pool = conversations((protected, "三千四百一十七公尺。"), (ASKED, TOLD))
+    base, dropped, _ = deduplicated(pool, protected=PROTECTED_TEXT.frame([row]))
+    assert base.height == 1
+    assert dropped["detail"][0].startswith("exam exam.txt#3: ")
 
 
 def test_nothing_in_is_nothing_out() -> None:

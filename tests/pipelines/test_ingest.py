@@ -28,6 +28,7 @@ from kyara_kedro.records import (
     PERSONA,
     PREFERENCE,
     PROMPT,
+    PROTECTED_TEXT,
     Record,
 )
 from kyara_kedro.text.filters import FilterOptions
@@ -353,6 +354,11 @@ READERS: dict[str, tuple[Record, Reader, tuple[str, ...]]] = {
         lambda files: nodes.parse_benchmarks(files, PARAMS),
         ("benchmark", "item_id", "kind", "question", "answer", "choices", "aliases", "stratum"),
     ),
+    "protected": (
+        PROTECTED_TEXT,
+        lambda files: nodes.parse_protected(files, PARAMS),
+        ("text", "content", "prompt", "messages"),
+    ),
 }
 plain = st.text(max_size=5) | st.sampled_from(["甲", "open", "choice", "\u200b", "\ud800", " "])
 raw = st.one_of(plain, st.integers(), st.none(), st.lists(plain | st.none() | st.integers()))
@@ -503,6 +509,16 @@ def test_questions_of_known_benchmarks_are_read(
     table, dropped, _ = in_memory(BENCHMARK_QUESTION, nodes.parse_benchmarks(files, PARAMS))
     assert reasons(dropped) == []
     assert expected.items() <= table.row(0, named=True).items()
+
+
+def test_protected_texts_are_lines_or_prompts(sources: Callable[..., list[SourceFile]]) -> None:
+    rows = lines({"text": "三"}, {"instruction": "四"}, {"turns": ["五", "六"]}, {"answer": "七"})
+    files = sources(exam__txt="一\n\n二\n", more__jsonl=rows)
+    table, dropped, _ = in_memory(PROTECTED_TEXT, nodes.parse_protected(files, PARAMS))
+    assert table["text"].to_list() == ["一", "二", "三", "四", "五"]
+    assert table["item_id"].to_list()[:3] == ["exam.txt#1", "exam.txt#2", "more.jsonl#1"]
+    assert table["benchmark"].to_list()[::4] == ["exam", "more"]
+    assert reasons(dropped) == ["missing_field"]
 
 
 @pytest.mark.parametrize(

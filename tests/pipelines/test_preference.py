@@ -1,12 +1,15 @@
 """Preference pairs from judged answers, and all sources merged into one."""
 
+from typing import Any
+
 import polars as pl
 
 from kyara_kedro.content import content_id
 from kyara_kedro.params import PreferenceParams
 from kyara_kedro.pipelines.preference import nodes
 from kyara_kedro.prompts import PromptLibrary
-from kyara_kedro.records import CANDIDATE, DROP, PREFERENCE, VERDICT
+from kyara_kedro.records import CANDIDATE, CONTAMINATION, DROP, PREFERENCE, PROTECTED_TEXT, VERDICT
+from kyara_kedro.similarity.contamination import ContaminationOptions
 from kyara_kedro.teachers.extractive import ExtractiveTeacher
 
 from .rows import benchmark, pair, pairs, prompts
@@ -73,6 +76,18 @@ def test_without_candidates_every_prompt_is_a_drop() -> None:
     assert dropped.height == ASKED.height
 
 
+def merged(opened: pl.DataFrame, questions: pl.DataFrame, *rest: Any) -> tuple[Any, ...]:
+    found, unpaired, played = rest[-3:]
+    pool = nodes.pool_preferences(opened, found, played)
+    leaks = nodes.find_leaked_preferences(
+        pool, questions, PROTECTED_TEXT.frame(), ContaminationOptions()
+    )
+    CONTAMINATION.validate(leaks)
+    return nodes.merge_preferences(
+        pool, leaks, *rest[:-3], found, unpaired, played, DROP.frame(), 0
+    )
+
+
 def test_merged_pairs_are_distinct_and_hold_no_benchmark_question() -> None:
     leaked = "請問玉山的主峰海拔有多高，在東亞的群山之中又排在第幾名？"
     opened = pairs(
@@ -82,9 +97,9 @@ def test_merged_pairs_are_distinct_and_hold_no_benchmark_question() -> None:
         pair(leaked, "很高。", "很矮。"),
     )
     found, unpaired = nodes.pair_responses(ASKED, ANSWERED, judged(), PARAMS)
-    kept, dropped, summary = nodes.merge_preferences(
-        *(opened, ASKED, ANSWERED, DROP.frame(), ANSWERED.height, judged(), DROP.frame()),
-        *(found, unpaired, PREFERENCE.frame(), DROP.frame(), 0, benchmark(leaked)),
+    kept, dropped, summary = merged(
+        *(opened, benchmark(leaked), ASKED, ANSWERED, DROP.frame(), ANSWERED.height, judged()),
+        *(DROP.frame(), found, unpaired, PREFERENCE.frame()),
     )
     PREFERENCE.validate(kept)
     DROP.validate(dropped)
@@ -100,9 +115,9 @@ def test_merged_pairs_are_distinct_and_hold_no_benchmark_question() -> None:
 
 def test_nothing_merges_to_nothing() -> None:
     none, lost = PREFERENCE.frame(), DROP.frame()
-    kept, dropped, _ = nodes.merge_preferences(
-        *(none, ASKED.clear(), CANDIDATE.frame(), lost, 0, judged(CANDIDATE.frame()), lost),
-        *(none, lost, none, lost, 0, benchmark()),
+    kept, dropped, _ = merged(
+        *(none, benchmark(), ASKED.clear(), CANDIDATE.frame(), lost, 0),
+        *(judged(CANDIDATE.frame()), lost, none, lost, none),
     )
     assert kept.is_empty()
     assert dropped.is_empty()

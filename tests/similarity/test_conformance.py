@@ -7,18 +7,13 @@ import random
 import re
 from pathlib import Path
 
-import numpy as np
 import opencc
 import polars as pl
 import pytest
 
-from kyara_kedro.records import BENCHMARK_QUESTION
-from kyara_kedro.similarity.contamination import find_contamination
-from kyara_kedro.similarity.exact import exact_groups
 from kyara_kedro.similarity.guards import claims
-from kyara_kedro.similarity.lexical import LexicalIndex, LexicalOptions
-from kyara_kedro.similarity.resolve import find_duplicates
-from kyara_kedro.similarity.shingles import tokenise
+from kyara_kedro.similarity.lexical import LexicalOptions, find_pairs
+from kyara_kedro.similarity.resolve import resolve
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("KYARA_CONFORMANCE_DATA", ROOT.parent / "shared" / "data"))
@@ -56,24 +51,30 @@ def instructions(language):
         yield f"{row['instruction']}\n{row['input']}\n{row['output']}"
 
 
+def removed(texts, quality=None, labels=None):
+    """Who goes for whom, by number."""
+    table = pl.DataFrame(
+        {
+            "id": [f"{n:06}" for n in range(len(texts))],
+            "text": texts,
+            "quality": quality or [0.5] * len(texts),
+            "label": labels or [0] * len(texts),
+        }
+    )
+    found = resolve(find_pairs([table], OPTIONS), {"lexical": OPTIONS.threshold})
+    return {int(one): int(kept) for one, kept in found.select("removed_id", "kept_id").iter_rows()}
+
+
 def merged(pairs):
-    """The pairs that exact or lexical comparison calls copies, all in one index."""
+    """The pairs of which one sentence goes for the other."""
     texts = [text for pair in pairs for text in pair]
-    groups = exact_groups(texts)
-    table = tokenise(texts)
-    index = LexicalIndex(texts, OPTIONS)
-    index.add(0, table)
-    index.buckets()
-    left, right = np.arange(0, len(texts), 2), np.arange(1, len(texts), 2)
-    copies = (groups[left] == groups[right]) & (groups[left] >= 0)
-    usable = np.minimum(table.lengths[left], table.lengths[right]) >= OPTIONS.minimum_tokens
-    copies[usable] |= index.similarity(left[usable], right[usable]) > 0
-    return [pair for pair, copy in zip(pairs, copies.tolist(), strict=True) if copy]
+    gone = removed(texts, labels=[n // 2 for n in range(len(texts))])
+    return [pairs[n] for n in sorted({number // 2 for number in gone})]
 
 
 @pytest.mark.parametrize(
     ("name", "most"),
-    [("afqmc_dev", 3), ("lcqmc_dev", 20), ("pawsx_zh_dev", 160), ("mrpc_train", 6)],
+    [("afqmc_dev", 3), ("lcqmc_dev", 40), ("pawsx_zh_dev", 160), ("mrpc_train", 6)],
 )
 def test_pairs_that_people_call_different(name, most):
     found = merged([(one, other) for one, other, label in sentence_pairs(name) if not label])
@@ -84,17 +85,11 @@ def test_pairs_that_people_call_different(name, most):
 def planted(change):
     originals = [text for text in instructions("zh") if len(text) >= 20]
     copies = [change(text) for text in originals]
-    texts = pl.DataFrame(
-        {
-            "id": [f"o{n}" for n in range(len(originals))] + [f"c{n}" for n in range(len(copies))],
-            "text": originals + copies,
-            "quality": [1.0] * len(originals) + [0.5] * len(copies),
-        }
-    )
-    found = dict(find_duplicates(texts).select("removed_id", "kept_id").iter_rows())
-    fair = [n for n in range(len(copies)) if claims(originals[n]) == claims(copies[n])]
-    recall = sum(f"c{n}" in found for n in fair) / len(fair)
-    strangers = sum(removed[1:] != kept[1:] for removed, kept in found.items())
+    count = len(originals)
+    found = removed([*originals, *copies], quality=[1.0] * count + [0.5] * count)
+    fair = [n for n in range(count) if claims(originals[n]) == claims(copies[n])]
+    recall = sum(n + count in found for n in fair) / len(fair)
+    strangers = sum(one % count != kept % count for one, kept in found.items())
     return recall, strangers
 
 
@@ -120,39 +115,3 @@ def test_planted_copies_are_found_and_strangers_left_alone(change, recall):
     found, strangers = planted(change)
     assert found >= recall
     assert strangers <= 3
-
-
-def test_benchmark_questions_planted_in_real_instructions():
-    asked = [json.loads(line)["question"] for line in lines("gsm8k/test.jsonl.gz")]
-    asked += [json.loads(line)["question"] for line in lines("tceval/tmmlu.jsonl.gz")]
-    questions = BENCHMARK_QUESTION.frame(
-        {
-            "id": str(number),
-            "benchmark": "planted",
-            "item_id": str(number),
-            "kind": "open",
-            "question": text,
-            "choices": [],
-            "answer": "x",
-            "aliases": [],
-            "stratum": "",
-            "source": "test",
-            "licence": "CC0-1.0",
-            "language": "zh",
-        }
-        for number, text in enumerate(asked)
-    )
-    clean = [*instructions("zh"), *instructions("en")]
-    simplify = opencc.OpenCC("t2s").convert
-    sample = range(0, len(asked), 9)
-    leaks = [f"{clean[n]}\n{simplify(asked[n])}" for n in sample]
-    texts = pl.DataFrame(
-        {
-            "id": [f"clean{n}" for n in range(len(clean))] + [str(n) for n in sample],
-            "text": clean + leaks,
-        }
-    )
-    found = find_contamination(texts, questions)
-    hits = set(found.select("record_id", "item_id").iter_rows())
-    assert sum((str(n), str(n)) in hits for n in sample) >= 0.99 * len(sample)
-    assert not found.filter(pl.col("record_id").str.starts_with("clean")).height

@@ -3,164 +3,139 @@ import random
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kyara_kedro.records import DUPLICATE
-from kyara_kedro.similarity.exact import exact_groups
-from kyara_kedro.similarity.guards import claims
-from kyara_kedro.similarity.lexical import LexicalOptions, band_length, sketch
-from kyara_kedro.similarity.resolve import find_duplicates, remove_followers
-from kyara_kedro.similarity.shingles import tokenise
-from kyara_kedro.text.fold import tokens
+from kyara_kedro.records import DUPLICATE, SIMILAR_PAIR
+from kyara_kedro.similarity.resolve import rank, remove_followers, resolve
 
-TEXT = (
-    "臺灣的夜市文化源於日治時期的攤販聚集，戰後隨著都市發展逐漸形成今日的規模，"
-    "各地夜市也發展出自己的特色。"
+THRESHOLDS = {"lexical": 0.7, "semantic": 0.9}
+EDGE = st.tuples(
+    st.integers(0, 14),
+    st.integers(0, 14),
+    st.sampled_from(["lexical", "semantic"]),
+    st.sampled_from([0.5, 0.7, 0.8, 0.9, 1.0]),
 )
 
 
-def frame(texts, quality=None):
-    return pl.DataFrame(
+def table(edges):
+    """Pairs whose first is the lower number; copies are numbered from 100 on."""
+    rows = [
         {
-            "id": [f"{number:04}" for number in range(len(texts))],
-            "text": texts,
-            "quality": quality or [0.5] * len(texts),
-        },
-        schema={"id": pl.String, "text": pl.String, "quality": pl.Float64},
-    )
-
-
-def removed(texts, quality=None, **options):
-    found = DUPLICATE.validate(find_duplicates(frame(texts, quality), LexicalOptions(**options)))
-    return {
-        int(row["removed_id"]): (int(row["kept_id"]), row["method"])
-        for row in found.iter_rows(named=True)
-    }
-
-
-def grams(text, n):
-    words = tokens(text)
-    return {tuple(words[start : start + n]) for start in range(len(words) - n + 1)}
-
-
-def jaccard(one, other):
-    n = 2 if min(len(tokens(one)), len(tokens(other))) < 60 else 3
-    first, second = grams(one, n), grams(other, n)
-    return len(first & second) / len(first | second)
-
-
-def test_copies_across_script_width_case_and_punctuation():
-    texts = ["臺灣的首都是臺北，對嗎？", "台湾的首都是台北对吗", "ABC 是什麼？！", "ａｂｃ是什麼"]
-    assert removed(texts) == {1: (0, "exact"), 3: (2, "exact")}
-
-
-def test_empty_and_letterless_texts_never_collide():
-    assert removed(["", "", "！！！", "！！！", "🙂", "🙂"]) == {}
-    assert exact_groups(["", "…", "a"]).tolist()[:2] == [-1, -1]
-
-
-def test_no_texts():
-    assert removed([]) == {}
-
-
-@pytest.mark.parametrize("edit", [("各地", "全國"), ("今日", "現在"), ("，戰後", "。後來")])
-def test_lightly_edited_copies_are_found(edit):
-    assert removed([TEXT, TEXT.replace(*edit)]).keys() == {1}
-
-
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        ("小明有三十顆蘋果，他每天吃掉兩顆，請問幾天之後會吃完全部的蘋果？",) * 2,
-        ("一輛火車以時速 60 公里行駛，請問行駛 3 小時之後一共走了多少公里？",) * 2,
-    ],
-)
-def test_other_numbers_never_merge(one, other):
-    for number in ("三十", "60", "3"):
-        if number in other:
-            other = other.replace(number, "四十", 1)
-            break
-    assert jaccard(one, other) > 0.7
-    assert removed([one, other]) == {}
-
-
-def test_equal_numbers_written_differently_merge():
-    one = "小明有三十顆蘋果，他每天早上和晚上都吃掉一些，請問要過多久之後才會吃完全部的蘋果？"
-    assert removed([one, one.replace("三十", "30")]).keys() == {1}
-
-
-def test_negation_never_merges():
-    assert removed([TEXT, TEXT.replace("也發展出", "未發展出")]) == {}
-    assert removed(["3.5 公里", "35 公里"]) == {}
-
-
-def test_the_best_of_five_copies_stays():
-    copies = [TEXT.replace("今日", word) for word in ("今日", "現在", "今天", "當代", "目前")]
-    found = removed(copies, quality=[0.1, 0.2, 0.9, 0.3, 0.4])
-    assert set(found) == {0, 1, 3, 4}
-    assert {kept for kept, _ in found.values()} == {2}
-
-
-def test_missing_quality_ranks_last_then_length_then_id():
-    assert removed([TEXT, TEXT + "！"], quality=[None, 0.0]) == {0: (1, "exact")}
-    assert removed([TEXT, TEXT + "！"], quality=[float("nan"), 0.0]) == {0: (1, "exact")}
-    assert removed([TEXT, TEXT + "！"]) == {0: (1, "exact")}
-    assert removed([TEXT, TEXT]) == {1: (0, "exact")}
-
-
-def test_chains_keep_what_resembles_nothing_kept():
-    start = [chr(0x4E00 + 7 * number) for number in range(200, 250)]
-    chain = [
-        "".join(start[shift:] + [chr(0x6000 + 5 * n) for n in range(shift)]) for shift in (0, 6, 12)
+            "id": f"{one}-{other}-{method}",
+            "first_id": f"{one:03}",
+            "second_id": f"{other:03}",
+            "method": method,
+            "similarity": similarity,
+        }
+        for one, other, method, similarity in edges
     ]
-    assert jaccard(chain[0], chain[1]) >= 0.7 > jaccard(chain[0], chain[2])
-    assert removed(chain, quality=[0.9, 0.5, 0.1]).keys() == {1}
+    return SIMILAR_PAIR.validate(SIMILAR_PAIR.frame(rows))
 
 
-def corpus(seed, count):
-    rng = random.Random(seed)
-    words = [chr(0x4E00 + 3 * rng.randrange(900)) for _ in range(120)]
-    head = "".join(words[:30])
-    texts = []
-    while len(texts) < count:
-        if texts and rng.random() < 0.5:
-            letters = list(rng.choice(texts))
-            for _ in range(rng.randrange(1, 6)):
-                letters[rng.randrange(len(letters))] = rng.choice(words)
-        else:
-            letters = [rng.choice(words) for _ in range(rng.randrange(12, 110))]
-            letters = list(head) * (rng.random() < 0.5) + letters
-        texts.append("".join(letters))
-    return texts
+def distinct(edges):
+    seen = {}
+    for one, other, method, similarity in edges:
+        if one != other:
+            seen.setdefault((min(one, other), max(one, other), method), similarity)
+    return [(*key, value) for key, value in seen.items()]
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_same_result_as_comparing_every_pair(seed):
-    texts = corpus(seed, 220)
-    ranked = sorted(range(len(texts)), key=lambda n: (-len(texts[n]), n))
-    kept, expected = [], set()
-    for number in ranked:
-        copies = [
-            other
-            for other in kept
-            if claims(texts[other]) == claims(texts[number])
-            and jaccard(texts[other], texts[number]) >= 0.7
+def leaders(edges, thresholds=THRESHOLDS):
+    """The leader rule, said slowly."""
+    counted = {(a, b) for a, b, method, value in edges if value >= thresholds[method]}
+    kept = []
+    for record in range(15):
+        if not any((leader, record) in counted for leader in kept):
+            kept.append(record)
+    return kept
+
+
+@settings(deadline=None)
+@given(st.lists(EDGE, max_size=40))
+def test_the_leader_rule(edges):
+    edges = distinct(edges)
+    found = DUPLICATE.validate(resolve(table(edges), THRESHOLDS))
+    kept = {f"{record:03}" for record in leaders(edges)}
+    everyone = {f"{record:03}" for record in range(15)}
+    assert set(found["removed_id"]) == everyone - kept
+    assert set(found["kept_id"]) <= kept
+    value = {(f"{a:03}", f"{b:03}", m): v for a, b, m, v in edges}
+    for row in found.iter_rows(named=True):
+        assert value[row["kept_id"], row["removed_id"], row["method"]] == row["similarity"]
+        rivals = [
+            v
+            for (a, b, m), v in value.items()
+            if a in kept and b == row["removed_id"] and m == row["method"]
         ]
-        expected.add(number) if copies else kept.append(number)
-    assert set(removed(texts)) == expected
+        assert row["similarity"] == max(rivals)
 
 
-def test_a_template_is_no_copy_and_copies_of_a_template_are_found():
-    rng = random.Random(1)
-    letters = [chr(point) for point in range(0x4E00, 0x5E00, 3)]
-    texts = [TEXT + "".join(rng.sample(letters, 60)) for _ in range(300)]
-    texts.append(texts[17].replace("夜市文化", "夜間文化"))
-    assert set(removed(texts)) == {17} or set(removed(texts)) == {300}
+@settings(deadline=None)
+@given(st.lists(EDGE, max_size=40), st.randoms(use_true_random=False))
+def test_no_group_is_lost_and_order_and_repetition_change_nothing(edges, rng):
+    edges = distinct(edges)
+    found = resolve(table(edges), THRESHOLDS)
+    shuffled = list(edges)
+    rng.shuffle(shuffled)
+    assert resolve(table(shuffled), THRESHOLDS).equals(found)
+    gone = set(found["removed_id"])
+    assert set(found["group_id"]).isdisjoint(gone)
+    members = found.group_by("group_id").agg("removed_id")
+    assert sum(map(len, members["removed_id"].to_list())) == len(gone)
+    left = table([edge for edge in edges if not {f"{n:03}" for n in edge[:2]} & gone])
+    assert resolve(left, THRESHOLDS).is_empty()
 
 
+def test_a_threshold_chosen_anew_needs_no_other_search():
+    edges = [(0, 1, "lexical", 0.75), (0, 2, "lexical", 0.72), (1, 2, "lexical", 0.95)]
+    assert dict(resolve(table(edges), {"lexical": 0.7}).select("removed_id", "kept_id").rows()) == {
+        "001": "000",
+        "002": "000",
+    }
+    assert resolve(table(edges), {"lexical": 0.9})["removed_id"].to_list() == ["002"]
+    assert resolve(table(edges), {}).is_empty()
+
+
+def test_copies_follow_the_best_of_them():
+    edges = [
+        (0, 5, "lexical", 0.8),
+        (5, 100, "exact", 1.0),
+        (0, 101, "exact", 1.0),
+        (7, 102, "exact", 1.0),
+    ]
+    rows = resolve(table(edges), THRESHOLDS).select("removed_id", "kept_id", "method", "similarity")
+    assert rows.rows() == [
+        ("005", "000", "lexical", 0.8),
+        ("100", "000", "lexical", 0.8),
+        ("101", "000", "exact", 1.0),
+        ("102", "007", "exact", 1.0),
+    ]
+
+
+def test_a_lexical_neighbour_stands_before_a_semantic_one():
+    edges = [(0, 2, "semantic", 0.99), (1, 2, "lexical", 0.71)]
+    row = resolve(table(edges), THRESHOLDS).row(0, named=True)
+    assert (row["kept_id"], row["method"], row["group_id"]) == ("001", "lexical", "000")
+
+
+def test_pairs_in_a_circle_are_refused():
+    edges = table([(0, 1, "lexical", 1.0), (1, 2, "lexical", 1.0)])
+    back = edges.with_columns(first_id=pl.lit("002"), second_id=pl.lit("000")).head(1)
+    with pytest.raises(ValueError, match="in a circle"):
+        resolve(pl.concat([edges, back]), THRESHOLDS)
+
+
+def test_rank_is_by_quality_then_length_then_id():
+    ids = pl.Series(["b", "a", "d", "c", "e"])
+    quality = pl.Series([0.5, 0.5, None, 0.9, float("nan")])
+    lengths = np.array([3, 3, 9, 1, 2])
+    assert rank(ids, quality, lengths).tolist() == [2, 1, 3, 0, 4]
+
+
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 12)), max_size=40), st.integers(2, 4))
-def test_leader_rule(entries, modulus):
+def test_followers_are_those_of_the_leader_rule(entries, modulus):
     entries = sorted(set(entries))
     buckets = np.array([bucket for bucket, _ in entries], np.int64)
     members = np.array([member for _, member in entries], np.int64)
@@ -184,41 +159,17 @@ def test_leader_rule(entries, modulus):
     assert all(pair in met and pair[0] in kept for pair in pairs)
 
 
-def test_sketches_estimate_jaccard():
-    rng = np.random.default_rng(0)
-    universe = rng.integers(0, 2**63, 400, dtype=np.uint64)
-    for size in (30, 400):
-        apart = size // 4
-        pairs = []
-        for _ in range(200):
-            both = rng.permutation(universe)[:size]
-            pairs += [both[apart:], both[:-apart]]
-        offsets = np.concatenate([[0], np.cumsum([len(pair) for pair in pairs])])
-        values = sketch(np.concatenate(pairs), offsets.astype(np.int64), 128)
-        truth = (size - 2 * apart) / size
-        assert abs((values[::2] == values[1::2]).mean() - truth) < 0.02
-
-
-def test_bands_are_as_long_as_recall_allows():
-    assert band_length(0.7, 128) == 4
-    assert band_length(1.0, 128) == 128
-    assert [band_length(share, 128) for share in (0.1, 0.5, 0.9)] == sorted(
-        band_length(share, 128) for share in (0.1, 0.5, 0.9)
+def test_a_long_chain_is_resolved():
+    count = 3_000
+    edges = [(n, n + 1, "lexical", 0.8) for n in range(count)]
+    random.Random(0).shuffle(edges)
+    rows = pl.DataFrame(edges, schema=["a", "b", "method", "similarity"], orient="row")
+    names = rows.select(
+        id=pl.format("{}", "a"),
+        first_id=pl.format("{}", "a"),
+        second_id=pl.format("{}", "b"),
+        method="method",
+        similarity="similarity",
     )
-
-
-def test_same_bytes_for_any_order_of_rows():
-    texts = frame(corpus(3, 120))
-    assert find_duplicates(texts).equals(
-        find_duplicates(texts.sample(fraction=1, shuffle=True, seed=2))
-    )
-
-
-def test_chunk_borders_do_not_matter(monkeypatch):
-    texts = corpus(5, 100)
-    whole = removed(texts)
-    monkeypatch.setattr(
-        "kyara_kedro.similarity.resolve.chunks", lambda given: [slice(0, 40), slice(40, len(given))]
-    )
-    assert removed(texts) == whole
-    assert tokenise(texts).lengths.sum() == sum(len(tokens(text)) for text in texts)
+    found = resolve(names, THRESHOLDS)
+    assert set(found["removed_id"]) == {str(n) for n in range(1, count + 1, 2)}

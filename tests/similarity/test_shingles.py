@@ -1,7 +1,7 @@
 from itertools import chain
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kyara_kedro.similarity.shingles import chunks, token_spans, tokenise
@@ -30,6 +30,7 @@ TEXT = st.lists(st.one_of(st.text(max_size=8), AWKWARD), max_size=8).map("".join
 
 
 @given(st.lists(TEXT, max_size=6))
+@settings(deadline=None)
 def test_tokens_are_those_of_fold(texts):
     table = tokenise(texts)
     expected = [tokens(text) for text in texts]

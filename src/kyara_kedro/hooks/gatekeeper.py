@@ -19,7 +19,10 @@ SOURCES = (
     "raw_personas",
     "raw_prompts",
     "raw_benchmarks",
+    "raw_protected",
 )
+SHARED = ("contamination",)
+"""Parameters that several pipelines read."""
 
 
 class GatekeeperHooks:
@@ -40,7 +43,7 @@ class GatekeeperHooks:
 
 def check_parameters(parameters: dict[str, Any]) -> None:
     """Refuse a top-level parameter that nothing reads; the keys below are typed by pipeline."""
-    known = (*PIPELINES, *SOURCES)
+    known = (*PIPELINES, *SHARED, *SOURCES)
     for name in parameters:
         if name not in known:
             close = get_close_matches(name, known, n=1)

@@ -67,7 +67,7 @@ class SparseEncoder:
     @property
     def signature(self) -> str:
         """Everything beside the text that a passage's vector depends on."""
-        return f"bm25 2 {self.average_length:.6g} {self.k1:g} {self.b:g}"
+        return f"bm25 3 {self.average_length:.6g} {self.k1:g} {self.b:g}"
 
     def passages(self, texts: Sequence[str]) -> list[SparseVector]:
         """Vectors of passages: tf (k1 + 1) / (tf + k1 (1 - b + b length / average length))."""

@@ -22,8 +22,8 @@ Address = Annotated[str, AfterValidator(_bare)]
 """An address without credentials."""
 
 
-class DenseOptions(Options):
-    """Which encoder, and how its list is fused with that of the terms.
+class EncoderOptions(Options):
+    """Which encoder of dense vectors.
 
     Attributes:
         model: Name or folder of a sentence-transformers model; with `base_url` the model's name
@@ -35,10 +35,6 @@ class DenseOptions(Options):
         document_prefix: Put before each passage, likewise.
         batch: Texts encoded at a time.
         timeout: Seconds to wait for an endpoint's reply.
-        k: Qdrant's constant of reciprocal rank fusion.
-        sparse_weight: Weight of the list of terms in it.
-        dense_weight: Weight of the list of dense vectors.
-        candidates: Length of each list.
     """
 
     model: str = Field(min_length=1)
@@ -48,6 +44,18 @@ class DenseOptions(Options):
     document_prefix: str = ""
     batch: int = Field(default=64, gt=0)
     timeout: float = Field(default=60, gt=0)
+
+
+class DenseOptions(EncoderOptions):
+    """Which encoder, and how its list is fused with that of the terms.
+
+    Attributes:
+        k: Qdrant's constant of reciprocal rank fusion.
+        sparse_weight: Weight of the list of terms in it.
+        dense_weight: Weight of the list of dense vectors.
+        candidates: Length of each list.
+    """
+
     k: int = Field(default=61, ge=1)
     sparse_weight: float = Field(default=1, gt=0)
     dense_weight: float = Field(default=1, gt=0)
@@ -69,7 +77,7 @@ class DenseEncoder(Protocol):
         """Vectors of queries, shape [texts, dimensions]."""
 
 
-def dense_encoder(options: DenseOptions, api_key: str | None = None) -> DenseEncoder:
+def dense_encoder(options: EncoderOptions, api_key: str | None = None) -> DenseEncoder:
     """Open an encoder.
 
     Raises:
@@ -80,7 +88,7 @@ def dense_encoder(options: DenseOptions, api_key: str | None = None) -> DenseEnc
     return SentenceTransformerEncoder(options)
 
 
-def model_of(options: DenseOptions, encoder: DenseEncoder) -> Model:
+def model_of(options: EncoderOptions, encoder: DenseEncoder) -> Model:
     """The encoder's name and dimension; it has to encode a word to tell."""
     return Model(options.model, encoder.queries(["尺寸"]).shape[1])
 
@@ -88,7 +96,7 @@ def model_of(options: DenseOptions, encoder: DenseEncoder) -> Model:
 class SentenceTransformerEncoder:
     """A sentence-transformers model in this process; it applies its own prompts."""
 
-    def __init__(self, options: DenseOptions) -> None:
+    def __init__(self, options: EncoderOptions) -> None:
         """Load the model."""
         try:
             from sentence_transformers import (
@@ -124,7 +132,7 @@ class SentenceTransformerEncoder:
 class EndpointEncoder:
     """A model behind `/v1/embeddings`."""
 
-    def __init__(self, options: DenseOptions, api_key: str | None) -> None:
+    def __init__(self, options: EncoderOptions, api_key: str | None) -> None:
         """Connect when the first text comes."""
         from openai import OpenAI
 

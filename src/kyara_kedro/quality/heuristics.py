@@ -12,6 +12,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import pairwise
 
 import polars as pl
@@ -23,9 +24,14 @@ from kyara_kedro.options import Options
 from kyara_kedro.prompts.library import REFUSAL
 from kyara_kedro.prompts.rag_format import has_references, question_of
 from kyara_kedro.records import QUALITY
+from kyara_kedro.text import fold as folding
 from kyara_kedro.text.citations import cited
-from kyara_kedro.text.fold import fold, match_key, tokens
+from kyara_kedro.text.fold import match_key
 from kyara_kedro.text.script import script_share
+
+# several aspects read the same answer
+fold = lru_cache(maxsize=8)(folding.fold)
+tokens = lru_cache(maxsize=8)(folding.tokens)
 
 SCORER = "heuristics-rules-v1"
 

@@ -1,279 +1,398 @@
-"""Near-duplicates by shared token n-grams: sketches find candidates, exact Jaccard decides.
+"""Near-duplicates by shared token n-grams: candidates are found cheaply, exact Jaccard decides.
 
 Chinese characters and Latin words are the tokens, so unsegmented text works as it is. Short texts
-are compared by 2-grams and longer ones by 3-grams: an edit of one token destroys n of them.
+are compared by 2-grams and longer ones by 3-grams: an edit of one token destroys n of them. In
+brief texts a slip destroys too many, so there a letter may be added, dropped or swapped with the
+next. To exchange one is no slip: 左 for 右 asks another question.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from math import sqrt
+from typing import Self
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
+import xxhash
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from kyara_kedro.options import Options
-from kyara_kedro.similarity.guards import Claims, claims
-from kyara_kedro.similarity.shingles import Hashes, Offsets, TokenTable, chunks, mix, tokenise
+from kyara_kedro.similarity.buckets import (
+    COUNTERS,
+    Packed,
+    bucket_pairs,
+    count,
+    crowded,
+    pack,
+    rarest,
+    unpack,
+)
+from kyara_kedro.similarity.exact import group_copies, letter_keys
+from kyara_kedro.similarity.guards import claims_of
+from kyara_kedro.similarity.pairs import Pairs, pair_table
+from kyara_kedro.similarity.resolve import rank, remove_followers
+from kyara_kedro.similarity.shingles import Hashes, chunks, shortened, tokenise
+from kyara_kedro.similarity.sketches import Values, band_buckets, estimate, sketch
+from kyara_kedro.similarity.text_file import TextFile
+from kyara_kedro.text.fold import match_key
 
 Rows = NDArray[np.int64]
 
 SHORT_GRAM, LONG_GRAM = 2, 3
-_EMPTY = np.uint64(0xFFFFFFFFFFFFFFFF)
-_SALT = 0xD6E8FEB86659FD93
-_BAND_RECALL = 0.999
+_BRIEF = 20
 _SIGMAS = 5
-_CROWD = 64
-_COUNTERS = 1 << 22
-_PAIRS_AT_ONCE = 4_096
+_PAIRS_AT_ONCE, _TOKENS_AT_ONCE = 4_096, 500_000
+_TEXTS_AT_ONCE = 2_048
+_OWNER = np.uint64(44)
+"""Bits of an n-gram's hash beside the number of its owner; two texts of 1,000 tokens each share
+them by chance once in ten million pairs."""
+_BESIDE_OWNER, _BELOW_OWNER = np.uint64(64) - _OWNER, (np.uint64(1) << _OWNER) - np.uint64(1)
+
+_NOTHING = np.empty(0, np.int64), np.empty(0, np.uint64)
 
 
 class LexicalOptions(Options):
     """When two texts count as near-duplicates.
 
     Attributes:
-        threshold: Smallest Jaccard similarity of the n-gram sets.
+        threshold: Smallest Jaccard similarity of the n-gram sets of near-duplicates.
+        floor: Pairs are looked for, and kept, from this similarity on, so that the threshold can be
+            chosen anew without another search.
         short_tokens: A pair is compared by 2-grams when its shorter text has fewer tokens than
             this, else by 3-grams.
-        minimum_tokens: Texts below this length are only compared exactly.
-        sketch_size: Values in a MinHash sketch; 4 bytes each a text.
+        minimum_tokens: Texts below this length are not compared by n-grams.
+        slip_tokens: From this length up to 20 tokens a letter that is added, dropped or swapped
+            with the next makes two texts similar by the share of their other letters.
+        sketch_size: Values in a MinHash sketch of a longer text; 4 bytes each.
     """
 
     threshold: float = Field(0.7, gt=0, le=1)
+    floor: float = Field(0.6, gt=0, le=1)
     short_tokens: int = Field(60, ge=1)
     minimum_tokens: int = Field(12, ge=2)
+    slip_tokens: int = Field(9, ge=2)
     sketch_size: int = Field(128, ge=32, le=1024, multiple_of=2)
 
-
-@dataclass
-class Sketches:
-    """MinHash sketches of the texts of one n-gram length.
-
-    Attributes:
-        rows: The texts that have a sketch.
-        values: One sketch per row of ``rows``, shape [rows, sketch_size].
-    """
-
-    rows: Rows
-    values: NDArray[np.uint32]
-
-    def buckets(self, threshold: float) -> list[tuple[Rows, Rows]]:
-        """Group texts that agree on a band of their sketches.
-
-        The bands are as long as a recall of 99.9 % at the threshold allows, which keeps chance
-        collisions few.
-
-        Returns:
-            For each band (bucket number, text) of every text that shares its bucket.
-        """
-        found = []
-        length = band_length(threshold, self.values.shape[1])
-        for start in range(0, self.values.shape[1] - length + 1, length):
-            keys = np.zeros(len(self.rows), np.uint64)
-            for column in range(start, start + length):
-                keys = mix(keys + self.values[:, column])
-            _, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)
-            shared = counts[inverse] > 1
-            found.append((inverse[shared].astype(np.int64), self.rows[shared]))
-        return found
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.floor > self.threshold:
+            raise ValueError(f"floor {self.floor} is above the threshold {self.threshold}")
+        return self
 
 
-def band_length(threshold: float, size: int) -> int:
-    """Longest band whose chance to find a pair at the threshold is still 99.9 %."""
-    fitting = [
-        length
-        for length in range(1, size + 1)
-        if 1 - (1 - threshold**length) ** (size // length) >= _BAND_RECALL
-    ]
-    return max(fitting, default=1)
-
-
-def sketch(shingles: Hashes, offsets: Offsets, size: int) -> NDArray[np.uint32]:
-    """MinHash sketches by fast similarity sketching.
-
-    Every pass throws each shingle of a set into one bin, and passes go on until no bin of the set
-    is empty; then bin by bin collision is as unbiased and as concentrated as with independent hash
-    functions, in time O(shingles + size log size) a set (Dahlgaard, Knudsen and Thorup, "Fast
-    Similarity Sketching", FOCS 2017).
+def find_pairs(frames: Iterable[pl.DataFrame], options: LexicalOptions) -> pl.DataFrame:
+    """Find copies and near-duplicates in a stream of texts.
 
     Args:
-        shingles: Hashes of all sets, flat.
-        offsets: Where each set begins, and the end; no set is empty.
-        size: Bins of a sketch.
+        frames: Frames with columns id, text, quality (null or NaN: worse than any number) and label
+            (only texts of equal labels are compared); at least one frame.
+        options: When two texts are near-duplicates.
 
     Returns:
-        Sketches, shape [sets, size].
+        A table of :data:`kyara_kedro.records.SIMILAR_PAIR`, the better text of each pair first.
+        Copies are paired with the best of their group, and near-duplicates are looked for among the
+        best ones alone.
     """
-    sets = len(offsets) - 1
-    values = np.full((sets, size), _EMPTY)
-    owner = np.repeat(np.arange(sets), np.diff(offsets))
-    for turn in range(2 * size):
-        hashes = mix(shingles + np.uint64(turn * _SALT & 0xFFFFFFFFFFFFFFFF))
-        bins = (
-            (hashes >> np.uint64(32)) * np.uint64(size) >> np.uint64(32)
-            if turn < size
-            else np.full(len(hashes), turn - size, np.uint64)
+    search = LexicalSearch(options)
+    columns = []
+    for frame in frames:
+        search.add(frame["text"].to_list())
+        columns.append(frame.select("id", "quality", "label"))
+    table = pl.concat(columns)
+    return search.pairs(table["id"], table["quality"], table["label"])
+
+
+class LexicalSearch:
+    """Copies and near-duplicates among texts that are given piece by piece.
+
+    Letter keys and sketches stay in memory, 16 and (for longer texts) 512 bytes a text; the texts
+    wait in a file and are tokenised again where they are candidates.
+    """
+
+    def __init__(self, options: LexicalOptions) -> None:
+        self._options = options
+        self._texts = TextFile()
+        self._keys = [pl.Series(dtype=pl.Binary)]
+        self._tokens = [np.empty(0, np.int64)]
+        self._characters = [np.empty(0, np.int64)]
+        self._sketches = np.empty((1 << 10, options.sketch_size), np.uint32)
+        self._sketched = 0
+        self._short_counts = np.zeros(COUNTERS, np.uint32)
+
+    def add(self, texts: Sequence[str]) -> None:
+        """Take in the next texts."""
+        self._texts.append(texts)
+        self._characters.append(np.fromiter(map(len, texts), np.int64, len(texts)))
+        for part in chunks(texts):
+            table = tokenise(texts[part])
+            self._keys.append(letter_keys(table))
+            self._tokens.append(table.lengths)
+            shingles, offsets = table.ngrams(LONG_GRAM, self._is_long(table.lengths))
+            filled = np.append(offsets[:-1][np.diff(offsets) > 0], offsets[-1])
+            self._keep(sketch(shingles, filled, self._options.sketch_size))
+            shingles, _ = table.ngrams(SHORT_GRAM, self._is_short(table.lengths))
+            count(shingles >> _BESIDE_OWNER, self._short_counts)
+
+    def pairs(self, ids: pl.Series, quality: pl.Series, labels: pl.Series) -> pl.DataFrame:
+        """Find the pairs, given what else :func:`find_pairs` knows of the texts."""
+        tokens = np.concatenate(self._tokens)
+        ranks = rank(ids, quality, np.concatenate(self._characters))
+        copies = _copies(group_copies(self._texts, pl.concat(self._keys), labels), ranks)
+        distinct = np.ones(len(tokens), np.bool_)
+        distinct[copies.right] = False
+        comparison = _Comparison(
+            self._texts,
+            self._options,
+            tokens,
+            labels.rank("dense").to_numpy(),
+            ranks,
+            self._sketches,
+            np.flatnonzero(self._is_long(tokens)),
         )
-        ranked = np.uint64(turn) << np.uint64(32) | hashes & np.uint64(0xFFFFFFFF)
-        np.minimum.at(values.reshape(-1), owner * size + bins.astype(np.int64), ranked)
-        open_sets = (values == _EMPTY).any(axis=1)
-        if not open_sets.any():
-            break
-        still = open_sets[owner]
-        owner, shingles = owner[still], shingles[still]
-    return (mix(values) >> np.uint64(32)).astype(np.uint32)
+        near = comparison.pairs(
+            distinct & self._is_long(tokens),
+            distinct & self._is_short(tokens),
+            distinct & (tokens >= self._options.slip_tokens) & (tokens <= _BRIEF),
+            self._short_counts,
+        )
+        return pl.concat(
+            [pair_table("exact", ids, ranks, copies), pair_table("lexical", ids, ranks, near)]
+        )
+
+    def _keep(self, sketches: Values) -> None:
+        """Put sketches behind the others, in an array that grows where it lies."""
+        start, self._sketched = self._sketched, self._sketched + len(sketches)
+        if self._sketched > len(self._sketches):
+            room = self._sketched * 5 // 4
+            self._sketches.resize((room, self._options.sketch_size), refcheck=False)
+        self._sketches[start : self._sketched] = sketches
+
+    def _is_long(self, tokens: Rows) -> NDArray[np.bool_]:
+        return tokens >= max(self._options.short_tokens, self._options.minimum_tokens)
+
+    def _is_short(self, tokens: Rows) -> NDArray[np.bool_]:
+        """Texts of which one below `short_tokens` may be a near-duplicate."""
+        within = tokens * self._options.floor < self._options.short_tokens
+        return within & (tokens >= self._options.minimum_tokens)
 
 
-class LexicalIndex:
-    """Sketches of a corpus, built chunk by chunk, and the exact check of candidate pairs.
+def _copies(groups: Rows, ranks: Rows) -> Pairs:
+    """Pairs of the best text of each group of copies and each other one of it."""
+    order = np.lexsort((ranks, groups))
+    order = order[groups[order] >= 0]
+    first = np.diff(groups[order], prepend=-1) > 0
+    best = order[np.flatnonzero(first)[np.cumsum(first) - 1]]
+    return Pairs(best[~first], order[~first], np.ones(int((~first).sum())))
 
-    Only the sketches stay in memory; candidates are tokenised again when they are checked.
-    """
 
-    def __init__(self, texts: Sequence[str], options: LexicalOptions) -> None:
+class _Comparison:
+    """Candidate pairs of texts and what decides about them."""
+
+    def __init__(
+        self,
+        texts: TextFile,
+        options: LexicalOptions,
+        tokens: Rows,
+        labels: Rows,
+        ranks: Rows,
+        sketches: Values,
+        sketched: Rows,
+    ) -> None:
         self._texts = texts
         self._options = options
-        self._lengths = np.zeros(len(texts), np.int64)
-        self._parts: dict[int, list[Sketches]] = {SHORT_GRAM: [], LONG_GRAM: []}
-        self._sketches: dict[int, Sketches] = {}
-        self._claims: dict[int, Claims] = {}
+        self._tokens = tokens
+        self._labels = labels
+        self._ranks = ranks
+        self._sketches = sketches
+        self._place = np.zeros(len(tokens), np.int64)
+        self._place[sketched] = np.arange(len(sketched))
+        self._claims = np.zeros(len(tokens), np.uint64)
 
-    def add(self, start: int, table: TokenTable) -> None:
-        """Sketch the texts of a chunk that begins at text number ``start``."""
-        lengths = table.lengths
-        self._lengths[start : start + len(lengths)] = lengths
-        options = self._options
-        usable = lengths >= options.minimum_tokens
-        groups = {
-            SHORT_GRAM: usable & (lengths * options.threshold < options.short_tokens),
-            LONG_GRAM: usable & (lengths >= options.short_tokens),
-        }
-        for n, chosen in groups.items():
-            shingles, offsets = table.ngrams(n)
-            rows = np.flatnonzero(chosen)
-            counts = np.diff(offsets)
-            kept = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts[rows])])
-            values = sketch(
-                shingles[np.repeat(chosen, counts)], kept.astype(np.int64), options.sketch_size
-            )
-            self._parts[n].append(Sketches(rows + start, values))
+    def pairs(
+        self,
+        long: NDArray[np.bool_],
+        short: NDArray[np.bool_],
+        brief: NDArray[np.bool_],
+        counts: NDArray[np.uint32],
+    ) -> Pairs:
+        """Pairs of near-duplicates.
 
-    def buckets(self) -> list[tuple[Rows, Rows]]:
-        """Groups of texts that may be near-duplicates, as (bucket number, text) arrays.
-
-        A crowded band bucket tells of a template, or of very many copies; its texts are joined by
-        their rarest n-grams instead, which a template does not have.
+        Long texts that agree on a band of their sketches are candidates. A crowded bucket of a
+        band tells of a template, or of very many copies; its texts, and all short ones, are joined
+        by their rarest n-grams instead, which a template does not have. What is crowded still are
+        copies of one text: each is compared with the best ones only.
         """
-        found = []
-        for n, parts in self._parts.items():
-            sketches = Sketches(
-                np.concatenate([part.rows for part in parts]),
-                np.concatenate([part.values for part in parts]),
-            )
-            crowd = np.zeros(len(self._texts), np.bool_)
-            for keys, rows in sketches.buckets(self._options.threshold):
-                crowded = np.bincount(keys)[keys] > _CROWD if len(keys) else keys > 0
-                crowd[rows[crowded]] = True
-                found.append((keys[~crowded], rows[~crowded]))
-            found.append(self._rare_buckets(n, np.flatnonzero(crowd)))
-            self._sketches[n] = sketches
-        self._parts.clear()
-        return found
+        rows, crowd = np.flatnonzero(long), np.zeros(len(long), np.bool_)
+        found = [np.empty(0, np.uint64)]
+        for buckets, members in band_buckets(
+            self._sketches, self._place[rows], self._options.floor
+        ):
+            many = crowded(buckets)
+            crowd[rows[members[many]]] = True
+            found.append(bucket_pairs(buckets[~many], rows[members[~many]]))
+        pairs = [self._compared(self._promising(np.unique(np.concatenate(found))))]
+        rows = np.flatnonzero(crowd)
+        crowd_counts = np.zeros(COUNTERS, np.uint32)
+        for _, shingles in self._sets(LONG_GRAM, rows):
+            count(shingles, crowd_counts)
+        floor = self._options.floor
+        crowd_grams = (rarest(*part, crowd_counts, floor) for part in self._sets(LONG_GRAM, rows))
+        pairs += self._sharing(crowd_grams)
+        rows = np.flatnonzero(short)
+        pairs += self._sharing(
+            rarest(*part, counts, floor) for part in self._sets(SHORT_GRAM, rows)
+        )
+        pairs += self._sharing(self._shortened(np.flatnonzero(brief)))
+        return _distinct(pairs)
 
-    def _rare_buckets(self, n: int, rows: Rows) -> tuple[Rows, Rows]:
-        """Group texts that share one of their rarest n-grams (prefix filtering).
+    def _sharing(self, parts: Iterable[tuple[Rows, Hashes]]) -> Iterator[Pairs]:
+        """Near-duplicates among texts that share a key, given as (texts, keys)."""
+        owners, hashes = zip(_NOTHING, *parts, strict=True)
+        members, keys = np.concatenate(owners), np.concatenate(hashes)
+        order = np.argsort(keys, kind="stable")
+        keys, members = keys[order], members[order]
+        buckets = np.cumsum(np.diff(keys, prepend=keys[:1]) > 0, dtype=np.int64)
+        many = crowded(buckets)
+        yield self._compared(bucket_pairs(buckets[~many], members[~many]))
+        by_rank = np.argsort(self._ranks)
 
-        Two sets of Jaccard similarity t or more share an n-gram among the first
-        size - ceil(t size) + 1 of each, in any one order of all n-grams; rarest first makes the
-        groups small (Chaudhuri, Ganti and Kaushik, ICDE 2006). No pair is missed.
+        def similarity(kept: Rows, candidate: Rows) -> NDArray[np.float64]:
+            found = self._similarity(by_rank[kept], by_rank[candidate])
+            return np.where(found >= self._options.threshold, found, 0.0)
+
+        followers = remove_followers(buckets[many], self._ranks[members[many]], similarity)
+        yield Pairs(by_rank[followers.kept], by_rank[followers.removed], followers.similarity)
+
+    def _promising(self, pairs: Packed) -> Packed:
+        """Pairs of long texts but those whose sketches agree far less than they should.
+
+        Far is five standard errors below the floor.
         """
-        counts = np.zeros(_COUNTERS, np.int64)
-        for _, shingles in self._shingle_sets(n, rows):
-            counts += np.bincount(shingles % np.uint64(_COUNTERS), minlength=_COUNTERS)
-        keys, members = [np.empty(0, np.uint64)], [np.empty(0, np.int64)]
-        for texts, shingles in self._shingle_sets(n, rows):
-            frequency = counts[shingles % np.uint64(_COUNTERS)]
-            order = np.lexsort((shingles, frequency, texts))
-            owner, grams, frequency = texts[order], shingles[order], frequency[order]
-            starts = np.flatnonzero(np.diff(owner, prepend=-1))
-            sizes = np.diff(starts, append=len(owner))
-            prefix = sizes - np.ceil(self._options.threshold * sizes - 1e-9).astype(np.int64) + 1
-            place = np.arange(len(owner)) - np.repeat(starts, sizes)
-            chosen = (place < np.repeat(prefix, sizes)) & (frequency > 1)
-            keys.append(grams[chosen])
-            members.append(owner[chosen])
-        _, inverse = np.unique(np.concatenate(keys), return_inverse=True)
-        return inverse.astype(np.int64), np.concatenate(members)
+        floor, size = self._options.floor, self._options.sketch_size
+        least = floor - _SIGMAS * sqrt(floor * (1 - floor) / size)
+        kept = [np.empty(0, np.uint64)]
+        for start in range(0, len(pairs), _PAIRS_AT_ONCE):
+            part = pairs[start : start + _PAIRS_AT_ONCE]
+            left, right = unpack(part)
+            values = (self._sketches[self._place[side]] for side in (left, right))
+            kept.append(part[estimate(*values) >= least])
+        return np.concatenate(kept)
 
-    def _shingle_sets(self, n: int, rows: Rows) -> Iterator[tuple[Rows, Hashes]]:
-        """The distinct n-grams of texts as (text, n-gram) arrays, chunk by chunk."""
-        texts = [self._texts[row] for row in rows.tolist()]
-        for part in chunks(texts):
-            shingles, offsets = tokenise(texts[part]).ngrams(n)
-            owner = np.repeat(rows[part], np.diff(offsets))
-            order = np.lexsort((shingles, owner))
-            owner, shingles = owner[order], shingles[order]
-            first = (np.diff(owner, prepend=-1) > 0) | (np.diff(shingles, prepend=shingles[:1]) > 0)
-            yield owner[first], shingles[first]
+    def _compared(self, pairs: Packed) -> Pairs:
+        """Those of packed pairs that are near-duplicates."""
+        left, right = unpack(pairs)
+        similarity = self._similarity(left, right)
+        found = similarity > 0
+        return Pairs(left[found], right[found], similarity[found])
 
-    def similarity(self, left: Rows, right: Rows) -> NDArray[np.float64]:
-        """Jaccard similarity of pairs of texts; 0 where the pair is no near-duplicate.
+    def _similarity(self, left: Rows, right: Rows) -> NDArray[np.float64]:
+        """Similarity of pairs of texts; 0 where the pair is no near-duplicate.
 
-        A pair is none when it falls below the threshold or its claims differ. Where the sketches'
-        estimate lies five standard errors below the threshold, the n-grams are not compared.
-        The texts come from :meth:`buckets`, which must have been called.
+        A pair is none when it falls below the floor, or its labels or claims differ.
         """
         found = np.zeros(len(left))
-        for n in (SHORT_GRAM, LONG_GRAM):
-            pairs = np.flatnonzero(self._grams(left, right) == n)
-            pairs = pairs[self._promising(n, left[pairs], right[pairs])]
-            for start in range(0, len(pairs), _PAIRS_AT_ONCE):
-                part = pairs[start : start + _PAIRS_AT_ONCE]
+        shorter = np.minimum(self._tokens[left], self._tokens[right])
+        alike = self._labels[left] == self._labels[right]
+        compared = alike & (shorter >= self._options.minimum_tokens)
+        for n, meant in (
+            (SHORT_GRAM, shorter < self._options.short_tokens),
+            (LONG_GRAM, shorter >= self._options.short_tokens),
+        ):
+            pairs = np.flatnonzero(meant & compared)
+            tokens = np.cumsum(self._tokens[left[pairs]] + self._tokens[right[pairs]])
+            cuts = np.flatnonzero(np.diff(tokens // _TOKENS_AT_ONCE)) + 1
+            for part in np.split(pairs, cuts) if len(pairs) else ():
                 found[part] = self._jaccard(n, left[part], right[part])
-        close = np.flatnonzero(found >= self._options.threshold)
-        agree = [self._claim(left[pair]) == self._claim(right[pair]) for pair in close.tolist()]
+        brief = alike & (shorter >= self._options.slip_tokens) & (shorter < _BRIEF)
+        slips = np.flatnonzero(brief & (found < self._options.threshold))
+        found[slips] = np.maximum(found[slips], self._one_slip(left[slips], right[slips]))
+        close = np.flatnonzero(found >= self._options.floor)
+        agree = self._claim(left[close]) == self._claim(right[close])
         similar = np.zeros(len(left))
         similar[close[agree]] = found[close[agree]]
         return similar
 
-    def _grams(self, left: Rows, right: Rows) -> Rows:
-        shorter = np.minimum(self._lengths[left], self._lengths[right])
-        return np.where(shorter < self._options.short_tokens, SHORT_GRAM, LONG_GRAM)
-
-    def _promising(self, n: int, left: Rows, right: Rows) -> NDArray[np.bool_]:
-        sketches, threshold = self._sketches[n], self._options.threshold
-        size = self._options.sketch_size
-        floor = size * (threshold - _SIGMAS * sqrt(threshold * (1 - threshold) / size))
-        first, second = (np.searchsorted(sketches.rows, side) for side in (left, right))
-        enough = np.zeros(len(left), np.bool_)
-        for start in range(0, len(left), _PAIRS_AT_ONCE):
-            part = slice(start, start + _PAIRS_AT_ONCE)
-            equal = sketches.values[first[part]] == sketches.values[second[part]]
-            enough[part] = equal.sum(axis=1) >= floor
-        return enough
-
     def _jaccard(self, n: int, left: Rows, right: Rows) -> NDArray[np.float64]:
         rows, place = np.unique(np.concatenate([left, right]), return_inverse=True)
-        shingles, offsets = tokenise([self._texts[row] for row in rows.tolist()]).ngrams(n)
-        sets = pl.Series(pl.from_arrow(pa.LargeListArray.from_arrays(offsets, shingles)))
-        sets = sets.list.unique()
-        sizes = sets.list.len().to_numpy().astype(np.float64)
-        first, second = place[: len(left)], place[len(left) :]
-        shared = (
-            pl.DataFrame({"left": sets.gather(first), "right": sets.gather(second)})
-            .select(pl.col("left").list.set_intersection("right").list.len())
-            .to_series()
-            .to_numpy()
-        )
-        jaccard: NDArray[np.float64] = shared / (sizes[first] + sizes[second] - shared)
+        parts = list(self._sets(n, rows))
+        owners = np.searchsorted(rows, np.concatenate([part[0] for part in parts]))
+        shingles = np.concatenate([part[1] for part in parts])
+        bounds = np.searchsorted(owners, np.arange(len(rows) + 1))
+        sizes = np.diff(bounds)
+        sides = place.reshape(2, -1)
+        both = []
+        for side in sides:
+            counts = sizes[side]
+            starts = np.repeat(bounds[side] - (np.cumsum(counts) - counts), counts)
+            pair = np.repeat(np.arange(len(side), dtype=np.uint64) << _OWNER, counts)
+            both.append(pair | shingles[starts + np.arange(len(starts))])
+        keys = np.sort(np.concatenate(both))
+        shared = keys[1:][keys[1:] == keys[:-1]] >> _OWNER
+        common = np.bincount(shared.astype(np.int64), minlength=len(left))
+        jaccard: NDArray[np.float64] = common / (sizes[sides].sum(axis=0) - common)
         return jaccard
 
-    def _claim(self, row: int) -> Claims:
-        row = int(row)
-        if row not in self._claims:
-            self._claims[row] = claims(self._texts[row])
-        return self._claims[row]
+    def _one_slip(self, left: Rows, right: Rows) -> NDArray[np.float64]:
+        """Share of equal letters of texts that are one slip apart, 0 for the others."""
+        rows, place = np.unique(np.concatenate([left, right]), return_inverse=True)
+        letters = [match_key(text) for text in self._texts.take(rows)]
+        return np.array(
+            [
+                one_slip(letters[one], letters[other])
+                for one, other in place.reshape(2, -1).T.tolist()
+            ]
+        )
+
+    def _shortened(self, rows: Rows) -> Iterator[tuple[Rows, Hashes]]:
+        for start in range(0, len(rows), _TEXTS_AT_ONCE):
+            wanted = rows[start : start + _TEXTS_AT_ONCE]
+            owners, keys = shortened(tokenise(self._texts.take(wanted)))
+            yield wanted[owners], keys
+
+    def _sets(self, n: int, rows: Rows) -> Iterator[tuple[Rows, Hashes]]:
+        """The distinct n-grams of texts as (text, n-gram) arrays, ordered, some texts at a time."""
+        for start in range(0, len(rows), _TEXTS_AT_ONCE):
+            wanted = rows[start : start + _TEXTS_AT_ONCE]
+            texts = self._texts.take(wanted)
+            for part in chunks(texts):
+                shingles, offsets = tokenise(texts[part]).ngrams(n)
+                owners = np.arange(len(offsets) - 1, dtype=np.uint64) << _OWNER
+                keys = np.sort(np.repeat(owners, np.diff(offsets)) | shingles >> _BESIDE_OWNER)
+                keys = keys[np.diff(keys, prepend=~keys[:1]) > 0]
+                yield wanted[part][(keys >> _OWNER).astype(np.int64)], keys & _BELOW_OWNER
+
+    def _claim(self, rows: Rows) -> NDArray[np.uint64]:
+        """A digest of what each text claims, read once."""
+        unread = np.unique(rows[self._claims[rows] == 0])
+        for start in range(0, len(unread), _TEXTS_AT_ONCE):
+            part = unread[start : start + _TEXTS_AT_ONCE]
+            texts = self._texts.take(part)
+            self._claims[part] = [
+                xxhash.xxh3_64_intdigest(repr(claim).encode()) or 1
+                for some in chunks(texts)
+                for claim in claims_of(texts[some])
+            ]
+        return self._claims[rows]
+
+
+def one_slip(one: str, other: str) -> float:
+    """Share of equal letters of texts that are a slip apart; 0 for others and for equal ones.
+
+    A slip adds or drops a letter, or swaps two neighbours.
+    """
+    shorter = min(len(one), len(other))
+    start = next((n for n in range(shorter) if one[n] != other[n]), shorter)
+    end = next((n for n in range(shorter - start) if one[-1 - n] != other[-1 - n]), shorter - start)
+    rest = one[start : len(one) - end], other[start : len(other) - end]
+    swapped = len(rest[0]) == 2 and rest[0] == rest[1][::-1]
+    added = sorted(map(len, rest)) == [0, 1]
+    return 1 - 1 / max(len(one), len(other)) if added or swapped else 0.0
+
+
+def _distinct(parts: Sequence[Pairs]) -> Pairs:
+    """All pairs, each once, the lower row left."""
+    left, right, similarity = (np.concatenate(column) for column in zip(*parts, strict=True))
+    packed, first = np.unique(pack(left, right), return_index=True)
+    return Pairs(*unpack(packed), similarity[first])

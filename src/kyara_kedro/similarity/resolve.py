@@ -1,4 +1,4 @@
-"""Who stays: the leader rule, and duplicates of a table of texts found by it.
+"""Who stays: the leader rule.
 
 A record is removed when it duplicates a record that is KEPT. Comparing with removed records too
 lets chains of near-copies eat records that resemble nothing kept, and removing connected components
@@ -7,25 +7,23 @@ does the same at scale.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from kyara_kedro.content import content_id
-from kyara_kedro.records import DUPLICATE
-from kyara_kedro.similarity.exact import group_copies, letter_keys
-from kyara_kedro.similarity.lexical import LexicalIndex, LexicalOptions
-from kyara_kedro.similarity.shingles import chunks, tokenise
+from kyara_kedro.records import DUPLICATE, METHODS
 
 Rows = NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class Removals:
-    """Records that go, in order of rank.
+class Removals(NamedTuple):
+    """Records that go.
 
     Attributes:
         removed: The records.
@@ -37,18 +35,26 @@ class Removals:
     kept: Rows
     similarity: NDArray[np.float64]
 
-    def take(self, rows: Rows) -> Removals:
-        """The removals at the given positions."""
-        return Removals(self.removed[rows], self.kept[rows], self.similarity[rows])
 
-
-_DEFAULT = LexicalOptions()
+def rank(ids: pl.Series, quality: pl.Series, characters: Rows) -> Rows:
+    """Place of each record in the order of quality, then length, then id; 0 is the best."""
+    table = pl.DataFrame({"quality": quality, "characters": characters, "id": ids})
+    order = table.with_row_index("row").sort(
+        pl.col("quality").fill_nan(None),
+        "characters",
+        "id",
+        descending=[True, True, False],
+        nulls_last=True,
+    )["row"]
+    ranks = np.empty(len(order), np.int64)
+    ranks[order.to_numpy()] = np.arange(len(order))
+    return ranks
 
 
 def remove_followers(
     buckets: Rows, members: Rows, similarity: Callable[[Rows, Rows], NDArray[np.float64]]
 ) -> Removals:
-    """Apply the leader rule to groups of records that may be duplicates.
+    """Apply the leader rule to groups of records that may be duplicates, comparing few of them.
 
     Records are numbered by rank, 0 the best. In each round the records that lead every bucket they
     are still in are certain to stay; they are compared with the other members of their buckets,
@@ -63,7 +69,7 @@ def remove_followers(
     buckets, members = buckets[order], members[order]
     records = int(members.max()) + 1 if len(members) else 0
     active = np.ones(records, np.bool_)
-    found: list[Removals] = []
+    found = [_nothing()]
     while True:
         left = active[members]
         buckets, members = buckets[left], members[left]
@@ -82,94 +88,112 @@ def remove_followers(
         found.append(nearest)
         active[heads[leads[heads]]] = False
         active[nearest.removed] = False
-    return _join(found)
+    return Removals(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+
+
+def _nothing() -> Removals:
+    return Removals(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
 
 
 def _nearest(pairs: Removals) -> Removals:
     """Of each record's duplicates keep the most similar, the better ranked of equals."""
     order = np.lexsort((pairs.kept, -pairs.similarity, pairs.removed))
     order = order[pairs.similarity[order] > 0]
-    first = np.diff(pairs.removed[order], prepend=-1) > 0
-    return pairs.take(order[first])
+    first = order[np.diff(pairs.removed[order], prepend=-1) > 0]
+    return Removals(pairs.removed[first], pairs.kept[first], pairs.similarity[first])
 
 
-def _join(parts: list[Removals]) -> Removals:
-    if not parts:
-        return Removals(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
-    whole = Removals(
-        np.concatenate([part.removed for part in parts]),
-        np.concatenate([part.kept for part in parts]),
-        np.concatenate([part.similarity for part in parts]),
-    )
-    return whole.take(np.argsort(whole.removed))
+def resolve(pairs: pl.DataFrame, thresholds: Mapping[str, float]) -> pl.DataFrame:
+    """Choose who stays among records that are alike.
 
-
-def rank(texts: pl.DataFrame) -> pl.DataFrame:
-    """Sort texts as the leader rule wants them: by quality, then length, then id."""
-    return texts.sort(
-        pl.col("quality").fill_nan(None),
-        pl.col("text").str.len_chars(),
-        "id",
-        descending=[True, True, False],
-        nulls_last=True,
-    )
-
-
-def find_duplicates(texts: pl.DataFrame, options: LexicalOptions = _DEFAULT) -> pl.DataFrame:
-    """Find exact copies and lexical near-duplicates in one pass of the leader rule.
+    From the best record on, each one stays unless it is alike to a better one that stays. So no
+    group loses all its members, and whoever goes has a record that stands for it: the most similar
+    of those that stay, a copy before a lexical and that before a semantic neighbour. A copy of a
+    record that goes points to the record that stands for that one.
 
     Args:
-        texts: Columns id, text and quality (null or NaN: worse than any number).
-        options: When two texts are near-duplicates.
+        pairs: A table of :data:`kyara_kedro.records.SIMILAR_PAIR`; the first of each pair is the
+            better one. Copies are paired with the best of their group, and with nothing else.
+        thresholds: Smallest similarity that counts, by method; 1 for methods that are not named.
 
     Returns:
-        A table of :data:`kyara_kedro.records.DUPLICATE`, one row for each removed record.
+        A table of :data:`kyara_kedro.records.DUPLICATE`, one row for each removed record, ordered
+        by id.
     """
-    if texts.is_empty():
-        return DUPLICATE.frame()
-    ranked = rank(texts)
-    contents = ranked["text"].to_list()
-    index = LexicalIndex(contents, options)
-    keys: list[bytes | None] = []
-    for part in chunks(contents):
-        table = tokenise(contents[part])
-        keys.extend(letter_keys(table))
-        index.add(part.start, table)
-    copies = group_copies(contents, keys)
-
-    def similarity(kept: Rows, candidate: Rows) -> NDArray[np.float64]:
-        copy = (copies[kept] == copies[candidate]) & (copies[kept] >= 0)
-        scores: NDArray[np.float64] = copy.astype(np.float64)
-        scores[~copy] = index.similarity(kept[~copy], candidate[~copy])
-        return scores
-
-    rows = np.flatnonzero(copies >= 0)
-    removals = remove_followers(*_number([(copies[rows], rows), *index.buckets()]), similarity)
-    ids = ranked["id"].to_list()
-    method = np.where(copies[removals.removed] == copies[removals.kept], "exact", "lexical")
-    return DUPLICATE.frame(
-        {
-            "id": content_id("duplicate", ids[removed], ids[kept]),
-            "removed_id": ids[removed],
-            "kept_id": ids[kept],
-            "method": method,
-            "similarity": score,
-        }
-        for removed, kept, method, score in zip(
-            removals.removed.tolist(),
-            removals.kept.tolist(),
-            method.tolist(),
-            removals.similarity.tolist(),
-            strict=True,
+    counted = pairs.filter(
+        pl.col("similarity")
+        >= pl.col("method").replace_strict(dict(thresholds), default=1.0, return_dtype=pl.Float64)
+    )
+    copies = counted.filter(pl.col("method") == "exact").select(
+        removed_id="second_id", kept_id="first_id", method="method", similarity="similarity"
+    )
+    nearby = counted.filter(pl.col("method") != "exact")
+    names = pl.concat([nearby["first_id"], nearby["second_id"]]).unique().sort()
+    number = pl.DataFrame({"name": names, "number": np.arange(len(names))})
+    edges = (
+        nearby.join(number.rename({"name": "first_id", "number": "first"}), on="first_id")
+        .join(number.rename({"name": "second_id", "number": "second"}), on="second_id")
+        .with_columns(step=pl.col("method").replace_strict(METHODS, range(len(METHODS))))
+    )
+    kept = _leaders(edges["first"].to_numpy(), edges["second"].to_numpy(), len(names))
+    followers = (
+        edges.filter(pl.Series(kept[edges["first"].to_numpy()], dtype=pl.Boolean))
+        .sort("second", "step", pl.col("similarity").neg(), "first")
+        .unique("second", keep="first", maintain_order=True)
+        .select(
+            removed_id="second_id", kept_id="first_id", method="method", similarity="similarity"
         )
     )
+    replaced = followers.rename({"removed_id": "kept_id", "kept_id": "final"})
+    moved = copies.join(replaced, on="kept_id", how="left", suffix="_of_it").select(
+        "removed_id",
+        kept_id=pl.coalesce("final", "kept_id"),
+        method=pl.coalesce("method_of_it", "method"),
+        similarity=pl.coalesce("similarity_of_it", "similarity"),
+    )
+    found = pl.concat([followers, moved])
+    found = found.join(_groups(counted, found), on="removed_id").sort("removed_id")
+    ids = [
+        content_id("duplicate", *ends) for ends in found.select("removed_id", "kept_id").iter_rows()
+    ]
+    return found.select(pl.Series("id", ids, dtype=pl.String), *list(DUPLICATE.columns)[1:])
 
 
-def _number(families: list[tuple[Rows, Rows]]) -> tuple[Rows, Rows]:
-    """Join families of buckets so that no two share a number."""
-    buckets, members, used = [], [], 0
-    for bucket, member in families:
-        buckets.append(bucket + used)
-        members.append(member)
-        used += int(bucket.max()) + 1 if len(bucket) else 0
-    return np.concatenate(buckets), np.concatenate(members)
+def _leaders(better: Rows, worse: Rows, records: int) -> NDArray[np.bool_]:
+    """Which records stay, given all pairs of a better and a worse record that are alike.
+
+    In each round the records without a better neighbour that is still undecided are certain.
+
+    Raises:
+        ValueError: the pairs are in no order.
+    """
+    kept = np.ones(records, np.bool_)
+    while len(better):
+        waiting = np.zeros(records, np.bool_)
+        waiting[worse] = True
+        certain = ~waiting[better]
+        if not certain.any():
+            raise ValueError("the pairs go in a circle: each record is worse than another of them")
+        kept[worse[certain]] = False
+        open_pairs = kept[better] & kept[worse]
+        better, worse = better[open_pairs], worse[open_pairs]
+    return kept
+
+
+def _groups(pairs: pl.DataFrame, removals: pl.DataFrame) -> pl.DataFrame:
+    """Name the group of each removed record: everything that pairs connect, by its first kept id.
+
+    Returns:
+        Columns removed_id and group_id.
+    """
+    names = pl.concat([pairs["first_id"], pairs["second_id"]]).unique().sort()
+    ends = [names.search_sorted(pairs[side]).to_numpy() for side in ("first_id", "second_id")]
+    graph = coo_array((np.ones(len(pairs), np.bool_), (ends[0], ends[1])), shape=(len(names),) * 2)
+    _, component = connected_components(graph, directed=False)
+    members = pl.DataFrame({"name": names, "component": component})
+    stays = members.join(removals, left_on="name", right_on="removed_id", how="anti")
+    return (
+        members.join(stays.group_by("component").agg(group_id=pl.col("name").min()), on="component")
+        .rename({"name": "removed_id"})
+        .select("removed_id", "group_id")
+    )

@@ -1,28 +1,31 @@
 """Texts as arrays: folded letters, token hashes and n-gram hashes of many texts at once.
 
 The tokens are those of :func:`kyara_kedro.text.fold.tokens`, found without a Python loop over
-characters: one table over the code points in use folds them, and numpy finds where tokens begin.
+characters: one table over all code points folds them and says where tokens begin.
 """
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kyara_kedro.text.fold import fold, is_cjk
+from kyara_kedro.text.fold import composes, fold, fold_table, is_cjk, simplified, width_and_case
 
 Hashes = NDArray[np.uint64]
 Offsets = NDArray[np.int64]
 
-SEPARATOR, WORD, IDEOGRAPH = 0, 1, 2
-CHUNK_CHARACTERS = 4_000_000
-_POINTS = 0x110000
-_PRIME = np.uint64(0x9E3779B97F4A7C15)
+CHUNK_CHARACTERS = 200_000
+"""Characters that are looked at together: as many as a core's cache holds with what is made of
+them."""
+_POINTS, _SUPPLEMENTS = 0x110000, 0x20000
+_PRIME = 0x9E3779B97F4A7C15
+_IDEOGRAPH, _INTRICATE = np.uint32(1 << 31), np.uint32(1 << 30)
+_LETTER = np.uint32((1 << 30) - 1)
 
 
 @dataclass(frozen=True)
@@ -46,42 +49,102 @@ class TokenTable:
         """Number of tokens of each text."""
         return np.diff(self.offsets)
 
-    def ngrams(self, n: int) -> tuple[Hashes, Offsets]:
+    def ngrams(self, n: int, chosen: NDArray[np.bool_] | None = None) -> tuple[Hashes, Offsets]:
         """Hash every run of n tokens inside a text.
+
+        Args:
+            n: Tokens of a run.
+            chosen: Which texts are asked for; the others have no runs.
 
         Returns:
             The hashes of all texts, flat, and the n + 1 offsets of the texts in them.
         """
         counts = np.maximum(self.lengths - n + 1, 0)
-        offsets = _offsets(counts)
+        if chosen is not None:
+            counts *= chosen
+        offsets = with_total(counts)
         runs = max(len(self.hashes) - n + 1, 0)
         grams = self.hashes[:runs].copy()
         for shift in range(1, n):
-            grams *= _PRIME
+            grams *= np.uint64(_PRIME)
             grams += self.hashes[shift : shift + runs]
         own = np.arange(offsets[-1]) + np.repeat(self.offsets[:-1] - offsets[:-1], counts)
-        return mix(grams[own]), offsets
+        return mix(grams.take(own)), offsets
 
 
 def tokenise(texts: Sequence[str]) -> TokenTable:
     """Fold and tokenise texts.
 
-    Texts in which folding is not one character to one (combining marks, ligatures) are folded in
-    Python first; the rest goes through a table.
+    Width and case of texts in which folding is not one character to one (combining marks,
+    ligatures) are folded in Python first; the rest goes through a table.
     """
-    points, lengths = _code_points(texts)
-    target, complex_points = _fold_table(points)
-    owner_complex = _any_per_text(complex_points[points], lengths)
-    if owner_complex.any():
+    tables = _tables()
+    points, starts = _code_points(texts)
+    letters = tables.folded.take(points)
+    if (letters & _INTRICATE).any():
+        intricate = np.logical_or.reduceat((letters & _INTRICATE) > 0, starts[:-1])
         texts = [
-            fold(text) if folded else text
-            for text, folded in zip(texts, owner_complex.tolist(), strict=True)
+            width_and_case(text) if marked else text
+            for text, marked in zip(texts, intricate.tolist(), strict=True)
         ]
-        points, lengths = _code_points(texts)
-        points = np.where(np.repeat(owner_complex, lengths), points, target[points])
-    else:
-        points = target[points]
-    return _split(points, lengths)
+        points, starts = _code_points(texts)
+        ready = np.repeat(intricate, np.diff(starts))
+        letters = np.where(ready, tables.ready.take(points), tables.folded.take(points))
+    return _split(letters, starts)
+
+
+def _split(letters: NDArray[np.uint32], text_starts: Offsets) -> TokenTable:
+    """Find tokens among classified letters and hash them."""
+    is_letter = letters > 0
+    is_word = is_letter & (letters < _IDEOGRAPH)
+    begins = is_letter.copy()
+    begins[1:] &= ~(is_word[1:] & is_word[:-1])
+    places = np.flatnonzero(is_letter)
+    letters = letters.take(places) & _LETTER
+    letter_offsets = np.searchsorted(places, text_starts)
+    starts = np.flatnonzero(begins.take(places))
+    offsets = np.searchsorted(starts, letter_offsets)
+
+    sums, inverses = _running_sums(letters)
+    bounds = sums.take(np.append(starts, len(letters)))
+    hashes = mix(np.diff(bounds) * inverses.take(starts))
+    return TokenTable(letters, letter_offsets, hashes, offsets)
+
+
+def shortened(table: TokenTable) -> tuple[Offsets, Hashes]:
+    """Hash the letters of texts as they are and with each letter left out in turn.
+
+    Two texts share a hash if they differ in one letter, or in the order of two neighbours (the
+    deletion neighbourhood of Mor and Fraenkel, "A hash code method for detecting and correcting
+    spelling errors", 1982).
+
+    Returns:
+        The text of each hash, and the hashes.
+    """
+    starts, ends = table.letter_offsets[:-1], table.letter_offsets[1:]
+    sums, inverses = _running_sums(table.letters)
+    counts = ends - starts
+    owners = np.repeat(np.arange(len(counts)), counts)
+    places = np.arange(len(owners))
+    before, after = sums[places] - sums[starts][owners], sums[ends][owners] - sums[places + 1]
+    whole = (sums[ends] - sums[starts]) * inverses[starts]
+    without = (before + after * inverses[1]) * inverses[starts][owners]
+    return np.concatenate([np.arange(len(counts)), owners]), mix(np.concatenate([whole, without]))
+
+
+def _running_sums(letters: NDArray[np.uint32]) -> tuple[Hashes, Hashes]:
+    """Sums of the hashes of all letters before each place, each times the power of its place.
+
+    The polynomial hash of a run of letters is the difference of two of them times the inverse power
+    of its first place: powers of an odd number have inverses modulo 2^64.
+
+    Returns:
+        The sums, one more than letters, and the inverse powers.
+    """
+    powers, inverses = _powers(2 << len(letters).bit_length())
+    sums = np.zeros(len(letters) + 1, np.uint64)
+    np.cumsum(_tables().hashes.take(letters) * powers[: len(letters)], out=sums[1:])
+    return sums, inverses
 
 
 def token_spans(text: str) -> list[tuple[str, int, int]]:
@@ -104,7 +167,7 @@ def _clusters(text: str) -> Iterator[tuple[int, int]]:
     """Characters with the marks that normalisation may join to them, as (start, end)."""
     start = 0
     for end in range(1, len(text) + 1):
-        if end == len(text) or not any(map(_composes, fold(text[end]))):
+        if end == len(text) or not any(map(composes, fold(text[end]))):
             yield start, end
             start = end
 
@@ -131,74 +194,55 @@ def mix(values: Hashes) -> Hashes:
     return values
 
 
+def with_total(counts: Offsets) -> Offsets:
+    """Positions at which runs of the given lengths begin, and the end of the last."""
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])
+
+
+class _Tables(NamedTuple):
+    """What is known of every code point.
+
+    Attributes:
+        folded: The letter that it folds to, 0 for what separates tokens; marked when it is an
+            ideograph, or when it cannot be folded on its own.
+        ready: The same of a text whose width and case are folded already.
+        hashes: A random number for each letter.
+    """
+
+    folded: NDArray[np.uint32]
+    ready: NDArray[np.uint32]
+    hashes: Hashes
+
+
 @cache
-def _kinds() -> NDArray[np.uint8]:
-    """Kind of every code point: part of no token, of a word, or an ideograph."""
-    kinds = np.fromiter((chr(point).isalnum() for point in range(_POINTS)), np.uint8, _POINTS)
-    ideographs = [point for point in range(0x3400, 0x2FA20) if is_cjk(chr(point))]
-    kinds[ideographs] = IDEOGRAPH
-    return kinds
+def _tables() -> _Tables:
+    points, alone = fold_table()
+    as_is = np.arange(_POINTS, dtype=np.uint32)
+    as_is[~np.fromiter((chr(point).isalnum() for point in range(_POINTS)), np.bool_, _POINTS)] = 0
+    as_is[[point for point in range(0x3400, 0x2FA20) if is_cjk(chr(point))]] |= _IDEOGRAPH
+    ready = np.arange(_POINTS, dtype=np.uint32)
+    ready[list(simplified())] = [ord(letter) for letter in simplified().values()]
+    folded = as_is.take(points)
+    folded[~alone] = _INTRICATE
+    for point in np.flatnonzero(~alone[:_SUPPLEMENTS]).tolist():
+        if not any(as_is[ord(letter)] or composes(letter) for letter in fold(chr(point))):
+            folded[point] = 0
+    return _Tables(folded, as_is.take(ready), mix(np.arange(1, _POINTS + 1, dtype=np.uint64)))
+
+
+@cache
+def _powers(count: int) -> tuple[Hashes, Hashes]:
+    """The first powers of the hash's base and of its inverse, modulo 2^64."""
+    both = []
+    for base in (_PRIME, pow(_PRIME, -1, 1 << 64)):
+        powers = np.full(count, base, np.uint64)
+        powers[0] = 1
+        both.append(np.cumprod(powers))
+    return both[0], both[1]
 
 
 def _code_points(texts: Sequence[str]) -> tuple[NDArray[np.uint32], Offsets]:
-    points = np.frombuffer("".join(texts).encode("utf-32-le"), np.uint32)
-    return points, np.fromiter(map(len, texts), np.int64, len(texts))
-
-
-def _fold_table(points: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], NDArray[np.bool_]]:
-    """Fold of each code point in use, and which of them cannot be folded on their own."""
-    seen = np.zeros(_POINTS, np.bool_)
-    seen[points] = True
-    kinds = _kinds()
-    target = np.arange(_POINTS, dtype=np.uint32)
-    complex_points = np.zeros(_POINTS, np.bool_)
-    for point in np.flatnonzero(seen).tolist():
-        folded = fold(chr(point))
-        if _composes(chr(point)) or any(map(_composes, folded)):
-            complex_points[point] = True
-        elif len(folded) == 1:
-            target[point] = ord(folded)
-        elif all(kinds[ord(character)] == SEPARATOR for character in folded):
-            target[point] = ord(" ")
-        else:
-            complex_points[point] = True
-    return target, complex_points
-
-
-def _composes(character: str) -> bool:
-    """Whether normalisation may join a character to the one before it (marks, Hangul jamo)."""
-    return unicodedata.category(character)[0] == "M" or "\u1100" <= character <= "\u11ff"
-
-
-def _any_per_text(flags: NDArray[np.bool_], lengths: Offsets) -> NDArray[np.bool_]:
-    total = np.concatenate([[0], np.cumsum(flags, dtype=np.int64)])
-    ends = np.cumsum(lengths)
-    found: NDArray[np.bool_] = total[ends] > total[ends - lengths]
-    return found
-
-
-def _split(points: NDArray[np.uint32], lengths: Offsets) -> TokenTable:
-    """Find tokens in folded code points and hash them."""
-    kinds = _kinds()[points]
-    first = np.zeros(len(points) + 1, np.bool_)
-    first[_offsets(lengths)] = True
-    begins = kinds == IDEOGRAPH
-    begins |= (kinds == WORD) & (first[:-1] | (np.concatenate([[SEPARATOR], kinds[:-1]]) != WORD))
-
-    is_letter = kinds != SEPARATOR
-    letters = points[is_letter]
-    letter_offsets = np.concatenate([[0], np.cumsum(is_letter)])[_offsets(lengths)]
-    starts = np.flatnonzero(begins[is_letter])
-    if not len(starts):
-        return TokenTable(letters, letter_offsets, np.empty(0, np.uint64), letter_offsets)
-
-    sizes = np.diff(starts, append=len(letters))
-    weights = np.cumprod(np.full(sizes.max(), _PRIME, np.uint64))
-    place = np.arange(len(letters)) - np.repeat(starts, sizes)
-    terms = mix(letters.astype(np.uint64)) * weights[place]
-    offsets = np.searchsorted(starts, letter_offsets)
-    return TokenTable(letters, letter_offsets, mix(np.add.reduceat(terms, starts)), offsets)
-
-
-def _offsets(counts: Offsets) -> Offsets:
-    return np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])
+    """Code points of all texts, each followed by a line feed, and where each text begins."""
+    joined = "".join(f"{text}\n" for text in texts).encode("utf-32-le", "surrogatepass")
+    lengths = np.fromiter(map(len, texts), np.int64, len(texts))
+    return np.frombuffer(joined, "<u4"), with_total(lengths + 1)

@@ -18,8 +18,22 @@ from numpy.typing import NDArray
 _CJK = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002fa1f"
 _RUN = re.compile(rf"[{_CJK}]+|[^\W_{_CJK}]+")
 _POINTS = 0x110000
+_LONG = 100
+"""Characters from which on a table folds faster than the string methods."""
 _ALONE = 0x30000
 """Code points from here on are rare enough to be folded with the text around them."""
+
+
+_VARIANTS = (
+    "著着 藉借 覆复 妳你 牠它 姪侄 甦苏 瞭了 暱昵 燄焰 窰窑 罸罚 鎗枪 砲炮 瑯琅 邨村 隣邻 "
+    "韮韭 叡睿 噉啖 氷冰 効效 欵款 烱炯 皐皋 硏研 窓窗 竝并 簒篡 翺翱 虵蛇 譱善 迯逃 偪逼 "
+    "徧遍 鄕乡 鉄铁 鎻锁 濶阔 隂阴 隷隶 顚颠 騐验 鬭斗 鬦斗 欝郁 衹只 揹背 搥捶 撚捻 煖暖 "
+    "椀碗 盌碗 箝钳 糢模 荳豆 蔴麻 裌夹 賸剩 躭耽 遯遁 鉋刨 鞵鞋 鞾靴 頫俯 麞獐 衞卫 賬帐 "
+    "账帐 咨谘 冊册 呉吴 歳岁 聼听 軟软 閒闲 眾众 綫线 敎教 靑青 黙默 晩晚 毎每 塲场 徳德 "
+    "緖绪 縂总 癎痫 茘荔 逈迥 闇暗 飮饮 饑饥 鷰燕 黒黑 亀龟 囯国 卽即 旣既"
+)
+"""Glyphs that OpenCC does not bring together, and words that Taiwan alone writes with another
+character: each first character is folded to the second."""
 
 
 class FoldedTexts(NamedTuple):
@@ -35,27 +49,42 @@ class FoldedTexts(NamedTuple):
 
 
 @cache
-def _simplified() -> dict[int, str]:
-    """Every character of the CJK blocks that OpenCC's t2s maps to another single character."""
+def simplified() -> dict[int, str]:
+    """Every character of the CJK blocks that OpenCC's t2s, or a variant, maps to another one."""
     converter = opencc.OpenCC("t2s")
     points = [*range(0x3400, 0x4DC0), *range(0x4E00, 0xA000), *range(0xF900, 0xFB00)]
     letters = [chr(point) for point in points]
     converted = converter.convert("\n".join(letters)).split("\n")
-    return {
-        ord(old): new
+    variants = {pair[0]: pair[1] for pair in _VARIANTS.split()}
+    targets = {
+        old: variants.get(new, new) if len(new) == 1 else old
         for old, new in zip(letters, converted, strict=True)
-        if old != new and len(new) == 1
     }
+    return {ord(old): new for old, new in (targets | variants).items() if old != new}
 
 
 def fold(text: str) -> str:
     """Fold width, case, script and glyph variants: NFKC, case fold, Traditional to Simplified."""
-    return unicodedata.normalize("NFKC", text).casefold().translate(_simplified())
+    if len(text) > _LONG:
+        table, alone = fold_table()
+        points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
+        if alone.take(points).all():
+            return table.take(points).tobytes().decode("utf-32-le", "surrogatepass")
+    return _folded(text)
+
+
+def _folded(text: str) -> str:
+    return width_and_case(text).translate(simplified())
+
+
+def width_and_case(text: str) -> str:
+    """The first half of folding, which may look at neighbouring characters: NFKC and case fold."""
+    return unicodedata.normalize("NFKC", text).casefold()
 
 
 def fold_many(texts: Sequence[str]) -> FoldedTexts:
     """Fold many texts at once: a table folds what needs no context, `fold` the other texts."""
-    table, alone = _table()
+    table, alone = fold_table()
     points, lengths = _joined(texts)
     owner = np.repeat(np.arange(len(texts)), lengths + 1)
     intricate = np.unique(owner[~alone[points]]).tolist()
@@ -77,21 +106,21 @@ def _joined(texts: Sequence[str]) -> tuple[NDArray[np.uint32], NDArray[np.int64]
 
 
 @cache
-def _table() -> tuple[NDArray[np.uint32], NDArray[np.bool_]]:
+def fold_table() -> tuple[NDArray[np.uint32], NDArray[np.bool_]]:
     """Fold of every code point, and which of them fold to one, whatever stands beside them."""
     points = [p for p in range(_ALONE) if p != 0x0A and not 0xD800 <= p < 0xE000]
-    folded = fold("\n".join(map(chr, points))).split("\n")
+    folded = _folded("\n".join(map(chr, points))).split("\n")
     table = np.arange(_POINTS, dtype=np.uint32)
     alone = np.zeros(_POINTS, np.bool_)
     alone[0x0A] = True
     for point, text in zip(points, folded, strict=True):
-        if len(text) == 1 and not _composes(chr(point)) and not _composes(text):
+        if len(text) == 1 and not composes(chr(point)) and not composes(text):
             table[point] = ord(text)
             alone[point] = True
     return table, alone
 
 
-def _composes(character: str) -> bool:
+def composes(character: str) -> bool:
     """Whether normalisation may join a character to the one before it (marks, Hangul jamo)."""
     return unicodedata.category(character)[0] == "M" or "\u1100" <= character <= "\u11ff"
 

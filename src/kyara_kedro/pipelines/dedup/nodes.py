@@ -1,64 +1,85 @@
 """Copies and leaked benchmark items out, the best of each group kept."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import polars as pl
 
+from kyara_kedro.datasets.table import Frames, batches
 from kyara_kedro.params import DedupParams
 from kyara_kedro.pipelines.balance import Flow, close
 from kyara_kedro.prompts.rag_format import has_references, question_of
 from kyara_kedro.quality.heuristics import score
 from kyara_kedro.records import drops
-from kyara_kedro.similarity import contamination as leaks
-from kyara_kedro.similarity import resolve
+from kyara_kedro.similarity import contamination, lexical
+from kyara_kedro.similarity.contamination import ContaminationOptions
+from kyara_kedro.similarity.protected import all_questions
+from kyara_kedro.similarity.resolve import resolve
 
 PIPELINE = "dedup"
 
 
-def pool_conversations(open_rows: pl.DataFrame, synthetic_rows: pl.DataFrame) -> pl.DataFrame:
-    """Put open and synthetic conversations into one table, ordered by id."""
-    return pl.concat([open_rows, synthetic_rows]).sort("id")
+def pool_conversations(open_rows: pl.LazyFrame, synthetic_rows: pl.DataFrame) -> Frames:
+    """Put open and synthetic conversations into one table."""
+
+    def frames() -> Iterator[pl.DataFrame]:
+        yield from batches(open_rows)
+        yield synthetic_rows
+
+    return Frames(frames)
 
 
 def find_contamination(
-    pool: pl.DataFrame, benchmark_questions: pl.DataFrame, params: DedupParams
+    pool: pl.LazyFrame,
+    benchmark_questions: pl.DataFrame,
+    protected_texts: pl.DataFrame,
+    options: ContaminationOptions,
 ) -> pl.DataFrame:
-    """Find conversations that contain a benchmark's question, in any script."""
-    return leaks.find_contamination(whole_texts(pool), benchmark_questions, params.contamination)
+    """Find conversations that contain a benchmark's question or a protected text, in any script."""
+    texts = (whole_texts(frame) for frame in batches(pool))
+    questions = all_questions(benchmark_questions, protected_texts)
+    return contamination.find_contamination(texts, questions, options)
 
 
-def find_duplicates(
-    pool: pl.DataFrame, contamination: pl.DataFrame, params: DedupParams
-) -> pl.DataFrame:
-    """Find exact and lexical copies among the clean conversations; the best of a group stays.
+def take_texts(pool: pl.LazyFrame, leaks: pl.DataFrame) -> Frames:
+    """Take from clean conversations what they are compared by, and how good they are.
 
-    What is in Simplified Chinese stays only when no copy is in another script.
-    Conversations with reference documents are compared among themselves, by question and answer,
-    for an answer with references and one without are two lessons.
+    What is in Simplified Chinese stays only when no copy is in another script. Conversations with
+    reference documents are compared among themselves, by question and answer, for an answer with
+    references and one without are two lessons.
     """
-    clean = pool.filter(~pl.col("id").is_in(contamination["record_id"].to_list()))
-    simplified = clean.select("id", simplified=pl.col("language") == "zh-Hans-CN")
-    ranks = score(clean).join(simplified, on="id")
-    ranks = ranks.select("id", quality=pl.col("score") - pl.col("simplified"))
-    texts = compared_texts(clean).join(ranks, on="id")
-    return pl.concat(
-        [
-            resolve.find_duplicates(group.drop("references"), params.lexical)
-            for _, group in texts.sort("id").group_by("references", maintain_order=True)
-        ]
-        or [resolve.find_duplicates(texts.drop("references"), params.lexical)]
-    )
+    leaked = leaks.select(id="record_id").unique()
+
+    def frames() -> Iterator[pl.DataFrame]:
+        for frame in batches(pool):
+            clean = frame.join(leaked, on="id", how="anti", maintain_order="left")
+            simplified = clean["language"] == "zh-Hans-CN"
+            yield compared_texts(clean).with_columns(
+                quality=score(clean)["score"] - simplified.cast(pl.Float64)
+            )
+
+    return Frames(frames)
+
+
+def find_lexical_pairs(compared_texts: pl.LazyFrame, params: DedupParams) -> pl.DataFrame:
+    """Find exact copies, and near-duplicates by the n-grams that they share."""
+    return lexical.find_pairs(batches(compared_texts), params.lexical)
+
+
+def choose_survivors(lexical_pairs: pl.DataFrame, params: DedupParams) -> pl.DataFrame:
+    """Let the best of each group stay, and name for every other one what stands for it."""
+    return resolve(lexical_pairs, {"lexical": params.lexical.threshold})
 
 
 def keep_distinct(
-    pool: pl.DataFrame, duplicates: pl.DataFrame, contamination: pl.DataFrame
-) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, Any]]:
+    pool: pl.LazyFrame, duplicates: pl.DataFrame, leaks: pl.DataFrame
+) -> tuple[Frames, pl.DataFrame, dict[str, Any]]:
     """Drop what was found, with the copy or the benchmark item that it is.
 
     Returns:
         The base corpus, the drops and the counts.
     """
-    hits = contamination.sort("coverage", "id", descending=[True, False])
+    hits = leaks.sort("coverage", "id", descending=[True, False])
     leaked = hits.unique("record_id", keep="first", maintain_order=True)
     dropped = [
         (
@@ -77,9 +98,11 @@ def keep_distinct(
         for row in duplicates.iter_rows(named=True)
     ]
     table = drops(PIPELINE, dropped)
-    base = pool.filter(~pl.col("id").is_in(table["record_id"].to_list()))
-    table, summary = close([Flow("conversations", pool.height, base.height, table)])
-    return base, table, summary
+    gone = table.select(id="record_id")
+    base = pool.join(gone.lazy(), on="id", how="anti", maintain_order="left")
+    entered, left = (frame.select(pl.len()).collect().item() for frame in (pool, base))
+    table, summary = close([Flow("conversations", entered, left, table)])
+    return Frames(lambda: batches(base)), table, summary
 
 
 def whole_texts(conversations: pl.DataFrame) -> pl.DataFrame:
@@ -92,17 +115,11 @@ def compared_texts(conversations: pl.DataFrame) -> pl.DataFrame:
     """What copies are told by: all turns, prompts with references reduced to their question.
 
     Returns:
-        Columns id, text and references (whether the conversation shows any).
+        Columns id, text and label (whether the conversation shows references).
     """
-    rows = []
-    for row_id, messages in conversations.select("id", "messages").iter_rows():
-        turns = [turn["content"] for turn in messages]
-        rows.append(
-            {
-                "id": row_id,
-                "text": "\n".join(question_of(turn) for turn in turns),
-                "references": any(has_references(turn) for turn in turns),
-            }
-        )
-    schema = {"id": pl.String, "text": pl.String, "references": pl.Boolean}
-    return pl.DataFrame(rows, schema=schema)
+    turns = [[turn["content"] for turn in messages] for messages in conversations["messages"]]
+    return conversations.select(
+        "id",
+        pl.Series("text", ["\n".join(map(question_of, said)) for said in turns], pl.String),
+        pl.Series("label", [any(map(has_references, said)) for said in turns], pl.Boolean),
+    )

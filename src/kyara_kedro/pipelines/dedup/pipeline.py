@@ -18,16 +18,33 @@ def create_pipeline(**_: object) -> Pipeline:
             ),
             Node(
                 nodes.find_contamination,
-                ["pooled_conversations", "benchmark_questions", "params:dedup"],
+                [
+                    *("pooled_conversations", "benchmark_questions", "protected_texts"),
+                    "params:contamination",
+                ],
                 "contamination",
                 name="find_contamination",
                 tags="cpu",
             ),
             Node(
-                nodes.find_duplicates,
-                ["pooled_conversations", "contamination", "params:dedup"],
+                nodes.take_texts,
+                ["pooled_conversations", "contamination"],
+                "compared_texts",
+                name="take_texts",
+                tags="cpu",
+            ),
+            Node(
+                nodes.find_lexical_pairs,
+                ["compared_texts", "params:dedup"],
+                "lexical_pairs",
+                name="find_lexical_pairs",
+                tags="cpu",
+            ),
+            Node(
+                nodes.choose_survivors,
+                ["lexical_pairs", "params:dedup"],
                 "duplicates",
-                name="find_duplicates",
+                name="choose_survivors",
                 tags="cpu",
             ),
             Node(

@@ -3,6 +3,7 @@
 import hmac
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import Any
@@ -28,6 +29,7 @@ from kyara_kedro.records import (
     PERSONA,
     PREFERENCE,
     PROMPT,
+    PROTECTED_TEXT,
     Record,
 )
 from kyara_kedro.text.chunk import Count, chunk
@@ -352,6 +354,40 @@ def _benchmark_question(row: RawRow, params: IngestParams) -> Values:
     }
 
 
+def parse_protected(raw_protected: list[SourceFile], params: IngestParams) -> Frames:
+    """Read texts that no training record may hold: lines of plain text, or prompts as rows."""
+    return parsed_rows(
+        PROTECTED_TEXT, raw_protected, lambda row: _protected_text(row, params), _lines
+    )
+
+
+def _lines(row: RawRow) -> Iterator[RawRow]:
+    """A row, or the lines of a file of plain text."""
+    if PurePosixPath(row.origin).suffix not in (".txt", ".md") or row.fault:
+        yield row
+        return
+    title, text = row.values["title"], row.values["text"]
+    of_its_own = title != PurePosixPath(row.origin).name.partition(".")[0]
+    for number, line in enumerate([title] * of_its_own + text.splitlines(), start=1):
+        if line.strip():
+            yield replace(row, origin=f"{row.origin}#{number}", values={"text": line})
+
+
+def _protected_text(row: RawRow, params: IngestParams) -> Values:
+    text = _string(row.values, "text", "content", "problem", default="")
+    text = text or normalise(formats.prompt(row.values))
+    benchmark = _data_set(row)
+    return {
+        "id": content_id("protected", benchmark, text),
+        "benchmark": benchmark,
+        "item_id": row.origin,
+        "text": text,
+        "source": row.origin,
+        "language": language_of(text),
+        "licence": _licence(row, params),
+    }
+
+
 def _item(row: RawRow, stratum: str) -> str:
     """A question's id where its row names one, unique in its subject alone; else its place."""
     number = row.values.get("id")
@@ -376,6 +412,7 @@ KINDS: dict[str, Record] = {
     "personas": PERSONA,
     "prompts": PROMPT,
     "benchmarks": BENCHMARK_QUESTION,
+    "protected": PROTECTED_TEXT,
 }
 
 

@@ -14,6 +14,7 @@ _TABLES = {
     "personas": ("persona", "personas"),
     "prompts": ("prompt", "prompts"),
     "benchmarks": ("benchmark", "benchmark_questions"),
+    "protected": ("protected", "protected_texts"),
 }
 
 

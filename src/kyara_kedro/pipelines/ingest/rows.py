@@ -27,6 +27,7 @@ from kyara_kedro.records import (
     PERSONA,
     PREFERENCE,
     PROMPT,
+    PROTECTED_TEXT,
     Record,
     RecordError,
     drops,
@@ -77,6 +78,7 @@ PREFERENCE_ROWS = RowTable(PREFERENCE)
 PERSONA_ROWS = RowTable(PERSONA)
 PROMPT_ROWS = RowTable(PROMPT)
 BENCHMARK_ROWS = RowTable(BENCHMARK_QUESTION)
+PROTECTED_ROWS = RowTable(PROTECTED_TEXT)
 
 
 class Kept(NamedTuple):

@@ -14,7 +14,8 @@ from kyara_kedro.pipelines.asking import Duel, Fault, answers, fault, user, verd
 from kyara_kedro.pipelines.balance import Flow, close
 from kyara_kedro.prompts.library import PromptLibrary
 from kyara_kedro.records import CANDIDATE, drops
-from kyara_kedro.similarity.contamination import find_contamination
+from kyara_kedro.similarity.contamination import ContaminationOptions, find_contamination
+from kyara_kedro.similarity.protected import all_questions
 from kyara_kedro.teachers.base import Teacher, ask
 from kyara_kedro.text.fold import match_key
 from kyara_kedro.training.generation import generate
@@ -149,8 +150,29 @@ def play_against_itself(
     return found.pairs, drops(PIPELINE, found.drops.iter_rows()), played.height
 
 
-def merge_preferences(
+def pool_preferences(
     open_preferences: pl.DataFrame,
+    rlaif_preferences: pl.DataFrame,
+    self_play_preferences: pl.DataFrame,
+) -> pl.DataFrame:
+    """Put the pairs of all sources into one table, ordered by id."""
+    return pl.concat([open_preferences, rlaif_preferences, self_play_preferences]).sort("id")
+
+
+def find_leaked_preferences(
+    pooled_preferences: pl.DataFrame,
+    benchmark_questions: pl.DataFrame,
+    protected_texts: pl.DataFrame,
+    options: ContaminationOptions,
+) -> pl.DataFrame:
+    """Find pairs that contain a benchmark's question or a protected text in any of their parts."""
+    questions = all_questions(benchmark_questions, protected_texts)
+    return find_contamination(pair_texts(pooled_preferences), questions, options)
+
+
+def merge_preferences(
+    pooled_preferences: pl.DataFrame,
+    preference_contamination: pl.DataFrame,
     prompts: pl.DataFrame,
     candidate_responses: pl.DataFrame,
     response_drops: pl.DataFrame,
@@ -162,29 +184,27 @@ def merge_preferences(
     self_play_preferences: pl.DataFrame,
     self_play_drops: pl.DataFrame,
     self_played: int,
-    benchmark_questions: pl.DataFrame,
 ) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, Any]]:
-    """Merge all sources; copies and pairs that contain a benchmark's question are dropped.
+    """Drop copies and pairs that contain a benchmark's question.
 
     Returns:
         The pairs, the drops and the counts.
     """
-    merged = pl.concat([open_preferences, rlaif_preferences, self_play_preferences]).sort("id")
-    texts = pl.DataFrame(
-        {"id": merged["id"], "text": [_said(row) for row in merged.iter_rows(named=True)]},
-        schema={"id": pl.String, "text": pl.String},
-    )
-    leaks = find_contamination(texts, benchmark_questions).unique("record_id", keep="first")
-    leaked = dict(leaks.select("record_id", "item_id").iter_rows())
+    hits = preference_contamination.sort("coverage", "id", descending=[True, False])
+    leaks = hits.unique("record_id", keep="first", maintain_order=True)
+    leaked = {
+        row["record_id"]: f"{row['benchmark']} {row['item_id']}: {row['evidence']}"
+        for row in leaks.iter_rows(named=True)
+    }
     dropped: list[tuple[str, str, str]] = []
     seen: dict[str, str] = {}
-    for row_id, text in texts.iter_rows():
+    for row_id, text in pair_texts(pooled_preferences).iter_rows():
         if row_id in leaked:
-            dropped.append((row_id, "contaminated", f"benchmark item {leaked[row_id]}"))
+            dropped.append((row_id, "contaminated", leaked[row_id]))
         elif (first := seen.setdefault(match_key(text), row_id)) != row_id:
             dropped.append((row_id, "exact_duplicate", f"of {first}"))
     table = drops(PIPELINE, dropped)
-    kept = merged.filter(~pl.col("id").is_in(table["record_id"].to_list()))
+    kept = pooled_preferences.filter(~pl.col("id").is_in(table["record_id"].to_list()))
     duels = sum(1 for _ in _duels(candidate_responses))
     closed, summary = close(
         [
@@ -192,10 +212,21 @@ def merge_preferences(
             Flow("verdicts", duels, judged.height, verdict_drops),
             Flow("prompts", prompts.height, rlaif_preferences.height, rlaif_drops),
             Flow("self_play", self_played, self_play_preferences.height, self_play_drops),
-            Flow("pairs", merged.height, kept.height, table),
+            Flow("pairs", pooled_preferences.height, kept.height, table),
         ]
     )
     return kept, closed, summary
+
+
+def pair_texts(preferences: pl.DataFrame) -> pl.DataFrame:
+    """Everything that is said in each pair, columns id and text."""
+    return pl.DataFrame(
+        {
+            "id": preferences["id"],
+            "text": [_said(row) for row in preferences.iter_rows(named=True)],
+        },
+        schema={"id": pl.String, "text": pl.String},
+    )
 
 
 def _grounds(

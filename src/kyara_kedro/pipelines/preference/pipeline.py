@@ -41,13 +41,29 @@ def create_pipeline(**_: object) -> Pipeline:
                 tags="gpu",
             ),
             Node(
+                nodes.pool_preferences,
+                ["open_preferences", "rlaif_preferences", "self_play_preferences"],
+                "pooled_preferences",
+                name="pool_preferences",
+                tags="cpu",
+            ),
+            Node(
+                nodes.find_leaked_preferences,
+                [
+                    *("pooled_preferences", "benchmark_questions", "protected_texts"),
+                    "params:contamination",
+                ],
+                "preference_contamination",
+                name="find_leaked_preferences",
+                tags="cpu",
+            ),
+            Node(
                 nodes.merge_preferences,
                 [
-                    *("open_preferences", "prompts", "candidate_responses", "response_drops"),
-                    *("responses_tried", "verdicts", "verdict_drops"),
-                    *("rlaif_preferences", "rlaif_drops"),
+                    *("pooled_preferences", "preference_contamination"),
+                    *("prompts", "candidate_responses", "response_drops", "responses_tried"),
+                    *("verdicts", "verdict_drops", "rlaif_preferences", "rlaif_drops"),
                     *("self_play_preferences", "self_play_drops", "self_played"),
-                    "benchmark_questions",
                 ],
                 ["preferences", "preference_drops", "preference_summary"],
                 name="merge_preferences",

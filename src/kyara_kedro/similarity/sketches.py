@@ -1,0 +1,101 @@
+"""MinHash sketches: sets of n-grams as a few numbers that agree as often as the sets overlap."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kyara_kedro.similarity.shingles import Hashes, Offsets, mix
+
+Rows = NDArray[np.int64]
+Values = NDArray[np.uint32]
+
+_EMPTY = np.uint64(0xFFFFFFFFFFFFFFFF)
+_SALT = 0xD6E8FEB86659FD93
+_LOW = np.uint64(0xFFFFFFFF)
+_BAND_RECALL = 0.9995
+
+
+def sketch(shingles: Hashes, offsets: Offsets, size: int) -> Values:
+    """MinHash sketches by fast similarity sketching.
+
+    Every pass throws each shingle of a set into one bin, and passes go on until no bin of the set
+    is empty; then bin by bin collision is as unbiased and as concentrated as with independent hash
+    functions, in time O(shingles + size log size) a set (Dahlgaard, Knudsen and Thorup, "Fast
+    Similarity Sketching", FOCS 2017).
+
+    Args:
+        shingles: Hashes of all sets, flat and well mixed.
+        offsets: Where each set begins, and the end; no set is empty.
+        size: Bins of a sketch.
+
+    Returns:
+        Sketches, shape [sets, size].
+    """
+    sets = len(offsets) - 1
+    values = np.full((sets, size), _EMPTY)
+    owner = np.repeat(np.arange(sets), np.diff(offsets))
+    for turn in range(2 * size):
+        hashes = mix(shingles + np.uint64(turn * _SALT & int(_EMPTY))) if turn else shingles
+        bins = (
+            (hashes >> np.uint64(32)) * np.uint64(size) >> np.uint64(32)
+            if turn < size
+            else np.full(len(hashes), turn - size, np.uint64)
+        )
+        ranked = np.uint64(turn) << np.uint64(32) | hashes & _LOW
+        np.minimum.at(values.reshape(-1), owner * size + bins.astype(np.int64), ranked)
+        open_sets = (values == _EMPTY).any(axis=1)
+        if not open_sets.any():
+            break
+        still = open_sets[owner]
+        owner, shingles = owner[still], shingles[still]
+    return (mix(values) >> np.uint64(32)).astype(np.uint32)
+
+
+def band_length(threshold: float, size: int) -> int:
+    """Longest band whose chance to find a pair at the threshold is still 99.95 %."""
+    fitting = [
+        length
+        for length in range(1, size + 1)
+        if 1 - (1 - threshold**length) ** (size // length) >= _BAND_RECALL
+    ]
+    return max(fitting, default=1)
+
+
+def band_buckets(values: Values, rows: Rows, threshold: float) -> Iterator[tuple[Rows, Rows]]:
+    """Group sketches that agree on a band of their values (Broder 1997; Indyk and Motwani 1998).
+
+    The bands are as long as the recall of 99.95 % at the threshold allows, which keeps chance
+    collisions few.
+
+    Args:
+        values: Sketches, shape [sets, size].
+        rows: The sets that are grouped, in ascending order.
+        threshold: Jaccard similarity from which pairs have to be found.
+
+    Yields:
+        For each band the bucket number and the place among `rows` of every set that shares its
+        bucket, ordered by both.
+    """
+    size = values.shape[1]
+    length = band_length(threshold, size)
+    for start in range(0, size - length + 1, length):
+        keys = np.zeros(len(rows), np.uint64)
+        for column in range(start, start + length):
+            keys = mix(keys + values[rows, column])
+        order = np.argsort(keys, kind="stable")
+        ordered = keys[order]
+        same = ordered[1:] == ordered[:-1]
+        shared = np.zeros(len(order), np.bool_)
+        shared[1:] |= same
+        shared[:-1] |= same
+        bucket = np.cumsum(np.diff(ordered, prepend=ordered[:1]) > 0, dtype=np.int64)
+        yield bucket[shared], order[shared]
+
+
+def estimate(one: Values, other: Values) -> NDArray[np.float64]:
+    """Share of equal values of pairs of sketches: their Jaccard similarity, more or less."""
+    agreed: NDArray[np.float64] = (one == other).mean(axis=1)
+    return agreed
