@@ -1,11 +1,14 @@
-"""The project's commands: `run` with errors in one line, `where`, `ledger` and `serve-model`."""
+"""The project's commands: `run` with errors in one line, `where`, `dedup-report`, `ledger` and
+`serve-model`."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
 import click
 from kedro.config import MissingConfigException
 from kedro.framework.cli.project import run as kedro_run
+from kedro.framework.cli.utils import env_option
 from kedro.io import DatasetError
 from kedro.utils import find_kedro_project
 from kedro.validation.exceptions import DataValidationError, ParameterValidationError
@@ -93,6 +96,41 @@ def where() -> None:
         place = root / path
         click.echo(f"{title}: {place}  ({how if place.exists() else 'not there yet: make run'})")
     click.echo("Lineage 資料來龍去脈: kedro-viz  (make viz)")
+
+
+_SHARE = click.FloatRange(0, 1, min_open=True)
+
+
+@cli.command("dedup-report", cls=_Plain)
+@click.option("--lexical", type=_SHARE, help="Threshold of n-gram overlap; else as configured.")
+@click.option("--semantic", type=_SHARE, help="Threshold of closeness in meaning; likewise.")
+@env_option
+@click.option(
+    "--page",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Where the page goes; else data/08_reporting/duplicates.html in the project.",
+)
+def dedup_report(
+    lexical: float | None, semantic: float | None, env: str | None, page: Path | None
+) -> None:
+    """Show what other thresholds would take for duplicates; nothing is searched or changed."""
+    from kedro.framework.session import KedroSession
+
+    from kyara_kedro.datasets.files import HTMLDataset
+    from kyara_kedro.pipelines.dedup import report
+
+    logging.getLogger("kedro").setLevel(logging.WARNING)
+    root = find_kedro_project(Path.cwd()) or Path.cwd()
+    session = KedroSession.create(root, save_on_close=False, env=env)
+    tables = report.load_tables(session.load_context().catalog)
+    wishes = {"lexical": lexical, "semantic": semantic}
+    thresholds = report.chosen_thresholds(tables.thresholds, tables.floors, wishes)
+    found = report.review(tables.pairs, tables.texts, thresholds, tables.floors)
+    place = page or root / "data/08_reporting/duplicates.html"
+    HTMLDataset(filepath=str(place)).save(found.page())
+    for line in report.told(found, tables.duplicates):
+        click.echo(line)
+    click.echo(f"\n{report.adoption(thresholds, env or 'local')}\nPage 頁面: {place}")
 
 
 @cli.group()

@@ -11,6 +11,7 @@ from kyara_kedro.quality.selection import SelectionOptions
 from kyara_kedro.quality.tag_normalisation import NormalisationOptions
 from kyara_kedro.records import Language, Operation
 from kyara_kedro.similarity.lexical import LexicalOptions
+from kyara_kedro.similarity.meaning import SemanticOptions
 from kyara_kedro.teachers.tasks import Kind
 from kyara_kedro.text.filters import FilterOptions
 from kyara_kedro.text.leaks import Policy
@@ -269,9 +270,11 @@ class DedupParams(Options):
 
     Attributes:
         lexical: Near-duplicates by shared n-grams.
+        semantic: Near-duplicates by the vectors of an encoder; null for none.
     """
 
     lexical: LexicalOptions = LexicalOptions()
+    semantic: SemanticOptions | None = None
 
 
 class CurateParams(Options):

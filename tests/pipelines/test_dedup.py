@@ -1,10 +1,12 @@
 """What is a copy and what only looks like one."""
 
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 
+from kyara_kedro.errors import UserError
 from kyara_kedro.params import DedupParams
 from kyara_kedro.pipelines.dedup import nodes
 from kyara_kedro.prompts import PromptLibrary
@@ -18,6 +20,7 @@ from kyara_kedro.records import (
     SIMILAR_PAIR,
 )
 from kyara_kedro.similarity.contamination import ContaminationOptions
+from kyara_kedro.similarity.meaning import SemanticOptions
 
 from .rows import benchmark, conversations
 
@@ -39,7 +42,9 @@ def deduplicated(
     leaks = nodes.find_contamination(pool.lazy(), questions, protected, ContaminationOptions())
     texts = pl.concat(nodes.take_texts(pool.lazy(), CONTAMINATION.validate(leaks)))
     pairs = nodes.find_lexical_pairs(COMPARED_TEXT.validate(texts).lazy(), PARAMS)
-    found = DUPLICATE.validate(nodes.choose_survivors(SIMILAR_PAIR.validate(pairs), PARAMS))
+    found = DUPLICATE.validate(
+        nodes.choose_survivors(SIMILAR_PAIR.validate(pairs), SIMILAR_PAIR.frame(), PARAMS)
+    )
     frames, dropped, summary = nodes.keep_distinct(pool.lazy(), found, leaks)
     base = CONVERSATION.validate(pl.concat(frames))
     DROP.validate(dropped)
@@ -158,3 +163,11 @@ def test_nothing_in_is_nothing_out() -> None:
     assert base.is_empty()
     assert dropped.is_empty()
     assert summary == {"conversations": {"in": 0, "out": 0, "dropped": {}}}
+
+
+def test_copies_in_other_words_need_an_encoder(tmp_path: Path) -> None:
+    texts, pairs = COMPARED_TEXT.frame().lazy(), SIMILAR_PAIR.frame()
+    assert nodes.find_semantic_pairs(texts, pairs, None, tmp_path, PARAMS).is_empty()
+    wanted = DedupParams(semantic=SemanticOptions())
+    with pytest.raises(UserError, match=r"dedup\.semantic needs an encoder"):
+        nodes.find_semantic_pairs(texts, pairs, None, tmp_path, wanted)

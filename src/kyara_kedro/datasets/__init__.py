@@ -13,6 +13,7 @@ _HOMES = {
     "KnowledgeBaseDataset": "knowledge",
     "TeacherDataset": "teachers",
     "PromptLibraryDataset": "prompts",
+    "EncoderDataset": "encoder",
     "ModelRefDataset": "models",
     "FolderDataset": "models",
     "ModelRegistryDataset": "models",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,10 +11,12 @@ from kyara_kedro.similarity.shingles import Hashes
 
 Rows = NDArray[np.int64]
 Packed = NDArray[np.uint64]
+Test = Callable[[Rows, Rows], NDArray[np.bool_]]
 
 CROWD = 64
 """Members of a bucket of which not every pair is looked at."""
 COUNTERS = 1 << 22
+_DIVISIONS = 16
 _HALF = np.uint64(32)
 
 
@@ -22,12 +26,13 @@ def crowded(buckets: Rows) -> NDArray[np.bool_]:
     return np.repeat(sizes > CROWD, sizes)
 
 
-def bucket_pairs(buckets: Rows, members: Rows) -> Packed:
-    """All pairs of members of one bucket, packed, each once.
+def bucket_pairs(buckets: Rows, members: Rows, plausible: Test) -> Packed:
+    """Pairs of members of one bucket that a test lets pass, packed, each once.
 
     Args:
         buckets: Bucket of each entry; equal buckets stand together.
         members: Record of each entry, below 2^32.
+        plausible: Tells of pairs (one, other) which are worth a closer look.
     """
     found = [np.empty(0, np.uint64)]
     for distance in range(1, len(buckets)):
@@ -35,8 +40,36 @@ def bucket_pairs(buckets: Rows, members: Rows) -> Packed:
         if not same.any():
             break
         one, other = members[:-distance][same], members[distance:][same]
-        found.append(pack(one, other)[one != other])
+        kept = np.flatnonzero(one != other)
+        kept = kept[plausible(one[kept], other[kept])]
+        found.append(pack(one[kept], other[kept]))
     return np.unique(np.concatenate(found))
+
+
+def divisions(parts: Iterable[tuple[Rows, Hashes]]) -> Iterator[tuple[Rows, Rows]]:
+    """Group entries by their keys, a division of the keys after another so that sorting is cheap.
+
+    Args:
+        parts: Records and their keys.
+
+    Yields:
+        For each division the bucket and the record of each entry; equal buckets stand together.
+    """
+    held: list[list[tuple[NDArray[np.uint32], Hashes]]] = [[] for _ in range(_DIVISIONS)]
+    for members, keys in parts:
+        which = keys % np.uint64(_DIVISIONS)
+        for number, entries in enumerate(held):
+            chosen = which == number
+            entries.append((members[chosen].astype(np.uint32), keys[chosen]))
+    for entries in held:
+        if not entries:
+            continue
+        members, keys = (np.concatenate(column) for column in zip(*entries, strict=True))
+        entries.clear()
+        order = np.argsort(keys, kind="stable")
+        keys = keys[order]
+        buckets = np.cumsum(np.diff(keys, prepend=keys[:1]) > 0, dtype=np.int64)
+        yield buckets, members[order].astype(np.int64)
 
 
 def pack(one: Rows, other: Rows) -> Packed:

@@ -22,9 +22,11 @@ from kyara_kedro.options import Options
 from kyara_kedro.similarity.buckets import (
     COUNTERS,
     Packed,
+    Test,
     bucket_pairs,
     count,
     crowded,
+    divisions,
     pack,
     rarest,
     unpack,
@@ -34,7 +36,14 @@ from kyara_kedro.similarity.guards import claims_of
 from kyara_kedro.similarity.pairs import Pairs, pair_table
 from kyara_kedro.similarity.resolve import rank, remove_followers
 from kyara_kedro.similarity.shingles import Hashes, chunks, shortened, tokenise
-from kyara_kedro.similarity.sketches import Values, band_buckets, estimate, sketch
+from kyara_kedro.similarity.sketches import (
+    BITMAP,
+    Values,
+    band_buckets,
+    bitmaps,
+    estimate,
+    sketch,
+)
 from kyara_kedro.similarity.text_file import TextFile
 from kyara_kedro.text.fold import match_key
 
@@ -49,8 +58,6 @@ _OWNER = np.uint64(44)
 """Bits of an n-gram's hash beside the number of its owner; two texts of 1,000 tokens each share
 them by chance once in ten million pairs."""
 _BESIDE_OWNER, _BELOW_OWNER = np.uint64(64) - _OWNER, (np.uint64(1) << _OWNER) - np.uint64(1)
-
-_NOTHING = np.empty(0, np.int64), np.empty(0, np.uint64)
 
 
 class LexicalOptions(Options):
@@ -107,8 +114,8 @@ def find_pairs(frames: Iterable[pl.DataFrame], options: LexicalOptions) -> pl.Da
 class LexicalSearch:
     """Copies and near-duplicates among texts that are given piece by piece.
 
-    Letter keys and sketches stay in memory, 16 and (for longer texts) 512 bytes a text; the texts
-    wait in a file and are tokenised again where they are candidates.
+    Letter keys, bitmaps and sketches stay in memory, 16, 32 and (for longer texts) 512 bytes a
+    text; the texts wait in a file and are tokenised again where they are candidates.
     """
 
     def __init__(self, options: LexicalOptions) -> None:
@@ -119,6 +126,7 @@ class LexicalSearch:
         self._characters = [np.empty(0, np.int64)]
         self._sketches = np.empty((1 << 10, options.sketch_size), np.uint32)
         self._sketched = 0
+        self._bitmaps = [np.empty((0, BITMAP), np.uint64)]
         self._short_counts = np.zeros(COUNTERS, np.uint32)
 
     def add(self, texts: Sequence[str]) -> None:
@@ -132,8 +140,9 @@ class LexicalSearch:
             shingles, offsets = table.ngrams(LONG_GRAM, self._is_long(table.lengths))
             filled = np.append(offsets[:-1][np.diff(offsets) > 0], offsets[-1])
             self._keep(sketch(shingles, filled, self._options.sketch_size))
-            shingles, _ = table.ngrams(SHORT_GRAM, self._is_short(table.lengths))
+            shingles, offsets = table.ngrams(SHORT_GRAM, self._is_short(table.lengths))
             count(shingles >> _BESIDE_OWNER, self._short_counts)
+            self._bitmaps.append(bitmaps(shingles, offsets))
 
     def pairs(self, ids: pl.Series, quality: pl.Series, labels: pl.Series) -> pl.DataFrame:
         """Find the pairs, given what else :func:`find_pairs` knows of the texts."""
@@ -150,6 +159,7 @@ class LexicalSearch:
             ranks,
             self._sketches,
             np.flatnonzero(self._is_long(tokens)),
+            np.concatenate(self._bitmaps),
         )
         near = comparison.pairs(
             distinct & self._is_long(tokens),
@@ -199,6 +209,7 @@ class _Comparison:
         ranks: Rows,
         sketches: Values,
         sketched: Rows,
+        bitmaps: NDArray[np.uint64],
     ) -> None:
         self._texts = texts
         self._options = options
@@ -206,6 +217,7 @@ class _Comparison:
         self._labels = labels
         self._ranks = ranks
         self._sketches = sketches
+        self._bitmaps = bitmaps
         self._place = np.zeros(len(tokens), np.int64)
         self._place[sketched] = np.arange(len(sketched))
         self._claims = np.zeros(len(tokens), np.uint64)
@@ -231,54 +243,66 @@ class _Comparison:
         ):
             many = crowded(buckets)
             crowd[rows[members[many]]] = True
-            found.append(bucket_pairs(buckets[~many], rows[members[~many]]))
-        pairs = [self._compared(self._promising(np.unique(np.concatenate(found))))]
+            some = buckets[~many], rows[members[~many]]
+            found.append(bucket_pairs(*some, self._promising))
+        pairs = [self._compared(np.unique(np.concatenate(found)))]
         rows = np.flatnonzero(crowd)
         crowd_counts = np.zeros(COUNTERS, np.uint32)
         for _, shingles in self._sets(LONG_GRAM, rows):
             count(shingles, crowd_counts)
         floor = self._options.floor
         crowd_grams = (rarest(*part, crowd_counts, floor) for part in self._sets(LONG_GRAM, rows))
-        pairs += self._sharing(crowd_grams)
+        pairs += self._sharing(crowd_grams, self._promising)
         rows = np.flatnonzero(short)
-        pairs += self._sharing(
-            rarest(*part, counts, floor) for part in self._sets(SHORT_GRAM, rows)
-        )
-        pairs += self._sharing(self._shortened(np.flatnonzero(brief)))
+        grams = (rarest(*part, counts, floor) for part in self._sets(SHORT_GRAM, rows))
+        pairs += self._sharing(grams, self._overlapping)
+        slips = self._shortened(np.flatnonzero(brief))
+        pairs += self._sharing(slips, lambda left, right: self._labels[left] == self._labels[right])
         return _distinct(pairs)
 
-    def _sharing(self, parts: Iterable[tuple[Rows, Hashes]]) -> Iterator[Pairs]:
+    def _sharing(self, parts: Iterable[tuple[Rows, Hashes]], plausible: Test) -> Iterator[Pairs]:
         """Near-duplicates among texts that share a key, given as (texts, keys)."""
-        owners, hashes = zip(_NOTHING, *parts, strict=True)
-        members, keys = np.concatenate(owners), np.concatenate(hashes)
-        order = np.argsort(keys, kind="stable")
-        keys, members = keys[order], members[order]
-        buckets = np.cumsum(np.diff(keys, prepend=keys[:1]) > 0, dtype=np.int64)
-        many = crowded(buckets)
-        yield self._compared(bucket_pairs(buckets[~many], members[~many]))
+        for buckets, members in divisions(parts):
+            many = crowded(buckets)
+            yield self._compared(bucket_pairs(buckets[~many], members[~many], plausible))
+            yield self._followers(buckets[many], members[many])
+
+    def _followers(self, buckets: Rows, members: Rows) -> Pairs:
+        """Pairs of the best texts of crowded buckets and what follows them."""
         by_rank = np.argsort(self._ranks)
 
         def similarity(kept: Rows, candidate: Rows) -> NDArray[np.float64]:
             found = self._similarity(by_rank[kept], by_rank[candidate])
             return np.where(found >= self._options.threshold, found, 0.0)
 
-        followers = remove_followers(buckets[many], self._ranks[members[many]], similarity)
-        yield Pairs(by_rank[followers.kept], by_rank[followers.removed], followers.similarity)
+        followers = remove_followers(buckets, self._ranks[members], similarity)
+        return Pairs(by_rank[followers.kept], by_rank[followers.removed], followers.similarity)
 
-    def _promising(self, pairs: Packed) -> Packed:
-        """Pairs of long texts but those whose sketches agree far less than they should.
+    def _promising(self, left: Rows, right: Rows) -> NDArray[np.bool_]:
+        """Whether the sketches of long texts agree about as often as they should.
 
-        Far is five standard errors below the floor.
+        Five standard errors below the floor are too few.
         """
         floor, size = self._options.floor, self._options.sketch_size
         least = floor - _SIGMAS * sqrt(floor * (1 - floor) / size)
-        kept = [np.empty(0, np.uint64)]
-        for start in range(0, len(pairs), _PAIRS_AT_ONCE):
-            part = pairs[start : start + _PAIRS_AT_ONCE]
-            left, right = unpack(part)
-            values = (self._sketches[self._place[side]] for side in (left, right))
-            kept.append(part[estimate(*values) >= least])
-        return np.concatenate(kept)
+        kept = np.zeros(len(left), np.bool_)
+        for start in range(0, len(left), _PAIRS_AT_ONCE):
+            part = slice(start, start + _PAIRS_AT_ONCE)
+            values = (self._sketches[self._place[side[part]]] for side in (left, right))
+            kept[part] = estimate(*values) >= least
+        return kept
+
+    def _overlapping(self, left: Rows, right: Rows) -> NDArray[np.bool_]:
+        """Whether texts, one of them short, may share as many 2-grams as they should.
+
+        Each bit in which their bitmaps differ stands for an n-gram that only one of them has.
+        """
+        floor, tokens = self._options.floor, self._tokens
+        grams = tokens[left] + tokens[right] - 2 * (SHORT_GRAM - 1)
+        apart = np.bitwise_count(self._bitmaps[left] ^ self._bitmaps[right]).sum(axis=1)
+        one_short = np.minimum(tokens[left], tokens[right]) < self._options.short_tokens
+        enough: NDArray[np.bool_] = apart <= grams * (1 - floor) / (1 + floor) + 1e-9
+        return enough & one_short
 
     def _compared(self, pairs: Packed) -> Pairs:
         """Those of packed pairs that are near-duplicates."""

@@ -19,10 +19,12 @@ from kyara_kedro.text.fold import composes, fold, fold_table, is_cjk, simplified
 Hashes = NDArray[np.uint64]
 Offsets = NDArray[np.int64]
 
-CHUNK_CHARACTERS = 200_000
+CHUNK_CHARACTERS = 100_000
 """Characters that are looked at together: as many as a core's cache holds with what is made of
 them."""
 _POINTS, _SUPPLEMENTS = 0x110000, 0x20000
+_SELECTORS = range(0xFE00, 0xFE10)
+"""Marks that choose a glyph and join to nothing."""
 _PRIME = 0x9E3779B97F4A7C15
 _IDEOGRAPH, _INTRICATE = np.uint32(1 << 31), np.uint32(1 << 30)
 _LETTER = np.uint32((1 << 30) - 1)
@@ -100,15 +102,28 @@ def _split(letters: NDArray[np.uint32], text_starts: Offsets) -> TokenTable:
     begins = is_letter.copy()
     begins[1:] &= ~(is_word[1:] & is_word[:-1])
     places = np.flatnonzero(is_letter)
-    letters = letters.take(places) & _LETTER
+    letters = letters.take(places)
     letter_offsets = np.searchsorted(places, text_starts)
     starts = np.flatnonzero(begins.take(places))
     offsets = np.searchsorted(starts, letter_offsets)
 
+    firsts = letters.take(starts)
+    is_alone = firsts >= _IDEOGRAPH
+    if 2 * is_alone.sum() < len(starts):
+        hashes = _run_hashes(letters & _LETTER, starts)
+    else:
+        hashes = _tables().alone.take(firsts & _LETTER)
+        in_words = np.flatnonzero(letters < _IDEOGRAPH)
+        words = np.flatnonzero(~is_alone)
+        begin = np.searchsorted(in_words, starts.take(words))
+        hashes[words] = _run_hashes(letters.take(in_words), begin)
+    return TokenTable(letters & _LETTER, letter_offsets, hashes, offsets)
+
+
+def _run_hashes(letters: NDArray[np.uint32], starts: Offsets) -> Hashes:
+    """Hashes of the runs of letters that begin at some places, each as long as the next begins."""
     sums, inverses = _running_sums(letters)
-    bounds = sums.take(np.append(starts, len(letters)))
-    hashes = mix(np.diff(bounds) * inverses.take(starts))
-    return TokenTable(letters, letter_offsets, hashes, offsets)
+    return mix(np.diff(sums.take(np.append(starts, len(letters)))) * inverses.take(starts))
 
 
 def shortened(table: TokenTable) -> tuple[Offsets, Hashes]:
@@ -207,11 +222,13 @@ class _Tables(NamedTuple):
             ideograph, or when it cannot be folded on its own.
         ready: The same of a text whose width and case are folded already.
         hashes: A random number for each letter.
+        alone: The hash of each letter as a token.
     """
 
     folded: NDArray[np.uint32]
     ready: NDArray[np.uint32]
     hashes: Hashes
+    alone: Hashes
 
 
 @cache
@@ -227,7 +244,9 @@ def _tables() -> _Tables:
     for point in np.flatnonzero(~alone[:_SUPPLEMENTS]).tolist():
         if not any(as_is[ord(letter)] or composes(letter) for letter in fold(chr(point))):
             folded[point] = 0
-    return _Tables(folded, as_is.take(ready), mix(np.arange(1, _POINTS + 1, dtype=np.uint64)))
+    folded[_SELECTORS] = 0
+    hashes = mix(np.arange(1, _POINTS + 1, dtype=np.uint64))
+    return _Tables(folded, as_is.take(ready), hashes, mix(hashes))
 
 
 @cache

@@ -12,6 +12,8 @@ from kyara_kedro.similarity.shingles import Hashes, Offsets, mix
 Rows = NDArray[np.int64]
 Values = NDArray[np.uint32]
 
+BITMAP = 4
+"""Words of a bitmap."""
 _EMPTY = np.uint64(0xFFFFFFFFFFFFFFFF)
 _SALT = 0xD6E8FEB86659FD93
 _LOW = np.uint64(0xFFFFFFFF)
@@ -52,6 +54,23 @@ def sketch(shingles: Hashes, offsets: Offsets, size: int) -> Values:
         still = open_sets[owner]
         owner, shingles = owner[still], shingles[still]
     return (mix(values) >> np.uint64(32)).astype(np.uint32)
+
+
+def bitmaps(shingles: Hashes, offsets: Offsets) -> NDArray[np.uint64]:
+    """Sets as 256 bits, one of which each n-gram sets.
+
+    Args:
+        shingles: Hashes of all sets, flat and well mixed.
+        offsets: Where each set begins, and the end.
+
+    Returns:
+        Bitmaps, shape [sets, 4].
+    """
+    bits = np.zeros((len(offsets) - 1, BITMAP), np.uint64)
+    owner = np.repeat(np.arange(0, bits.size, BITMAP), np.diff(offsets))
+    place = owner + (shingles >> np.uint64(6) & np.uint64(BITMAP - 1)).astype(np.int64)
+    np.bitwise_or.at(bits.reshape(-1), place, np.uint64(1) << (shingles & np.uint64(63)))
+    return bits
 
 
 def band_length(threshold: float, size: int) -> int:

@@ -1,17 +1,21 @@
 """Copies and leaked benchmark items out, the best of each group kept."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from kyara_kedro.datasets.encoder import TextEncoder
 from kyara_kedro.datasets.table import Frames, batches
+from kyara_kedro.errors import UserError
 from kyara_kedro.params import DedupParams
 from kyara_kedro.pipelines.balance import Flow, close
 from kyara_kedro.prompts.rag_format import has_references, question_of
 from kyara_kedro.quality.heuristics import score
-from kyara_kedro.records import drops
-from kyara_kedro.similarity import contamination, lexical
+from kyara_kedro.records import SIMILAR_PAIR, drops
+from kyara_kedro.reporting.contamination_page import contamination_page
+from kyara_kedro.similarity import contamination, lexical, meaning
 from kyara_kedro.similarity.contamination import ContaminationOptions
 from kyara_kedro.similarity.protected import all_questions
 from kyara_kedro.similarity.resolve import resolve
@@ -66,9 +70,38 @@ def find_lexical_pairs(compared_texts: pl.LazyFrame, params: DedupParams) -> pl.
     return lexical.find_pairs(batches(compared_texts), params.lexical)
 
 
-def choose_survivors(lexical_pairs: pl.DataFrame, params: DedupParams) -> pl.DataFrame:
+def find_semantic_pairs(
+    compared_texts: pl.LazyFrame,
+    lexical_pairs: pl.DataFrame,
+    text_encoder: TextEncoder | None,
+    embeddings: Path,
+    params: DedupParams,
+) -> pl.DataFrame:
+    """Find near-duplicates in meaning, among texts that are no exact copies.
+
+    Raises:
+        UserError: they are wanted, but there is no encoder.
+    """
+    if params.semantic is None:
+        return SIMILAR_PAIR.frame()
+    if text_encoder is None:
+        raise UserError(
+            "dedup.semantic needs an encoder: give the catalog entry 'text_encoder' a model, or "
+            "set dedup.semantic to null"
+        )
+    copies = lexical_pairs.filter(method="exact").select(id="second_id")
+    texts = compared_texts.join(copies.lazy(), on="id", how="anti", maintain_order="left")
+    return meaning.find_pairs(batches(texts), text_encoder, embeddings, params.semantic)
+
+
+def choose_survivors(
+    lexical_pairs: pl.DataFrame, semantic_pairs: pl.DataFrame, params: DedupParams
+) -> pl.DataFrame:
     """Let the best of each group stay, and name for every other one what stands for it."""
-    return resolve(lexical_pairs, {"lexical": params.lexical.threshold})
+    thresholds = {"lexical": params.lexical.threshold}
+    if params.semantic:
+        thresholds["semantic"] = params.semantic.threshold
+    return resolve(pl.concat([lexical_pairs, semantic_pairs]), thresholds)
 
 
 def keep_distinct(
@@ -123,3 +156,18 @@ def compared_texts(conversations: pl.DataFrame) -> pl.DataFrame:
         pl.Series("text", ["\n".join(map(question_of, said)) for said in turns], pl.String),
         pl.Series("label", [any(map(has_references, said)) for said in turns], pl.Boolean),
     )
+
+
+def draw_contamination(
+    leaks: pl.DataFrame,
+    pool: pl.LazyFrame,
+    benchmark_questions: pl.DataFrame,
+    protected_texts: pl.DataFrame,
+    options: ContaminationOptions,
+) -> str:
+    """Draw the audit page: what was found of each benchmark, and where."""
+    found = pool.join(leaks.lazy().select(id="record_id").unique(), on="id", how="semi").collect()
+    questions = all_questions(benchmark_questions, protected_texts)
+    texts = whole_texts(found).join(found.select("id", "source"), on="id")
+    boilerplate = contamination.ContaminationIndex(questions, options).boilerplate
+    return contamination_page(leaks, questions, texts, boilerplate)

@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from kyara_kedro.pipelines.dedup import nodes
+from kyara_kedro.pipelines.dedup import nodes, report
 
 
 def create_pipeline(**_: object) -> Pipeline:
@@ -41,8 +41,18 @@ def create_pipeline(**_: object) -> Pipeline:
                 tags="cpu",
             ),
             Node(
+                nodes.find_semantic_pairs,
+                [
+                    *("compared_texts", "lexical_pairs", "text_encoder", "embeddings"),
+                    "params:dedup",
+                ],
+                "semantic_pairs",
+                name="find_semantic_pairs",
+                tags="gpu",
+            ),
+            Node(
                 nodes.choose_survivors,
-                ["lexical_pairs", "params:dedup"],
+                ["lexical_pairs", "semantic_pairs", "params:dedup"],
                 "duplicates",
                 name="choose_survivors",
                 tags="cpu",
@@ -52,6 +62,23 @@ def create_pipeline(**_: object) -> Pipeline:
                 ["pooled_conversations", "duplicates", "contamination"],
                 ["base_conversations", "dedup_drops", "dedup_summary"],
                 name="keep_distinct",
+                tags="cpu",
+            ),
+            Node(
+                nodes.draw_contamination,
+                [
+                    *("contamination", "pooled_conversations", "benchmark_questions"),
+                    *("protected_texts", "params:contamination"),
+                ],
+                "contamination_page",
+                name="draw_contamination",
+                tags="cpu",
+            ),
+            Node(
+                report.draw_duplicates,
+                ["compared_texts", "params:dedup", "lexical_pairs", "semantic_pairs"],
+                "duplicates_page",
+                name="draw_duplicates",
                 tags="cpu",
             ),
         ],

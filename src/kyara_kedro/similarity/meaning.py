@@ -1,0 +1,117 @@
+"""Texts that say the same in other words, by the vectors of an encoder."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from pydantic import Field
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from kyara_kedro.similarity.embeddings import Encoder, embed
+from kyara_kedro.similarity.guards import Claims, claims_of
+from kyara_kedro.similarity.pairs import Pairs, pair_table
+from kyara_kedro.similarity.resolve import rank
+from kyara_kedro.similarity.semantic import SemanticSearchOptions, similar_pairs
+from kyara_kedro.similarity.shingles import chunks
+from kyara_kedro.similarity.text_file import TextFile
+
+Rows = NDArray[np.int64]
+
+logger = logging.getLogger("kyara_kedro")
+
+_EQUAL = 1 - 1e-9
+_TEXTS_AT_ONCE = 2_048
+
+
+class SemanticOptions(SemanticSearchOptions):
+    """When two texts count as saying the same.
+
+    Attributes:
+        threshold: Smallest cosine of near-duplicates.
+        floor: Pairs are looked for, and kept, from this cosine on.
+    """
+
+    threshold: float = Field(0.95, gt=0, le=1)
+    floor: float = Field(0.9, gt=0, le=1)
+
+
+def find_pairs(
+    frames: Iterable[pl.DataFrame], encoder: Encoder, folder: Path, options: SemanticOptions
+) -> pl.DataFrame:
+    """Find near-duplicates in meaning in a stream of texts.
+
+    Pairs whose numbers, arithmetic signs or negations differ are none, however near their vectors.
+
+    Args:
+        frames: As :func:`kyara_kedro.similarity.lexical.find_pairs` takes them.
+        encoder: Makes the vectors.
+        folder: Where vectors are kept, so that none is made twice.
+        options: When two texts say the same.
+
+    Returns:
+        A table of :data:`kyara_kedro.records.SIMILAR_PAIR`, the better text of each pair first.
+    """
+    texts, columns = TextFile(), []
+
+    def contents() -> Iterator[list[str]]:
+        for frame in frames:
+            said = frame["text"].to_list()
+            texts.append(said)
+            length = frame["text"].str.len_chars().cast(pl.Int64)
+            columns.append(frame.select("id", "quality", "label", characters=length))
+            yield said
+
+    found = similar_pairs(embed(contents(), encoder, folder), options.floor, options)
+    if options.mode == "approximate":
+        logger.info("semantic pairs: recall %.4f, measured on a sample of rows", found.recall)
+    table = pl.concat(columns)
+    ranks = rank(table["id"], table["quality"], table["characters"].to_numpy())
+    pairs = _around_the_best(found.pairs, ranks)
+    labels = table["label"].rank("dense").to_numpy()
+    alike = labels[pairs.left] == labels[pairs.right]
+    pairs = _taken(pairs, alike)
+    return pair_table("semantic", table["id"], ranks, _taken(pairs, _agreeing(pairs, texts)))
+
+
+def _around_the_best(pairs: Pairs, ranks: Rows) -> Pairs:
+    """Let the best of texts with one vector stand for all of them, in every pair."""
+    equal = pairs.similarity >= _EQUAL
+    ends = pairs.left[equal], pairs.right[equal]
+    graph = coo_array((np.ones(len(ends[0]), np.bool_), ends), shape=(len(ranks),) * 2)
+    _, group = connected_components(graph, directed=False)
+    order = np.lexsort((ranks, group))
+    firsts = np.diff(group[order], prepend=-1) > 0
+    best = order[firsts][group]
+    members = np.flatnonzero(best != np.arange(len(ranks)))
+    left = np.concatenate([best[pairs.left[~equal]], best[members]])
+    right = np.concatenate([best[pairs.right[~equal]], members])
+    similarity = np.concatenate([pairs.similarity[~equal], np.ones(len(members))])
+    low, high = np.minimum(left, right), np.maximum(left, right)
+    order = np.lexsort((-similarity, high, low))
+    order = order[low[order] != high[order]]
+    first = (np.diff(low[order], prepend=-1) > 0) | (np.diff(high[order], prepend=-1) != 0)
+    return _taken(Pairs(low, high, similarity), order[first])
+
+
+def _agreeing(pairs: Pairs, texts: TextFile) -> NDArray[np.bool_]:
+    """Which pairs claim the same numbers, signs and negations."""
+    rows = np.unique(np.concatenate([pairs.left, pairs.right]))
+    known: dict[Claims, int] = {}
+    claimed = np.empty(len(rows), np.int64)
+    for start in range(0, len(rows), _TEXTS_AT_ONCE):
+        said = texts.take(rows[start : start + _TEXTS_AT_ONCE])
+        found = [claim for part in chunks(said) for claim in claims_of(said[part])]
+        claimed[start : start + len(said)] = [known.setdefault(one, len(known)) for one in found]
+    sides = (claimed[np.searchsorted(rows, side)] for side in (pairs.left, pairs.right))
+    agree: NDArray[np.bool_] = np.equal(*sides)
+    return agree
+
+
+def _taken(pairs: Pairs, chosen: Rows | NDArray[np.bool_]) -> Pairs:
+    return Pairs(pairs.left[chosen], pairs.right[chosen], pairs.similarity[chosen])
