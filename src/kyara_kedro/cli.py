@@ -91,6 +91,8 @@ def where() -> None:
             "data/08_reporting/dataset/README.md",
             "open it in an editor",
         ),
+        ("Duplicates 重複資料", "data/08_reporting/duplicates.html", "open it in a browser"),
+        ("Leaks 評測洩漏", "data/08_reporting/contamination.html", "open it in a browser"),
         ("Runs and models 執行紀錄與模型", "data/mlflow/mlflow.db", "make mlflow"),
     ):
         place = root / path

@@ -53,6 +53,8 @@ MOMENTS = {
     "writing the knowledge base": once("02_intermediate/knowledge_base/building.*"),
     "writing a table": once("0[34]_*/.*.part"),
     "looking for copies": once("04_feature/contamination.parquet"),
+    "comparing texts": once("04_feature/compared_texts.parquet"),
+    "choosing who stays": once("04_feature/lexical_pairs.parquet"),
 }
 
 

@@ -83,6 +83,10 @@ def merged(opened: pl.DataFrame, questions: pl.DataFrame, *rest: Any) -> tuple[A
         pool, questions, PROTECTED_TEXT.frame(), ContaminationOptions()
     )
     CONTAMINATION.validate(leaks)
+    page = nodes.draw_leaked_preferences(
+        leaks, pool, questions, PROTECTED_TEXT.frame(), ContaminationOptions()
+    )
+    assert all(item in page for item in leaks["item_id"])
     return nodes.merge_preferences(
         pool, leaks, *rest[:-3], found, unpaired, played, DROP.frame(), 0
     )

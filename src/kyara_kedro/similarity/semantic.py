@@ -16,7 +16,7 @@ clusters only and so misses pairs across them).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -33,23 +33,31 @@ Rows = NDArray[np.int64]
 Vectors = NDArray[np.float32]
 
 _SAMPLE = 20_000
-_CHUNK = 8_192
-_TILE, _DEVICE_TILE = (512, 1_024), (8_192, 32_768)
+_CHUNK = 4_096
+_TILE, _DEVICE_TILE = (256, 1_024), (8_192, 32_768)
 """Rows and columns that are multiplied at once, on a CPU so that the products stay in its cache."""
-_DIMENSIONS = (64, 128, 256)
-_PAIR_COST, _BASE_COST, _LOW_COST, _SINGLE_COST = 600, 0.3, 0.0009, 0.012
+_DIMENSIONS = (64, 96, 128, 192, 256, 384, 512)
+_PAIR_COST, _BASE_COST, _LOW_COST, _SINGLE_COST = 500, 0.45, 0.0014, 0.012
 """Nanoseconds of a candidate pair, and of a product: as such, and a dimension in either precision.
 Only their ratios matter."""
 _PRUNED_FROM = 30_000
 _ROWS_A_CLUSTER, _CLUSTERS = 700, 512
+_LEFT = 0.35
+"""Share of the products that pruning leaves, about."""
 _ROUNDS = 6
 _STEPS = 255 / np.pi
 """Angles are kept as one byte."""
 _TURNS = 32_767
-_SINGLE = 1e-5
-"""More than single precision is off by in a product of unit vectors."""
-_PAIRS_AT_ONCE = 16_384
+_UNIT = 2.0**-24
+"""Largest relative error of one operation in single precision."""
+_SQUARES = 1e-5
+"""More than the squared length of a projection of a unit vector is off by in single precision."""
+_PAIRS_AT_ONCE = 32_768
+_DENSE = 4
+"""Pairs of a column from which on it is multiplied with a whole group of rows."""
 _MEASURED = 256
+_SHORTEST, _LONGEST = 1e-30, 1e30
+"""Lengths between which single precision can divide by them."""
 
 
 class SemanticSearchOptions(Options):
@@ -107,7 +115,7 @@ def similar_pairs(
     left = np.concatenate([found.left, copies[0]])
     right = np.concatenate([found.right, copies[1]])
     similarity = np.concatenate([found.similarity, np.ones(len(copies[0]))])
-    order = np.lexsort((right, left))
+    order = np.argsort(left * len(vectors) + right)
     return Found(Pairs(left[order], right[order], similarity[order]), recall)
 
 
@@ -115,13 +123,14 @@ def _inspected(vectors: Vectors) -> tuple[NDArray[np.float64], NDArray[np.uint64
     """Length and digest of each vector."""
     lengths, digests = np.empty(len(vectors)), np.empty(len(vectors), np.uint64)
     for start in range(0, len(vectors), _CHUNK):
-        part = np.ascontiguousarray(vectors[start : start + _CHUNK], np.float32)
-        finite = np.isfinite(part).all(axis=1)
+        part = np.ascontiguousarray(vectors[start : start + _CHUNK], np.float32) + np.float32(0)
+        end = start + len(part)
+        lengths[start:end] = np.sqrt(np.einsum("ij,ij->i", part, part, dtype=np.float64))
+        finite = np.isfinite(lengths[start:end])
         if not finite.all():
             row = start + int(np.flatnonzero(~finite)[0])
             raise UserError(f"vector {row} holds a value that is not finite: encode its text again")
-        lengths[start : start + len(part)] = np.linalg.norm(part.astype(np.float64), axis=1)
-        digests[start : start + len(part)] = [xxhash.xxh3_64_intdigest(row.data) for row in part]
+        digests[start:end] = [xxhash.xxh3_64_intdigest(row.data) for row in part]
     return lengths, digests
 
 
@@ -141,69 +150,137 @@ class _Kernel(Protocol):
 
     slack: float
 
+    def store(self, start: int, codes: Vectors) -> None:
+        """Take in the codes of the rows from one on."""
+
+    def sort(self, order: Rows) -> None:
+        """Put all rows in their final order."""
+
     def reaching(self, rows: slice, columns: Rows, bound: float) -> tuple[Rows, Rows]:
-        """Places of the products of some rows and some columns that reach a bound."""
+        """Places of the products of some rows and some columns that reach a bound.
+
+        They are ordered by column.
+        """
 
 
 class _NumpyKernel:
     """Products in single precision."""
 
-    slack = 2e-5
+    def __init__(self, shape: tuple[int, int]) -> None:
+        self._codes = np.empty(shape, np.float32)
+        self.slack = _rounding(shape[1])
+        self._room = _Room(np.dtype(np.float32), shape[1])
 
-    def __init__(self, codes: Vectors) -> None:
-        self._codes = codes
+    def store(self, start: int, codes: Vectors) -> None:
+        self._codes[start : start + len(codes)] = codes
+
+    def sort(self, order: Rows) -> None:
+        self._codes = self._codes[order]
 
     def reaching(self, rows: slice, columns: Rows, bound: float) -> tuple[Rows, Rows]:
-        return _reaching(self._codes.take(columns, axis=0) @ self._codes[rows].T, bound)
+        wide, tall = self._room.gather(self._codes, columns), self._codes[rows]
+        products = self._room.products(len(wide), len(tall))
+        np.matmul(wide, tall.T, out=products)
+        return self._room.reaching(products, bound)
 
 
-class _TorchKernel:
-    """Products in bfloat16, of a CPU that has it in hardware or of a GPU."""
+class _LowKernel:
+    """Products in bfloat16, of a CPU that has it in hardware."""
 
-    def __init__(self, codes: Vectors, device: str) -> None:
+    def __init__(self, shape: tuple[int, int]) -> None:
         import torch
 
         self._torch = torch
-        self.slack = 0.0
-        self._bits = np.empty(codes.shape, np.int16)
-        for start in range(0, len(codes), _CHUNK):
-            exact = torch.from_numpy(codes[start : start + _CHUNK])
-            low = exact.to(torch.bfloat16)
-            error = float((exact - low.float()).norm(dim=1).max())
-            # a product is rounded to 8 bits as well: by half a unit in the last place below 1
-            self.slack = max(self.slack, 2 * error + error**2 + 2.0**-9 + 2e-5)
-            self._bits[start : start + _CHUNK] = low.view(torch.int16).numpy()
-        self._on_device = torch.from_numpy(self._bits).to(device) if device != "cpu" else None
-        self._room = torch.empty(_TILE[0] * _TILE[1], dtype=torch.bfloat16)
+        self._bits = np.empty(shape, np.int16)
+        self._rounding = _rounding(shape[1])
+        self.slack = self._rounding
+        self._room = _Room(np.dtype(np.int16), shape[1])
+
+    def store(self, start: int, codes: Vectors) -> None:
+        exact = self._torch.from_numpy(codes)
+        low = exact.to(self._torch.bfloat16)
+        error = float((exact - low.float()).norm(dim=1).max())
+        self.slack = max(self.slack, 2 * error * (1 + _SQUARES) + error**2 + self._rounding)
+        self._bits[start : start + len(codes)] = low.view(self._torch.int16).numpy()
+
+    def sort(self, order: Rows) -> None:
+        self._bits = self._bits[order]
+
+    def _least(self, bound: float) -> int:
+        """The bits of a bound, which order positive numbers as their values do.
+
+        Rounding keeps order, so a product that reaches the bound before it is rounded does so
+        after, when the bound is rounded too.
+        """
+        bits = int(self._torch.tensor(bound, dtype=self._torch.bfloat16).view(self._torch.int16))
+        return bits if bits > 0 else np.iinfo(np.int16).min
 
     def reaching(self, rows: slice, columns: Rows, bound: float) -> tuple[Rows, Rows]:
-        torch = self._torch
-        # positive numbers of bfloat16 are ordered like their bits, which are quicker to compare
-        least = int(torch.tensor(bound, dtype=torch.bfloat16).view(torch.int16)) - 1
-        if self._on_device is None:
-            wide, tall = (
-                torch.from_numpy(part).view(torch.bfloat16)
-                for part in (self._bits.take(columns, axis=0), self._bits[rows])
-            )
-            room = self._room[: len(wide) * len(tall)].view(len(wide), len(tall))
-            torch.mm(wide, tall.T, out=room)
-            return _reaching(room.view(torch.int16).numpy(), least)
-        chosen = torch.from_numpy(columns).to(self._on_device.device)
-        wide, tall = (
-            part.view(torch.bfloat16) for part in (self._on_device[chosen], self._on_device[rows])
+        torch, tall = self._torch, self._bits[rows]
+        wide = self._room.gather(self._bits, columns)
+        bits = self._room.products(len(wide), len(tall))
+        products, one, other = (
+            torch.from_numpy(part).view(torch.bfloat16) for part in (bits, wide, tall)
         )
-        bits = (wide @ tall.T).view(torch.int16)
+        torch.mm(one, other.T, out=products)
+        return self._room.reaching(bits, self._least(bound))
+
+
+class _DeviceKernel(_LowKernel):
+    """Products in bfloat16, on a GPU.
+
+    Tiles are large there, and few of their columns hold a candidate: those are looked at alone.
+    """
+
+    def __init__(self, shape: tuple[int, int], device: str) -> None:
+        super().__init__(shape)
+        self._device = device
+        # else parts of a sum might be rounded on their own
+        self._torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
+
+    def sort(self, order: Rows) -> None:
+        bits, self._bits = self._bits[order], self._bits[:0]
+        self._on_device = self._torch.from_numpy(bits).to(self._device).view(self._torch.bfloat16)
+
+    def reaching(self, rows: slice, columns: Rows, bound: float) -> tuple[Rows, Rows]:
+        codes, least = self._on_device, self._least(bound)
+        chosen = self._torch.from_numpy(columns).to(codes.device)
+        bits = (codes[chosen] @ codes[rows].T).view(self._torch.int16)
         some = (bits.amax(dim=1) >= least).nonzero().flatten()
         column, row = (bits[some] >= least).nonzero(as_tuple=True)
         return row.cpu().numpy(), some[column].cpu().numpy()
 
 
-def _reaching(products: NDArray[Any], least: float) -> tuple[Rows, Rows]:
-    """Column and row of the products that are at least a number; shape [rows, columns]."""
-    some = np.flatnonzero(products.max(axis=1, initial=-1) >= least)
-    place = np.flatnonzero(products[some] >= least)
-    row, column = np.divmod(place, products.shape[1])
-    return column, some[row]
+class _Room:
+    """Memory for a tile, used again and again: fresh pages cost more than the products."""
+
+    def __init__(self, kind: np.dtype[Any], dimensions: int) -> None:
+        tall, wide = _TILE
+        self._wide = np.empty((wide, dimensions), kind)
+        self._products = np.empty(wide * tall, kind)
+        self._reached = np.empty(wide * tall, np.bool_)
+
+    def gather(self, codes: NDArray[Any], columns: Rows) -> NDArray[Any]:
+        """Codes of some columns; shape [columns, dimensions]."""
+        if columns[-1] - columns[0] == len(columns) - 1:
+            return codes[columns[0] : columns[-1] + 1]
+        return codes.take(columns, axis=0, out=self._wide[: len(columns)], mode="clip")
+
+    def products(self, columns: int, rows: int) -> NDArray[Any]:
+        """Room for products; shape [columns, rows]."""
+        return self._products[: columns * rows].reshape(columns, rows)
+
+    def reaching(self, products: NDArray[Any], least: float) -> tuple[Rows, Rows]:
+        """Row and column of the products that are at least a number."""
+        reached = self._reached[: products.size]
+        np.greater_equal(products.reshape(-1), products.dtype.type(least), out=reached)
+        column, row = np.divmod(np.flatnonzero(reached), products.shape[1])
+        return row, column
+
+
+def _rounding(dimensions: int) -> float:
+    """More than a product of unit vectors is off by in single precision, in whatever order."""
+    return (dimensions + 16) * _UNIT + 2 * _SQUARES * _UNIT
 
 
 @cache
@@ -245,77 +322,115 @@ class _Search:
         self._vectors, self._lengths = vectors, lengths
         self._threshold, self._options = threshold, options
         self._device = _device(options.device)
+        self._close = _rounding(vectors.shape[1])
         rng = np.random.default_rng(0)
         sample = self._units(np.sort(rng.permutation(rows)[:_SAMPLE]))
         low = self._device == "cuda" or _has_bfloat16()
-        basis = _basis(sample, threshold, _LOW_COST if low else _SINGLE_COST)
         self._pruned = len(rows) > _PRUNED_FROM and self._device == "cpu"
+        share = _LEFT if self._pruned else 1
+        basis = _basis(sample, threshold, share, _LOW_COST if low else _SINGLE_COST)
         clustered = self._pruned or options.mode == "approximate"
         count = min(_CLUSTERS, max(1, len(rows) // _ROWS_A_CLUSTER)) if clustered else 1
         self._centres = _centres(sample, count, rng)
-        codes = np.empty((len(rows), basis.shape[1] + 1), np.float32)
-        angles = np.empty((len(rows), count), np.uint8)
+        self._kernel = _kernel((len(rows), basis.shape[1] + 1), self._device, low)
+        angles = np.empty((len(rows), len(self._centres)), np.uint8)
         for start in range(0, len(rows), _CHUNK):
             part = self._units(rows[start : start + _CHUNK])
-            codes[start : start + len(part)] = _code(part, basis)
+            self._kernel.store(start, _code(part, basis))
             angles[start : start + len(part)] = _angles(part, self._centres)
-        own = angles.argmin(axis=1)
-        order = np.lexsort((angles[np.arange(len(rows)), own], own))
-        self._rows, self._own, self._angles = rows[order], own[order], angles[order]
-        self._nearest = self._angles[np.arange(len(rows)), self._own]
-        codes = codes[order]
-        self._kernel: _Kernel = _TorchKernel(codes, self._device) if low else _NumpyKernel(codes)
+        self._sort(rows, angles)
+
+    def _sort(self, rows: Rows, angles: NDArray[np.uint8]) -> None:
+        """Sort the rows by cluster and by angle to its centre."""
+        own = angles.argmin(axis=1) if len(rows) else np.empty(0, np.int64)
+        nearest = angles[np.arange(len(rows)), own]
+        order = np.lexsort((nearest, own))
+        self._kernel.sort(order)
+        self._rows, self._own, self._nearest = rows[order], own[order], nearest[order]
+        self._angles = np.ascontiguousarray(angles[order].T)
+        self._begins = np.searchsorted(self._own, np.arange(len(self._centres) + 1))
 
     def pairs(self) -> Pairs:
         """Pairs of rows that reach the threshold, in no order."""
         tall, wide = _DEVICE_TILE if self._device == "cuda" else _TILE
-        bound = self._threshold - self._kernel.slack
-        left, right, similarity = [], [], []
+        found = [Pairs(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))]
         groups = _groups(self._own, tall)
         for start, end in tqdm(groups, "semantic pairs", unit="group", disable=None, leave=False):
-            columns = self._columns(start, end)
-            for place in range(0, len(columns), wide):
-                some = columns[place : place + wide]
-                row, column = self._kernel.reaching(slice(start, end), some, bound)
-                one, other = row + start, some[column]
-                one, other = one[one < other], other[one < other]
-                found = self._cosines(self._rows[one], self._rows[other])
-                close = found >= self._threshold
-                one, other = self._rows[one[close]], self._rows[other[close]]
-                left.append(np.minimum(one, other))
-                right.append(np.maximum(one, other))
-                similarity.append(np.minimum(found[close], 1.0))
-        return Pairs(
-            np.concatenate([np.empty(0, np.int64), *left]),
-            np.concatenate([np.empty(0, np.int64), *right]),
-            np.concatenate([np.empty(0), *similarity]),
-        )
+            found.extend(self._pairs_of(start, end, wide))
+        return Pairs(*map(np.concatenate, zip(*found, strict=True)))
+
+    def _pairs_of(self, start: int, end: int, wide: int) -> Iterator[Pairs]:
+        """Pairs of a group with itself and the rows after it."""
+        bound = self._threshold - self._kernel.slack
+        columns = self._columns(start, end)
+        units = self._units(self._rows[start:end])
+        for place in range(0, len(columns), wide):
+            some = columns[place : place + wide]
+            row, column = self._kernel.reaching(slice(start, end), some, bound)
+            other = some[column]
+            later = row + start < other
+            row, other = row[later], other[later]
+            for part in range(0, len(row), _PAIRS_AT_ONCE):
+                size = slice(part, part + _PAIRS_AT_ONCE)
+                yield self._checked(start, units, row[size], other[size])
+
+    def _checked(self, start: int, units: Vectors, row: Rows, other: Rows) -> Pairs:
+        """The candidates that are pairs: rows of a group, and others in order."""
+        used, inverse, counts = _runs(other)
+        others = self._units(self._rows[used])
+        found = np.empty(len(row), np.float32)
+        dense = counts >= _DENSE
+        if dense.any():
+            products = others[dense] @ units.T
+            inside = dense[inverse]
+            found[inside] = products[np.cumsum(dense)[inverse[inside]] - 1, row[inside]]
+        apart = np.flatnonzero(~dense[inverse])
+        found[apart] = np.einsum("ij,ij->i", units[row[apart]], others[inverse[apart]])
+        likely = np.flatnonzero(found >= self._threshold - self._close)
+        one, two = self._rows[row[likely] + start], self._rows[other[likely]]
+        cosines = found[likely].astype(np.float64)
+        unsure = np.flatnonzero(cosines <= self._threshold + self._close)
+        cosines[unsure] = self._cosines(one[unsure], two[unsure])
+        sure = cosines >= self._threshold
+        one, two = one[sure], two[sure]
+        return Pairs(np.minimum(one, two), np.maximum(one, two), np.minimum(cosines[sure], 1))
 
     def _columns(self, start: int, end: int) -> Rows:
         """Rows from a group on that a row of it may be like."""
-        own, nearest = self._own[start:], self._nearest[start:].astype(np.int16)
-        centre = own[0]
-        kept = np.ones(len(own), np.bool_)
+        centre = self._own[start]
+        kept = np.ones(len(self._own) - start, np.bool_)
+        sizes = np.diff(np.maximum(self._begins, start))
         if self._pruned:
-            # two bytes of angles may be off by two steps together
-            reach = int(np.ceil(np.arccos(self._threshold) * _STEPS)) + 2
-            group = self._angles[start:end].astype(np.int16)
-            low, high = group.min(axis=0) - reach, group.max(axis=0) + reach
-            kept = (nearest >= low[own]) & (nearest <= high[own])
-            to_centre = self._angles[start:, centre].astype(np.int16)
-            kept &= (to_centre >= low[centre]) & (to_centre <= high[centre])
+            low, span = self._reached(start, end)
+            # differences of bytes wrap, so that one comparison tests both ends
+            kept = self._nearest[start:] - np.repeat(low, sizes) <= np.repeat(span, sizes)
+            kept &= self._angles[centre, start:] - low[centre] <= span[centre]
         if self._options.mode == "approximate":
-            kept &= self._near(centre)[own]
+            kept &= np.repeat(self._near[centre], sizes)
         return start + np.flatnonzero(kept)
 
-    def _near(self, centre: int) -> NDArray[np.bool_]:
-        """Which clusters are near one, or have it near them."""
+    def _reached(self, start: int, end: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Least angle to each centre that a row like one of a group may have, and their span.
+
+        A cosine is off by less than 3.3e-5 when it is looked up, which is 0.0082 where angles
+        change most, at 0, or 0.7 steps; each byte loses up to one more, always the same way.
+        Two bytes therefore differ by less than two steps more than the angles, which are whole
+        numbers: by one more than the angles' difference rounded up.
+        """
+        reach = int(np.ceil(np.arccos(self._threshold) * _STEPS)) + 1
+        group = self._angles[:, start:end]
+        low = np.maximum(group.min(axis=1).astype(np.int64) - reach, 0)
+        high = np.minimum(group.max(axis=1).astype(np.int64) + reach, 255)
+        return low.astype(np.uint8), (high - low).astype(np.uint8)
+
+    @cached_property
+    def _near(self) -> NDArray[np.bool_]:
+        """Which clusters are near each other, seen from either."""
         products = self._centres @ self._centres.T
         order = np.argsort(-products, axis=1)[:, : self._options.probes]
         near = np.zeros(products.shape, np.bool_)
         np.put_along_axis(near, order, True, axis=1)
-        near |= near.T
-        return near[centre]
+        return near | near.T
 
     def recall(self, found: Pairs) -> float:
         """Share of the pairs of some rows that were found, by comparing these with all others."""
@@ -332,7 +447,7 @@ class _Search:
         )
         for start in range(0, len(self._rows), _CHUNK):
             rows = self._rows[start : start + _CHUNK]
-            one, other = np.nonzero(units @ self._units(rows).T >= self._threshold - _SINGLE)
+            one, other = np.nonzero(units @ self._units(rows).T >= self._threshold - self._close)
             one, other = picked[one], rows[other]
             close = (self._cosines(one, other) >= self._threshold) & (one != other)
             keys = one[close] * len(self._vectors) + other[close]
@@ -341,28 +456,45 @@ class _Search:
         return hits / truth if truth else 1.0
 
     def _units(self, rows: Rows) -> Vectors:
-        units: Vectors = self._vectors[rows] / self._lengths[rows, None].astype(np.float32)
+        """Unit vectors of rows."""
+        lengths = self._lengths[rows, None]
+        units: Vectors
+        if lengths.size and (lengths.min() < _SHORTEST or lengths.max() > _LONGEST):
+            units = (self._vectors[rows] / lengths).astype(np.float32)
+        else:
+            units = self._vectors[rows].astype(np.float32, copy=False)
+            units /= lengths.astype(np.float32)
         return units
 
     def _cosines(self, one: Rows, other: Rows) -> NDArray[np.float64]:
-        """Cosines of pairs of rows, in double precision where single might not tell."""
+        """Cosines of pairs of rows, in double precision."""
         cosines = np.empty(len(one))
-        for start in range(0, len(one), _PAIRS_AT_ONCE):
-            part = slice(start, start + _PAIRS_AT_ONCE)
-            a, b = self._vectors[one[part]], self._vectors[other[part]]
+        for start in range(0, len(one), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            a, b = (self._vectors[rows[part]].astype(np.float64) for rows in (one, other))
             scale = self._lengths[one[part]] * self._lengths[other[part]]
-            found = np.einsum("ij,ij->i", a, b).astype(np.float64) / scale
-            close = np.flatnonzero(np.abs(found - self._threshold) < _SINGLE)
-            exact = np.einsum("ij,ij->i", a[close].astype(np.float64), b[close].astype(np.float64))
-            found[close] = exact / scale[close]
-            cosines[part] = found
+            cosines[part] = np.einsum("ij,ij->i", a, b) / scale
         return cosines
 
 
-def _basis(sample: Vectors, threshold: float, cost: float) -> Vectors:
+def _kernel(shape: tuple[int, int], device: str, low: bool) -> _Kernel:
+    if device != "cpu":
+        return _DeviceKernel(shape, device)
+    return _LowKernel(shape) if low else _NumpyKernel(shape)
+
+
+def _runs(values: Rows) -> tuple[Rows, Rows, Rows]:
+    """Distinct values of a sorted array, the place of each element among them, and their counts."""
+    changed = np.ones(len(values), np.bool_)
+    changed[1:] = values[1:] != values[:-1]
+    starts = np.flatnonzero(changed)
+    return values[starts], np.cumsum(changed) - 1, np.diff(starts, append=len(values))
+
+
+def _basis(sample: Vectors, threshold: float, share: float, cost: float) -> Vectors:
     """As many principal axes of a sample, as columns, as make the search of its pairs cheapest.
 
-    More axes make products dearer, and candidates that are none fewer.
+    More axes make products dearer, of which a share is left, and candidates that are none fewer.
     """
     _, axes = np.linalg.eigh(sample.T.astype(np.float64) @ sample.astype(np.float64))
     axes = np.ascontiguousarray(axes[:, ::-1], np.float32)
@@ -371,14 +503,15 @@ def _basis(sample: Vectors, threshold: float, cost: float) -> Vectors:
     for count in (*(count for count in _DIMENSIONS if count < axes.shape[1]), axes.shape[1]):
         code = _code(some, axes[:, : count - 1])
         rate = (code @ code.T >= threshold - 0.005).mean() if len(some) else 0.0
-        costs[count] = _BASE_COST + cost * count + _PAIR_COST * rate
+        costs[count] = share * (_BASE_COST + cost * count) + _PAIR_COST * rate
     return axes[:, : min(costs, key=costs.__getitem__) - 1]
 
 
 def _code(units: Vectors, basis: Vectors) -> Vectors:
     """Components of unit vectors along a basis, and the length of what it leaves out."""
     inside = units @ basis
-    rest = np.sqrt(np.maximum(1 - np.einsum("ij,ij->i", inside, inside), 0))
+    # a length that came out too short would lose pairs
+    rest = np.sqrt(np.maximum(1 - np.einsum("ij,ij->i", inside, inside), 0) + _SQUARES)
     return np.column_stack([inside, rest])
 
 

@@ -14,7 +14,12 @@ from kyara_kedro.pipelines.asking import Duel, Fault, answers, fault, user, verd
 from kyara_kedro.pipelines.balance import Flow, close
 from kyara_kedro.prompts.library import PromptLibrary
 from kyara_kedro.records import CANDIDATE, drops
-from kyara_kedro.similarity.contamination import ContaminationOptions, find_contamination
+from kyara_kedro.reporting.contamination_page import contamination_page
+from kyara_kedro.similarity.contamination import (
+    ContaminationIndex,
+    ContaminationOptions,
+    find_contamination,
+)
 from kyara_kedro.similarity.protected import all_questions
 from kyara_kedro.teachers.base import Teacher, ask
 from kyara_kedro.text.fold import match_key
@@ -168,6 +173,22 @@ def find_leaked_preferences(
     """Find pairs that contain a benchmark's question or a protected text in any of their parts."""
     questions = all_questions(benchmark_questions, protected_texts)
     return find_contamination(pair_texts(pooled_preferences), questions, options)
+
+
+def draw_leaked_preferences(
+    preference_contamination: pl.DataFrame,
+    pooled_preferences: pl.DataFrame,
+    benchmark_questions: pl.DataFrame,
+    protected_texts: pl.DataFrame,
+    options: ContaminationOptions,
+) -> str:
+    """Draw the audit page: what was found of each benchmark, and where."""
+    leaked = preference_contamination["record_id"].unique().implode()
+    found = pooled_preferences.filter(pl.col("id").is_in(leaked))
+    questions = all_questions(benchmark_questions, protected_texts)
+    texts = pair_texts(found).join(found.select("id", "source"), on="id")
+    boilerplate = ContaminationIndex(questions, options).boilerplate
+    return contamination_page(preference_contamination, questions, texts, boilerplate)
 
 
 def merge_preferences(

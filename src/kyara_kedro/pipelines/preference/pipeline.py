@@ -58,6 +58,16 @@ def create_pipeline(**_: object) -> Pipeline:
                 tags="cpu",
             ),
             Node(
+                nodes.draw_leaked_preferences,
+                [
+                    *("preference_contamination", "pooled_preferences", "benchmark_questions"),
+                    *("protected_texts", "params:contamination"),
+                ],
+                "preference_contamination_page",
+                name="draw_leaked_preferences",
+                tags="cpu",
+            ),
+            Node(
                 nodes.merge_preferences,
                 [
                     *("pooled_preferences", "preference_contamination"),
