@@ -1,16 +1,15 @@
-"""Vectors of texts that are made once and kept.
-
-Vectors lie in a folder of shards, found by the text and by what else they depend on. A shard is
-written whole or not at all, so a run that is killed goes on where it was, and an endpoint is paid
-again for the texts of one unfinished shard at most.
-"""
+"""Vectors of texts, kept on disk by what was encoded, so that nothing is encoded twice."""
 
 from __future__ import annotations
 
+import io
 import logging
 import os
+import secrets
+import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
 
@@ -21,139 +20,186 @@ from tqdm import tqdm
 
 from kyara_kedro.errors import UserError
 
-Keys = NDArray[np.bytes_]
 Vectors = NDArray[np.float32]
 
-logger = logging.getLogger("kyara_kedro")
+_log = logging.getLogger(__name__)
 
-_SHARD = 4_096
-_KEY = np.dtype("S16")
+_SHARD_ROWS = 4_096
+_BATCH = 256
+"""Texts that an encoder is given at once."""
+_KEY_BYTES = 16
 
 
 class Encoder(Protocol):
-    """Makes vectors of texts.
+    """Turns texts into vectors."""
 
-    Attributes:
-        identity: What the vectors depend on beside the texts.
-    """
-
-    identity: str
+    @property
+    def identity(self) -> str:
+        """What the vectors depend on: model, dimensions, prefix; never a key or an address."""
 
     def passages(self, texts: Sequence[str]) -> Vectors:
-        """Vectors of texts, shape [texts, dimensions]."""
+        """Vectors of texts; shape [texts, dimensions]."""
 
 
-def embed(parts: Iterable[Sequence[str]], encoder: Encoder, folder: Path) -> Vectors:
-    """Give the vector of each text, encoding only those that no earlier call has encoded.
+def embed(frames: Iterable[Sequence[str]], encoder: Encoder, folder: Path) -> Vectors:
+    """Look up or make the vectors of texts.
+
+    New vectors are stored a shard at a time, so that a run that is killed resumes at the last one.
+    Memory holds a key and a place for each distinct text, but no vectors.
 
     Args:
-        parts: The texts, some at a time.
-        encoder: Makes the vectors.
-        folder: Where they are kept; nobody else writes there meanwhile.
+        frames: Texts, some at a time.
+        encoder: Encodes those that are not stored yet, each once.
+        folder: Where vectors are stored, in a subfolder for each encoder.
 
     Returns:
-        Vectors in the order of the texts, shape [texts, dimensions], as a map of a file that the
-        next call replaces; without texts shape [0, 0].
+        A file mapped into memory, shape [texts, dimensions], in the order of the texts; it has no
+        name in the folder any more and is gone when it is let go. Without texts, shape [0, 0].
 
     Raises:
-        UserError: the encoder sends vectors of another dimension than before.
+        UserError: the encoder returns vectors of another shape than it should.
     """
-    store = _Store(folder / xxhash.xxh3_64_hexdigest(encoder.identity.encode()), encoder)
-    keys = [np.empty(0, _KEY)]
-    for texts in tqdm(parts, "embeddings", unit="part", disable=None, leave=False):
-        digests = [xxhash.xxh3_128_digest(text.encode("utf-8", "surrogatepass")) for text in texts]
-        store.learn(digests, texts)
-        keys.append(np.frombuffer(b"".join(digests), _KEY))
-    store.close()
-    return store.vectors(np.concatenate(keys))
+    store = _Store(folder / xxhash.xxh3_64_hexdigest(encoder.identity.encode()))
+    places = [np.empty(0, np.int64)]
+    try:
+        for texts in tqdm(frames, "embedding", unit="frame", disable=None, leave=False):
+            places.append(_places(texts, encoder, store))
+    finally:
+        store.flush()
+    return store.gather(np.concatenate(places), folder)
+
+
+def _places(texts: Sequence[str], encoder: Encoder, store: _Store) -> NDArray[np.int64]:
+    """Where the vectors of texts are, after those that were missing are encoded."""
+    keys = [xxhash.xxh3_128_digest(text.encode("utf-8", "surrogatepass")) for text in texts]
+    missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in store}
+    wanted = list(missing)
+    for start in range(0, len(wanted), _BATCH):
+        some = wanted[start : start + _BATCH]
+        store.add(some, encoder.passages([missing[key] for key in some]))
+    return np.fromiter(map(store.place, keys), np.int64, len(keys))
 
 
 class _Store:
-    """The shards of one encoder."""
+    """The shards of one encoder, whose vectors are numbered through."""
 
-    def __init__(self, folder: Path, encoder: Encoder) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._folder, self._encoder = folder, encoder
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._places: dict[bytes, int] = {}
+        self._keys: list[bytes] = []
+        self._vectors: list[Vectors] = []
         self._dimensions: int | None = None
-        self._known: set[bytes] = set()
-        self._waiting: dict[bytes, str] = {}
-        for keys, vectors in self._shards():
-            self._check(vectors)
-            self._known.update(row.tobytes() for row in keys.view(np.uint8).reshape(-1, 16))
+        folder.mkdir(parents=True, exist_ok=True)
+        self._paths: list[Path] = []
+        self._starts = [0]
+        for path in sorted(folder.glob("*.npz")):
+            self._index(path)
+        self._next = max((int(path.name[:8]) for path in folder.glob("*.npz*")), default=-1) + 1
 
-    def learn(self, digests: Sequence[bytes], texts: Sequence[str]) -> None:
-        """Encode the texts that are new, a shard of them at a time."""
-        for digest, text in zip(digests, texts, strict=True):
-            if digest not in self._known:
-                self._known.add(digest)
-                self._waiting[digest] = text
-                if len(self._waiting) == _SHARD:
-                    self.close()
+    def __contains__(self, key: bytes) -> bool:
+        return key in self._places
 
-    def close(self) -> None:
-        """Encode what waits, and write it as a shard."""
-        if not self._waiting:
+    def place(self, key: bytes) -> int:
+        """Where a text's vector is, once all is stored."""
+        return self._places[key]
+
+    def _index(self, path: Path) -> None:
+        """Take in a shard, or set it aside."""
+        try:
+            keys, vectors = _read(path)
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            aside = path.with_name(f"{path.name}.damaged")
+            path.replace(aside)
+            _log.warning("%s is damaged (%s): set aside, its texts are encoded again", path, error)
             return
-        vectors = np.ascontiguousarray(
-            self._encoder.passages(list(self._waiting.values())), np.float32
-        )
         self._check(vectors)
-        keys = np.frombuffer(b"".join(self._waiting), _KEY)
-        number = max((int(path.stem) for path in self._files()), default=-1) + 1
-        _write(self._folder / f"{number:06}.npz", keys, vectors)
-        self._waiting.clear()
+        for row, key in enumerate(keys):
+            self._places.setdefault(key, self._starts[-1] + row)
+        self._close(path, len(keys))
 
-    def vectors(self, keys: Keys) -> Vectors:
-        """Gather vectors by their keys in a file of the folder, a shard at a time."""
-        if not len(keys):
-            return np.empty((0, 0), np.float32)
-        target = self._folder / "vectors.npy"
-        target.unlink(missing_ok=True)
-        shape = (len(keys), self._dimensions or 0)
-        found = np.lib.format.open_memmap(target, mode="w+", dtype=np.float32, shape=shape)
-        order = np.argsort(keys, kind="stable")
-        ordered = keys[order]
-        for held, vectors in self._shards():
-            first = np.searchsorted(ordered, held, side="left")
-            last = np.searchsorted(ordered, held, side="right")
-            source = np.repeat(np.arange(len(held)), last - first)
-            within = np.arange(len(source)) - np.repeat(
-                np.cumsum(last - first) - (last - first), last - first
-            )
-            found[order[first[source] + within]] = vectors[source]
-        return found
+    def _close(self, path: Path, rows: int) -> None:
+        self._paths.append(path)
+        self._starts.append(self._starts[-1] + rows)
 
     def _check(self, vectors: Vectors) -> None:
-        self._dimensions = self._dimensions or vectors.shape[1]
+        """Refuse vectors of another dimension than the rest."""
+        if self._dimensions is None:
+            self._dimensions = vectors.shape[1]
         if vectors.shape[1] != self._dimensions:
             raise UserError(
-                f"the text encoder sends vectors of {vectors.shape[1]} dimensions, those in "
-                f"{self._folder} have {self._dimensions}: remove the folder, or go back to the "
-                "encoder that it was made with"
+                f"an encoder's vector has {vectors.shape[1]} dimensions, those in {self._folder} "
+                f"have {self._dimensions}: name the model anew or delete the folder"
             )
 
-    def _files(self) -> list[Path]:
-        return sorted(self._folder.glob("[0-9]*.npz"))
+    def add(self, keys: Sequence[bytes], vectors: Vectors) -> None:
+        """Take in new vectors, and store a shard when there are enough."""
+        found = np.asarray(vectors, np.float32)
+        if found.ndim != 2 or len(found) != len(keys):
+            raise UserError(
+                f"an encoder returned an array of shape {found.shape} for {len(keys)} texts"
+            )
+        self._check(found)
+        for key, vector in zip(keys, found, strict=True):
+            self._places[key] = self._starts[-1] + len(self._keys)
+            self._keys.append(key)
+            self._vectors.append(vector)
+            if len(self._keys) == _SHARD_ROWS:
+                self.flush()
 
-    def _shards(self) -> Iterator[tuple[Keys, Vectors]]:
-        """Keys and vectors of each shard; one that is damaged is set aside."""
-        for path in self._files():
-            try:
-                with np.load(path, allow_pickle=False) as shard:
-                    keys, vectors = shard["keys"], shard["vectors"]
-            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-                aside = path.with_suffix(".damaged")
-                path.replace(aside)
-                logger.warning("%s is damaged (%s): its texts are encoded again", aside, error)
-                continue
-            yield np.ascontiguousarray(keys).view(_KEY).reshape(-1), vectors
+    def flush(self) -> None:
+        """Store what is in memory only."""
+        if not self._keys:
+            return
+        path, self._next = _write(self._folder, self._next, self._keys, np.stack(self._vectors))
+        self._close(path, len(self._keys))
+        self._keys, self._vectors = [], []
+
+    def gather(self, places: NDArray[np.int64], folder: Path) -> Vectors:
+        """Vectors at places, in a file that has no name any more."""
+        if not len(places) or self._dimensions is None:
+            return np.empty((0, 0), np.float32)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            shape = len(places), self._dimensions
+            gathered = np.memmap(file, np.float32, "w+", shape=shape)
+        order = np.argsort(places, kind="stable")
+        bounds = np.searchsorted(places[order], self._starts).tolist()
+        for path, first, (start, end) in zip(
+            self._paths, self._starts, pairwise(bounds), strict=False
+        ):
+            if start < end:
+                rows = order[start:end]
+                gathered[rows] = _read(path)[1][places[rows] - first]
+        return gathered
 
 
-def _write(target: Path, keys: Keys, vectors: Vectors) -> None:
-    """Write a shard whole or not at all."""
-    part = target.with_suffix(".part")
-    with part.open("wb") as file:
-        np.savez(file, keys=keys.view(np.uint8).reshape(-1, 16), vectors=vectors)
+def _read(path: Path) -> tuple[list[bytes], Vectors]:
+    """Keys and vectors of a shard.
+
+    Raises:
+        ValueError: it holds something else.
+    """
+    with np.load(path, allow_pickle=False) as shard:
+        keys, vectors = shard["keys"], shard["vectors"]
+    fits = keys.ndim == vectors.ndim == 2 and len(keys) == len(vectors)
+    if not fits or keys.shape[1] != _KEY_BYTES or vectors.dtype != np.float32:
+        raise ValueError("not a shard of vectors")
+    return [key.tobytes() for key in keys.astype(np.uint8, copy=False)], vectors
+
+
+def _write(folder: Path, number: int, keys: Sequence[bytes], vectors: Vectors) -> tuple[Path, int]:
+    """Store a shard as a whole or not at all, by a name that no other run takes.
+
+    Returns:
+        Where it is, and the number after its own.
+    """
+    packed = np.frombuffer(b"".join(keys), np.uint8).reshape(len(keys), _KEY_BYTES)
+    content = io.BytesIO()
+    np.savez(content, keys=packed, vectors=vectors)
+    path = folder / f"{number:08}-{secrets.token_hex(4)}.npz"
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("wb") as file:
+        file.write(content.getbuffer())
         file.flush()
         os.fsync(file.fileno())
-    part.replace(target)
+    temporary.replace(path)
+    return path, number + 1

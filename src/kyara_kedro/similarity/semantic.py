@@ -17,12 +17,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache, cached_property
+from itertools import pairwise
 from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
 from pydantic import Field
+from scipy.sparse import csr_array
 from tqdm import tqdm
 
 from kyara_kedro.errors import UserError
@@ -34,15 +36,16 @@ Vectors = NDArray[np.float32]
 
 _SAMPLE = 20_000
 _CHUNK = 4_096
-_TILE, _DEVICE_TILE = (256, 1_024), (8_192, 32_768)
+_TILE, _DEVICE_TILE = (384, 2_048), (8_192, 32_768)
 """Rows and columns that are multiplied at once, on a CPU so that the products stay in its cache."""
 _DIMENSIONS = (64, 96, 128, 192, 256, 384, 512)
-_PAIR_COST, _BASE_COST, _LOW_COST, _SINGLE_COST = 500, 0.45, 0.0014, 0.012
-"""Nanoseconds of a candidate pair, and of a product: as such, and a dimension in either precision.
-Only their ratios matter."""
+_PAIR_COST = 500
+_COSTS = {"single": (0.4, 0.012), "low": (0.4, 0.002), "device": (0.001, 3e-6)}
+"""Nanoseconds of a candidate pair, and of a product: as such and a dimension. Those of a device are
+its makers' figures for memory and arithmetic."""
 _PRUNED_FROM = 30_000
 _ROWS_A_CLUSTER, _CLUSTERS = 700, 512
-_LEFT = 0.35
+_LEFT = 0.4
 """Share of the products that pruning leaves, about."""
 _ROUNDS = 6
 _STEPS = 255 / np.pi
@@ -184,6 +187,19 @@ class _NumpyKernel:
         return self._room.reaching(products, bound)
 
 
+@cache
+def _least(bound: float) -> int:
+    """The bits of a bound in bfloat16, which order positive numbers as their values do.
+
+    Rounding keeps order, so a product that reaches the bound before it is rounded does so after,
+    when the bound is rounded too.
+    """
+    import torch
+
+    bits = int(torch.tensor(bound, dtype=torch.bfloat16).view(torch.int16))
+    return bits if bits > 0 else int(np.iinfo(np.int16).min)
+
+
 class _LowKernel:
     """Products in bfloat16, of a CPU that has it in hardware."""
 
@@ -206,15 +222,6 @@ class _LowKernel:
     def sort(self, order: Rows) -> None:
         self._bits = self._bits[order]
 
-    def _least(self, bound: float) -> int:
-        """The bits of a bound, which order positive numbers as their values do.
-
-        Rounding keeps order, so a product that reaches the bound before it is rounded does so
-        after, when the bound is rounded too.
-        """
-        bits = int(self._torch.tensor(bound, dtype=self._torch.bfloat16).view(self._torch.int16))
-        return bits if bits > 0 else np.iinfo(np.int16).min
-
     def reaching(self, rows: slice, columns: Rows, bound: float) -> tuple[Rows, Rows]:
         torch, tall = self._torch, self._bits[rows]
         wide = self._room.gather(self._bits, columns)
@@ -223,7 +230,7 @@ class _LowKernel:
             torch.from_numpy(part).view(torch.bfloat16) for part in (bits, wide, tall)
         )
         torch.mm(one, other.T, out=products)
-        return self._room.reaching(bits, self._least(bound))
+        return self._room.reaching(bits, _least(bound))
 
 
 class _DeviceKernel(_LowKernel):
@@ -243,7 +250,7 @@ class _DeviceKernel(_LowKernel):
         self._on_device = self._torch.from_numpy(bits).to(self._device).view(self._torch.bfloat16)
 
     def reaching(self, rows: slice, columns: Rows, bound: float) -> tuple[Rows, Rows]:
-        codes, least = self._on_device, self._least(bound)
+        codes, least = self._on_device, _least(bound)
         chosen = self._torch.from_numpy(columns).to(codes.device)
         bits = (codes[chosen] @ codes[rows].T).view(self._torch.int16)
         some = (bits.amax(dim=1) >= least).nonzero().flatten()
@@ -325,10 +332,12 @@ class _Search:
         self._close = _rounding(vectors.shape[1])
         rng = np.random.default_rng(0)
         sample = self._units(np.sort(rng.permutation(rows)[:_SAMPLE]))
-        low = self._device == "cuda" or _has_bfloat16()
+        low = _has_bfloat16()
         self._pruned = len(rows) > _PRUNED_FROM and self._device == "cpu"
         share = _LEFT if self._pruned else 1
-        basis = _basis(sample, threshold, share, _LOW_COST if low else _SINGLE_COST)
+        kind = "device" if self._device == "cuda" else "low" if low else "single"
+        base, cost = _COSTS[kind]
+        basis = _basis(sample, threshold, share * base, share * cost)
         clustered = self._pruned or options.mode == "approximate"
         count = min(_CLUSTERS, max(1, len(rows) // _ROWS_A_CLUSTER)) if clustered else 1
         self._centres = _centres(sample, count, rng)
@@ -491,19 +500,19 @@ def _runs(values: Rows) -> tuple[Rows, Rows, Rows]:
     return values[starts], np.cumsum(changed) - 1, np.diff(starts, append=len(values))
 
 
-def _basis(sample: Vectors, threshold: float, share: float, cost: float) -> Vectors:
+def _basis(sample: Vectors, threshold: float, base: float, cost: float) -> Vectors:
     """As many principal axes of a sample, as columns, as make the search of its pairs cheapest.
 
-    More axes make products dearer, of which a share is left, and candidates that are none fewer.
+    More axes make products dearer, and candidates that are none fewer.
     """
     _, axes = np.linalg.eigh(sample.T.astype(np.float64) @ sample.astype(np.float64))
     axes = np.ascontiguousarray(axes[:, ::-1], np.float32)
-    some = sample[:: max(1, len(sample) // 2_000)]
+    some = sample[:: max(1, len(sample) // 1_200)]
     costs = {}
     for count in (*(count for count in _DIMENSIONS if count < axes.shape[1]), axes.shape[1]):
         code = _code(some, axes[:, : count - 1])
         rate = (code @ code.T >= threshold - 0.005).mean() if len(some) else 0.0
-        costs[count] = share * (_BASE_COST + cost * count) + _PAIR_COST * rate
+        costs[count] = base + cost * count + _PAIR_COST * rate
     return axes[:, : min(costs, key=costs.__getitem__) - 1]
 
 
@@ -518,12 +527,11 @@ def _code(units: Vectors, basis: Vectors) -> Vectors:
 def _centres(sample: Vectors, count: int, rng: np.random.Generator) -> Vectors:
     """Centres of spherical k-means (Dhillon and Modha 2001)."""
     centres = sample[np.sort(rng.permutation(len(sample))[:count])].copy()
+    ones = np.ones(len(sample), np.float32)
     for _ in range(_ROUNDS if count > 1 else 0):
         nearest = (sample @ centres.T).argmax(axis=1)
-        order = np.argsort(nearest, kind="stable")
-        used, starts = np.unique(nearest[order], return_index=True)
-        sums = np.zeros_like(centres)
-        sums[used] = np.add.reduceat(sample[order], starts)
+        members = csr_array((ones, (nearest, np.arange(len(sample)))), (len(centres), len(sample)))
+        sums = members @ sample
         lengths = np.linalg.norm(sums, axis=1)
         moved = lengths > 0
         centres[moved] = sums[moved] / lengths[moved, None]
@@ -533,7 +541,8 @@ def _centres(sample: Vectors, count: int, rng: np.random.Generator) -> Vectors:
 def _angles(units: Vectors, centres: Vectors) -> NDArray[np.uint8]:
     """Angles of unit vectors to centres, in steps of a 255th of a half turn."""
     places = np.clip((units @ centres.T + 1) * np.float32(_TURNS), 0, 2 * _TURNS)
-    return _half_turn().take(places.astype(np.uint16))
+    angles: NDArray[np.uint8] = _half_turn().take(places.astype(np.uint16))
+    return angles
 
 
 @cache
@@ -544,10 +553,11 @@ def _half_turn() -> NDArray[np.uint8]:
 
 
 def _groups(own: NDArray[np.int64], size: int) -> list[tuple[int, int]]:
-    """Cut sorted rows into groups of one cluster and at most a size."""
+    """Cut sorted rows into groups of one cluster, about equal and at most a size."""
     bounds = [0, *(np.flatnonzero(np.diff(own)) + 1).tolist(), len(own)]
-    return [
-        (start, min(start + size, end))
-        for begin, end in zip(bounds[:-1], bounds[1:], strict=True)
-        for start in range(begin, end, size)
-    ]
+    groups = []
+    for begin, end in pairwise(bounds):
+        parts = -(-(end - begin) // size)
+        cuts = [begin + (end - begin) * part // parts for part in range(parts + 1)] if parts else []
+        groups += list(pairwise(cuts))
+    return groups
