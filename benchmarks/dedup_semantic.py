@@ -258,7 +258,7 @@ def memory_mb(field: str) -> float:
 
 def program(which: str, source: str, rows: int, target: str) -> None:
     """Search, count and write."""
-    vectors = np.ascontiguousarray(np.load(source, mmap_mode="r")[:rows])
+    vectors = np.array(np.load(source, mmap_mode="r")[:rows])
     if which == "ours":
         import torch
 

@@ -54,7 +54,7 @@ def with_faiss(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def main() -> None:
     """Search, count and write."""
     which, source, rows, target = sys.argv[1:]
-    vectors = np.ascontiguousarray(np.load(source, mmap_mode="r")[: int(rows)])
+    vectors = np.array(np.load(source, mmap_mode="r")[: int(rows)])
     if which == "semhash":
         import semhash  # noqa: F401
     else:

@@ -55,7 +55,7 @@ _UNIT = 2.0**-24
 """Largest relative error of one operation in single precision."""
 _SQUARES = 1e-5
 """More than the squared length of a projection of a unit vector is off by in single precision."""
-_PAIRS_AT_ONCE = 32_768
+_PAIRS_AT_ONCE = 8_192
 _DENSE = 4
 """Pairs of a column from which on it is multiplied with a whole group of rows."""
 _MEASURED = 256
@@ -342,21 +342,20 @@ class _Search:
         count = min(_CLUSTERS, max(1, len(rows) // _ROWS_A_CLUSTER)) if clustered else 1
         self._centres = _centres(sample, count, rng)
         self._kernel = _kernel((len(rows), basis.shape[1] + 1), self._device, low)
-        angles = np.empty((len(rows), len(self._centres)), np.uint8)
+        self._angles = np.empty((len(self._centres), len(rows)), np.uint8)
+        own, nearest = np.empty(len(rows), np.int64), np.empty(len(rows), np.uint8)
         for start in range(0, len(rows), _CHUNK):
             part = self._units(rows[start : start + _CHUNK])
             self._kernel.store(start, _code(part, basis))
-            angles[start : start + len(part)] = _angles(part, self._centres)
-        self._sort(rows, angles)
-
-    def _sort(self, rows: Rows, angles: NDArray[np.uint8]) -> None:
-        """Sort the rows by cluster and by angle to its centre."""
-        own = angles.argmin(axis=1) if len(rows) else np.empty(0, np.int64)
-        nearest = angles[np.arange(len(rows)), own]
+            angles, place = _angles(part, self._centres), slice(start, start + len(part))
+            own[place], nearest[place] = angles.argmin(axis=1), angles.min(axis=1)
+            self._angles[:, place] = angles.T
+        # by cluster and by angle to its centre
         order = np.lexsort((nearest, own))
         self._kernel.sort(order)
         self._rows, self._own, self._nearest = rows[order], own[order], nearest[order]
-        self._angles = np.ascontiguousarray(angles[order].T)
+        for each in self._angles:
+            each[:] = each[order]
         self._begins = np.searchsorted(self._own, np.arange(len(self._centres) + 1))
 
     def pairs(self) -> Pairs:
