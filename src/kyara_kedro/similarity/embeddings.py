@@ -92,9 +92,9 @@ class _Store:
         folder.mkdir(parents=True, exist_ok=True)
         self._paths: list[Path] = []
         self._starts = [0]
-        for path in sorted(folder.glob("*.npz")):
+        for path in sorted(folder.glob("[0-9]*.npz")):
             self._index(path)
-        self._next = max((int(path.name[:8]) for path in folder.glob("*.npz*")), default=-1) + 1
+        self._next = max((int(path.name[:8]) for path in folder.glob("[0-9]*")), default=-1) + 1
 
     def __contains__(self, key: bytes) -> bool:
         return key in self._places
@@ -196,7 +196,7 @@ def _write(folder: Path, number: int, keys: Sequence[bytes], vectors: Vectors) -
     content = io.BytesIO()
     np.savez(content, keys=packed, vectors=vectors)
     path = folder / f"{number:08}-{secrets.token_hex(4)}.npz"
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(f".{path.stem}.part")
     with temporary.open("wb") as file:
         file.write(content.getbuffer())
         file.flush()

@@ -35,6 +35,7 @@ Rows = NDArray[np.int64]
 Vectors = NDArray[np.float32]
 
 _SAMPLE = 20_000
+_SHAPES = 128
 _CHUNK = 4_096
 _TILE, _DEVICE_TILE = (384, 2_048), (8_192, 32_768)
 """Rows and columns that are multiplied at once, on a CPU so that the products stay in its cache."""
@@ -181,7 +182,7 @@ class _NumpyKernel:
         self._codes = self._codes[order]
 
     def reaching(self, rows: slice, columns: Rows, bound: float) -> tuple[Rows, Rows]:
-        wide, tall = self._room.gather(self._codes, columns), self._codes[rows]
+        wide, tall = self._room.gather(self._codes, columns, len(columns)), self._codes[rows]
         products = self._room.products(len(wide), len(tall))
         np.matmul(wide, tall.T, out=products)
         return self._room.reaching(products, bound)
@@ -223,14 +224,22 @@ class _LowKernel:
         self._bits = self._bits[order]
 
     def reaching(self, rows: slice, columns: Rows, bound: float) -> tuple[Rows, Rows]:
-        torch, tall = self._torch, self._bits[rows]
-        wide = self._room.gather(self._bits, columns)
+        torch, height, width = self._torch, rows.stop - rows.start, len(columns)
+        tall = self._bits[rows.start : rows.start + _padded(height)]
+        wide = self._room.gather(self._bits, columns, _padded(width))
         bits = self._room.products(len(wide), len(tall))
         products, one, other = (
             torch.from_numpy(part).view(torch.bfloat16) for part in (bits, wide, tall)
         )
         torch.mm(one, other.T, out=products)
-        return self._room.reaching(bits, _least(bound))
+        row, column = self._room.reaching(bits[:width], _least(bound))
+        inside = row < height
+        return row[inside], column[inside]
+
+
+def _padded(count: int) -> int:
+    """A count rounded up, so that few shapes are multiplied: torch keeps a program for each."""
+    return -(-count // _SHAPES) * _SHAPES
 
 
 class _DeviceKernel(_LowKernel):
@@ -262,16 +271,17 @@ class _Room:
     """Memory for a tile, used again and again: fresh pages cost more than the products."""
 
     def __init__(self, kind: np.dtype[Any], dimensions: int) -> None:
-        tall, wide = _TILE
-        self._wide = np.empty((wide, dimensions), kind)
+        tall, wide = map(_padded, _TILE)
+        self._wide = np.zeros((wide, dimensions), kind)
         self._products = np.empty(wide * tall, kind)
         self._reached = np.empty(wide * tall, np.bool_)
 
-    def gather(self, codes: NDArray[Any], columns: Rows) -> NDArray[Any]:
-        """Codes of some columns; shape [columns, dimensions]."""
-        if columns[-1] - columns[0] == len(columns) - 1:
-            return codes[columns[0] : columns[-1] + 1]
-        return codes.take(columns, axis=0, out=self._wide[: len(columns)], mode="clip")
+    def gather(self, codes: NDArray[Any], columns: Rows, count: int) -> NDArray[Any]:
+        """Codes of some columns, and of any others up to a count; shape [count, dimensions]."""
+        if columns[-1] - columns[0] == len(columns) - 1 and columns[0] + count <= len(codes):
+            return codes[columns[0] : columns[0] + count]
+        codes.take(columns, axis=0, out=self._wide[: len(columns)], mode="clip")
+        return self._wide[:count]
 
     def products(self, columns: int, rows: int) -> NDArray[Any]:
         """Room for products; shape [columns, rows]."""
@@ -361,11 +371,15 @@ class _Search:
     def pairs(self) -> Pairs:
         """Pairs of rows that reach the threshold, in no order."""
         tall, wide = _DEVICE_TILE if self._device == "cuda" else _TILE
-        found = [Pairs(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))]
+        # many small arrays kept among large ones passing by would scatter the memory
+        found = bytearray(), bytearray(), bytearray()
         groups = _groups(self._own, tall)
         for start, end in tqdm(groups, "semantic pairs", unit="group", disable=None, leave=False):
-            found.extend(self._pairs_of(start, end, wide))
-        return Pairs(*map(np.concatenate, zip(*found, strict=True)))
+            for pairs in self._pairs_of(start, end, wide):
+                for kept, part in zip(found, pairs, strict=True):
+                    kept.extend(part.tobytes())
+        left, right = (np.frombuffer(part, np.int64) for part in found[:2])
+        return Pairs(left, right, np.frombuffer(found[2], np.float64))
 
     def _pairs_of(self, start: int, end: int, wide: int) -> Iterator[Pairs]:
         """Pairs of a group with itself and the rows after it."""
