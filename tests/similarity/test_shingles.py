@@ -24,6 +24,7 @@ AWKWARD = st.sampled_from(
         "İ",
         "a_b",
         "\n",
+        "\U0002ebe1",
     ]
 )
 TEXT = st.lists(st.one_of(st.text(max_size=8), AWKWARD), max_size=8).map("".join)

@@ -236,7 +236,8 @@ def _tables() -> _Tables:
     points, alone = fold_table()
     as_is = np.arange(_POINTS, dtype=np.uint32)
     as_is[~np.fromiter((chr(point).isalnum() for point in range(_POINTS)), np.bool_, _POINTS)] = 0
-    as_is[[point for point in range(0x3400, 0x2FA20) if is_cjk(chr(point))]] |= _IDEOGRAPH
+    ideographs = [point for point in range(0x3400, 0x2FA20) if is_cjk(chr(point))]
+    as_is[ideographs] = np.array(ideographs, np.uint32) | _IDEOGRAPH
     ready = np.arange(_POINTS, dtype=np.uint32)
     ready[list(simplified())] = [ord(letter) for letter in simplified().values()]
     folded = as_is.take(points)
