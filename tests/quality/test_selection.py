@@ -116,6 +116,24 @@ def test_nothing_to_select_from():
     assert chosen([], budget=5) == ([], {})
 
 
+def test_a_reviewer_overrides_scores_and_bounds_within_the_budget():
+    rows = [row("a", 0.9), row("a", 0.8), row("a", 0.1), row("a", 0.7)]
+    result = select(
+        *tables(rows),
+        SelectionOptions(budget=2, min_score=0.5),
+        accepted={"0002", "gone"},
+        rejected={"0000": "r1: wrong", "lost": ""},
+    )
+    assert result.ids == ["0001", "0002"]
+    assert ("0000", "rejected_by_reviewer", "r1: wrong") in result.drops.rows()
+    assert result.drops.height == 2
+
+
+def test_a_record_is_not_accepted_and_rejected():
+    with pytest.raises(UserError, match="0000 is accepted and rejected"):
+        select(*tables([row("a", 0.9)]), accepted=["0000"], rejected={"0000": ""})
+
+
 ROWS = st.lists(
     st.tuples(
         st.sampled_from(["", "a", "ab", "b", "cab", "d"]),

@@ -8,7 +8,8 @@ which prefer queries with many tags and never take two of the same tags in one p
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -18,6 +19,7 @@ from kyara_kedro.errors import UserError
 from kyara_kedro.options import Options
 
 UNTAGGED = ""
+REJECTED = "rejected_by_reviewer"
 BELOW_MIN_SCORE, OVER_QUOTA = "below_min_score", "over_quota"
 OVER_SOURCE_SHARE, OVER_BUDGET = "over_source_share", "over_budget"
 
@@ -59,6 +61,9 @@ def select(
     tags: pl.DataFrame,
     quality: pl.DataFrame,
     options: SelectionOptions = _DEFAULT,
+    *,
+    accepted: Collection[str] = (),
+    rejected: Mapping[str, str] = MappingProxyType({}),
 ) -> Selection:
     """Select conversations by quality within quotas.
 
@@ -70,15 +75,24 @@ def select(
         tags: A table of :data:`kyara_kedro.records.TAGS`, one row a conversation.
         quality: A table of :data:`kyara_kedro.records.QUALITY`, one row a conversation.
         options: How much is selected, and of what at most.
+        accepted: Ids that are selected whatever their score and the bounds; they count into the
+            budget first. Ids that the pool lacks are ignored.
+        rejected: Ids that are not selected, each with the detail of its drop; likewise.
 
     Raises:
-        UserError: A conversation has no tags or no score, or no selection satisfies the bounds.
+        UserError: A conversation has no tags or no score, no selection satisfies the bounds,
+            or an id is both accepted and rejected.
     """
-    pool = _pool(conversations, tags, quality)
-    eligible = pool.filter(pl.col("score") >= options.min_score)
+    for name in sorted(rejected.keys() & set(accepted)):
+        raise UserError(f"selection: conversation {name} is accepted and rejected; decide for one")
+    pool = _pool(conversations, tags, quality).with_columns(
+        accepted=pl.col("id").is_in(list(accepted)), rejected=pl.col("id").is_in(list(rejected))
+    )
+    fit = pl.col("accepted") | (pl.col("score") >= options.min_score)
+    eligible = pool.filter(fit & ~pl.col("rejected"))
     budget = options.budget
     wanted = budget if isinstance(budget, int) else max(1, round(budget * pool.height))
-    size = min(int(wanted), eligible.height)
+    size = max(min(int(wanted), eligible.height), eligible.filter("accepted").height)
     picker = _Picker(eligible, options)
     while len(chosen := picker.pick(size)) < size:
         size = len(chosen)
@@ -90,9 +104,10 @@ def select(
         )
     low = [
         (row["id"], BELOW_MIN_SCORE, f"score {row['score']:.3f} < {options.min_score}")
-        for row in pool.filter(pl.col("score") < options.min_score).iter_rows(named=True)
+        for row in pool.filter(~fit & ~pl.col("rejected")).iter_rows(named=True)
     ]
-    dropped = sorted([*low, *picker.reasons(set(chosen), size)])
+    unwanted = [(name, REJECTED, rejected[name]) for name in pool.filter("rejected")["id"]]
+    dropped = sorted([*unwanted, *low, *picker.reasons(set(chosen), size)])
     return Selection(
         sorted(chosen),
         pl.DataFrame(
@@ -135,6 +150,10 @@ class _Picker:
         taken: dict[str, None] = {}
         used: Counter[tuple[str, str]] = Counter()
         quota = self._quota(size)
+        for row in self._rows:
+            if row["accepted"]:
+                taken[row["id"]] = None
+                used.update(self._bounds(row))
         by_place = sorted(
             (row for row in self._rows if row["place"] < quota),
             key=lambda row: (row["place"], -row["score"], row["id"]),
@@ -201,6 +220,8 @@ class _Picker:
         used: Counter[tuple[str, str]],
     ) -> None:
         bounds = self._bounds(row)
+        if row["id"] in taken:
+            return
         if len(taken) < size and all(used[bound] < self._most(bound, size) for bound in bounds):
             taken[row["id"]] = None
             used.update(bounds)
