@@ -465,6 +465,7 @@ COMPARED_TEXT = Record(
 )
 
 METHODS = ("exact", "lexical", "semantic")
+DECISIONS = ("accept", "reject", "edit")
 
 SIMILAR_PAIR = Record(
     "similar pair",
@@ -572,6 +573,46 @@ QUALITY = Record(
     },
     rules=(_between("score", 0.0, 1.0),),
 )
+
+DECISION = Record(
+    "decision",
+    {
+        "id": pl.String,
+        "record_id": pl.String,
+        "decision": pl.String,
+        "messages": MESSAGES,
+        "reason": pl.String,
+        "reviewer": pl.String,
+        "decided_at": pl.String,
+        "page": pl.String,
+        "origin": pl.String,
+        "status": pl.String,
+        "outcome_id": pl.String,
+        "detail": pl.String,
+    },
+    nullable=frozenset(
+        {"record_id", "decision", "messages", "reason", "reviewer", "decided_at", "page"}
+        | {"outcome_id"}
+    ),
+    rules=(
+        _one_of("decision", DECISIONS),
+        _one_of("status", ("applies", "followed", "superseded", "repeated", "stale", "invalid")),
+        Rule(
+            "messages",
+            pl.col("decision").ne_missing("edit") | pl.col("messages").is_not_null(),
+            "be there for an edit",
+        ),
+        Rule(
+            "outcome_id",
+            pl.col("status").is_in(["applies", "followed"]) == pl.col("outcome_id").is_not_null(),
+            "be there exactly when the decision counts",
+        ),
+    ),
+)
+"""A line of a file of decisions. ``status`` says what came of it: it *applies* to the record
+``outcome_id``; it is an edit that was *followed* by a decision about the edited text; it is
+*superseded* by a later one about the same record, or *repeated* in another file; its record is
+gone (*stale*); the line is *invalid*."""
 
 CANDIDATE = Record(
     "candidate response",

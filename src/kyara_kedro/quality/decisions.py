@@ -1,0 +1,244 @@
+"""What reviewers decided, and what it does to the corpus.
+
+A decision is about a text: it names a record by the hash of its content, so it does not apply once
+that text is another. Of several decisions about one record the latest counts. An edited text is a
+record of its own, about which there may be decisions again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from kyara_kedro.content import Message, content_id
+from kyara_kedro.records import CONVERSATION, DECISION, DECISIONS
+from kyara_kedro.text.length import estimate_tokens
+from kyara_kedro.text.normalise import normalise
+from kyara_kedro.text.script import language_of
+
+EDITED_INTO_COPY = "edited_into_copy"
+_QUOTED = 60
+_SAID = ("record_id", "decision", "messages", "reason", "reviewer", "decided_at")
+_SHAPE = tuple(rule for rule in CONVERSATION.rules if rule.column == "messages")
+
+Row = dict[str, Any]
+
+
+class Reviewed(NamedTuple):
+    """A corpus after its decisions.
+
+    Attributes:
+        decisions: Every line that was read with what came of it, a table of ``records.DECISION``.
+        conversations: The corpus with edited texts in the place of theirs.
+        drops: Of each conversation that is no longer there its id, the reason and a detail.
+    """
+
+    decisions: pl.DataFrame
+    conversations: pl.DataFrame
+    drops: list[tuple[str, str, str]]
+
+
+class _Malformed(ValueError):
+    """A line that is no decision."""
+
+
+def parse(lines: Iterable[tuple[str, str]]) -> list[Row]:
+    """Read decisions from lines of JSON.
+
+    Args:
+        lines: Where each line stands, and the line.
+
+    Returns:
+        Rows in the columns of ``records.DECISION``; those of lines that are no decision say in
+        ``detail`` what is wrong. Times are in UTC.
+    """
+    rows = []
+    for origin, line in lines:
+        row: Row = dict.fromkeys(DECISION.columns) | {"id": content_id("decision", origin)}
+        row |= {"origin": origin, "status": "stale", "detail": ""}
+        try:
+            row |= _read(line)
+        except _Malformed as fault:
+            row |= {"status": "invalid", "detail": str(fault)}
+        rows.append(row)
+    return rows
+
+
+def _read(line: str) -> Row:
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        raise _Malformed("not a line of JSON") from None
+    if not isinstance(found, dict):
+        raise _Malformed("not a JSON object")
+    try:
+        json.dumps(found, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise _Malformed("holds half a character (a lone surrogate)") from None
+    if (decision := found.get("decision")) not in DECISIONS:
+        raise _Malformed(f"decision {_quoted(decision)}: use one of {', '.join(DECISIONS)}")
+    if not _text(found, "record_id"):
+        raise _Malformed("record_id is missing")
+    return {
+        "record_id": found["record_id"],
+        "decision": decision,
+        "messages": _turns(found.get("messages")) if decision == "edit" else None,
+        **{name: _text(found, name) for name in ("reason", "reviewer", "page")},
+        "decided_at": _time(_text(found, "decided_at")),
+    }
+
+
+def _text(found: Mapping[str, Any], name: str) -> str | None:
+    value = found.get(name)
+    if value is not None and not isinstance(value, str):
+        raise _Malformed(f"{name} {_quoted(value)} must be text")
+    return value
+
+
+def _time(value: str | None) -> str:
+    try:
+        time = datetime.fromisoformat(value or "")
+        if time.tzinfo is None:
+            raise ValueError
+        return time.astimezone(UTC).isoformat(timespec="microseconds")
+    except (ValueError, OverflowError):
+        raise _Malformed(
+            f"decided_at {_quoted(value)}: use a time with its zone, as 2026-11-29T08:00:00Z"
+        ) from None
+
+
+def _turns(found: Any) -> list[Message]:
+    """The turns of an edited conversation, if they are one."""
+    try:
+        turns = [Message(role=turn["role"], content=turn["content"]) for turn in found]
+    except (TypeError, KeyError):
+        turns = []
+    if not turns or not all(isinstance(text, str) for turn in turns for text in turn.values()):
+        raise _Malformed("messages must be a list of {role, content}")
+    table = pl.DataFrame(
+        {"messages": [[{**turn, "content": normalise(turn["content"])} for turn in turns]]},
+        schema={"messages": CONVERSATION.columns["messages"]},
+    )
+    for rule in _SHAPE:
+        if not table.select(rule.holds).item():
+            raise _Malformed(f"messages must {rule.text}")
+    return turns
+
+
+def _quoted(value: Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= _QUOTED else shown[:_QUOTED] + "…"
+
+
+def decide(conversations: pl.DataFrame, rows: Iterable[Row]) -> Reviewed:
+    """Apply decisions to a corpus.
+
+    Edited turns are normalised as those of files are; an edited conversation gets the id of its
+    text, its former id as parent, and its rounds, tokens and language counted anew.
+
+    Args:
+        conversations: A table of ``records.CONVERSATION``.
+        rows: What ``parse`` made of the lines, in their order.
+    """
+    decisions = [dict(row) for row in rows]
+    latest = _latest(decisions)
+    decided = conversations.filter(pl.col("id").is_in(list(latest))).sort("id")
+    edited: list[Row] = []
+    for row in decided.iter_rows(named=True):
+        new = _followed(row, latest)
+        if new["id"] != row["id"]:
+            edited.append(new | {"parents": [row["id"]]})
+    changed = [row["parents"][0] for row in edited]
+    kept = conversations.filter(~pl.col("id").is_in(changed))
+    texts = [row["id"] for row in edited]
+    taken = set(kept.filter(pl.col("id").is_in(texts))["id"])
+    drops, new_rows = [], []
+    for row in edited:
+        if row["id"] in taken:
+            drops.append((row["parents"][0], EDITED_INTO_COPY, f"the same text as {row['id']}"))
+        else:
+            new_rows.append(row)
+        taken.add(row["id"])
+    replaced = pl.concat([kept, CONVERSATION.frame(new_rows)]) if edited else conversations
+    return Reviewed(DECISION.frame(decisions), replaced, drops)
+
+
+def _latest(decisions: list[Row]) -> dict[str, Row]:
+    """The decision that counts for each record; the others are told by it."""
+    latest: dict[str, Row] = {}
+    valid = (row for row in decisions if row["status"] != "invalid")
+    for row in sorted(valid, key=lambda row: row["decided_at"]):
+        row["detail"] = f"no conversation {row['record_id']}: its text changed, or it was dropped"
+        earlier = latest.get(row["record_id"])
+        if earlier and all(earlier[name] == row[name] for name in _SAID):
+            row |= {"status": "repeated", "detail": f"the same as {earlier['origin']}"}
+            continue
+        if earlier:
+            earlier |= {"status": "superseded", "detail": f"by {row['origin']}"}
+        latest[row["record_id"]] = row
+    return latest
+
+
+def _followed(row: Row, latest: Mapping[str, Row]) -> Row:
+    """A conversation after the decisions about it, and about what it was edited into."""
+    path: dict[str, Row] = {}
+    while row["id"] in latest and row["id"] not in path:
+        decision = path[row["id"]] = latest[row["id"]]
+        if decision["decision"] == "edit":
+            row = _edited(row, decision["messages"])
+    *earlier, last = path.values()
+    for decision in earlier:
+        decision |= {"status": "followed", "outcome_id": row["id"], "detail": last["origin"]}
+    last |= {"status": "applies", "outcome_id": row["id"], "detail": ""}
+    return row
+
+
+def _edited(row: Row, messages: Iterable[Message]) -> Row:
+    before = {turn["content"] for turn in row["messages"]}
+    turns = [
+        turn
+        if turn["content"] in before
+        else Message(role=turn["role"], content=normalise(turn["content"]))
+        for turn in messages
+    ]
+    return row | {
+        "id": content_id("conversation", row["source"], turns),
+        "messages": turns,
+        "language": language_of(" ".join(turn["content"] for turn in turns)),
+        "rounds": sum(turn["role"] == "user" for turn in turns),
+        "tokens": sum(estimate_tokens(turn["content"]) for turn in turns),
+    }
+
+
+def overrides(decisions: pl.DataFrame) -> tuple[list[str], dict[str, str]]:
+    """What decisions say about the selection.
+
+    Args:
+        decisions: A table of ``records.DECISION``.
+
+    Returns:
+        The ids that are accepted, edited ones among them, and those that are rejected, with who
+        did so and why.
+    """
+    counting = (
+        decisions.filter(pl.col("status") == "applies")
+        .sort("decided_at", "id")
+        .unique("outcome_id", keep="last", maintain_order=True)
+        .sort("outcome_id")
+    )
+    rejected = pl.col("decision") == "reject"
+    said = pl.concat_str(
+        pl.col("reviewer").replace("", None).fill_null("a reviewer"),
+        pl.lit(", "),
+        pl.col("decided_at").str.head(10),
+        pl.when(pl.col("reason").fill_null("") != "").then(": " + pl.col("reason")),
+        ignore_nulls=True,
+    )
+    return (
+        counting.filter(~rejected)["outcome_id"].to_list(),
+        dict(counting.filter(rejected).select("outcome_id", said).iter_rows()),
+    )
