@@ -6,7 +6,7 @@ import pytest
 from kyara_kedro.params import CurateParams
 from kyara_kedro.pipelines.curate import nodes
 from kyara_kedro.quality.selection import SelectionOptions
-from kyara_kedro.records import CONVERSATION, DROP, QUALITY, TAG_MAP, TAGS, drops
+from kyara_kedro.records import CONVERSATION, DECISION, DROP, QUALITY, TAG_MAP, TAGS, drops
 
 from .rows import conversations
 
@@ -28,6 +28,8 @@ POOL = pl.concat(
     + [conversations(("How do I plan a trip?", "Start with the weather, then book a train."))]
 ).sort("id")
 
+NO_DECISIONS = DECISION.frame()
+
 
 def curated(params: CurateParams) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, int]]:
     tag_map, tags = nodes.tag_conversations(POOL, params)
@@ -35,7 +37,9 @@ def curated(params: CurateParams) -> tuple[pl.DataFrame, pl.DataFrame, dict[str,
     assert set(TAGS.validate(tags)["id"]) == set(POOL["id"])
     quality = QUALITY.validate(nodes.score_quality(POOL))
     assert quality["id"].sort().to_list() == POOL["id"].to_list()
-    refined, dropped, summary = nodes.select_conversations(POOL, tags, quality, params)
+    refined, dropped, summary = nodes.select_conversations(
+        POOL, tags, quality, NO_DECISIONS, params
+    )
     DROP.validate(dropped)
     assert {*refined["id"], *dropped["record_id"]} == set(POOL["id"])
     assert not {*refined["id"]} & {*dropped["record_id"]}
@@ -72,7 +76,9 @@ def test_the_same_pool_in_another_order_gives_the_same_rows() -> None:
     tables = []
     for pool in (POOL, POOL.reverse()):
         _, tags = nodes.tag_conversations(pool, params)
-        refined, _, _ = nodes.select_conversations(pool, tags, nodes.score_quality(pool), params)
+        refined, _, _ = nodes.select_conversations(
+            pool, tags, nodes.score_quality(pool), NO_DECISIONS, params
+        )
         tables.append(refined)
     assert tables[0].equals(tables[1])
 
@@ -83,7 +89,7 @@ def test_nothing_in_is_nothing_out() -> None:
     tag_map, tags = nodes.tag_conversations(nothing, params)
     assert TAG_MAP.validate(tag_map).is_empty()
     refined, dropped, summary = nodes.select_conversations(
-        nothing, tags, nodes.score_quality(nothing), params
+        nothing, tags, nodes.score_quality(nothing), NO_DECISIONS, params
     )
     assert refined.is_empty()
     assert dropped.is_empty()
@@ -94,7 +100,7 @@ def test_a_card_describes_the_rows_that_were_kept() -> None:
     params = CurateParams(selection=SelectionOptions(budget=10))
     _, tags = nodes.tag_conversations(POOL, params)
     quality = nodes.score_quality(POOL)
-    refined, dropped, _ = nodes.select_conversations(POOL, tags, quality, params)
+    refined, dropped, _ = nodes.select_conversations(POOL, tags, quality, NO_DECISIONS, params)
     earlier = drops("ingest", [("row", "too_short", "a.txt: 3 characters")])
     summary, card, languages, rounds = nodes.describe_corpus(
         refined, tags, quality, earlier, DROP.frame(), DROP.frame(), dropped

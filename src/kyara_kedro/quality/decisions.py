@@ -20,7 +20,6 @@ from kyara_kedro.text.length import estimate_tokens
 from kyara_kedro.text.normalise import normalise
 from kyara_kedro.text.script import language_of
 
-EDITED_INTO_COPY = "edited_into_copy"
 _QUOTED = 60
 _SAID = ("record_id", "decision", "messages", "reason", "reviewer", "decided_at")
 _SHAPE = tuple(rule for rule in CONVERSATION.rules if rule.column == "messages")
@@ -33,13 +32,11 @@ class Reviewed(NamedTuple):
 
     Attributes:
         decisions: Every line that was read with what came of it, a table of ``records.DECISION``.
-        conversations: The corpus with edited texts in the place of theirs.
-        drops: Of each conversation that is no longer there its id, the reason and a detail.
+        conversations: The corpus with edited texts in the place of theirs, of the same height.
     """
 
     decisions: pl.DataFrame
     conversations: pl.DataFrame
-    drops: list[tuple[str, str, str]]
 
 
 class _Malformed(ValueError):
@@ -138,7 +135,8 @@ def decide(conversations: pl.DataFrame, rows: Iterable[Row]) -> Reviewed:
     """Apply decisions to a corpus.
 
     Edited turns are normalised as those of files are; an edited conversation gets the id of its
-    text, its former id as parent, and its rounds, tokens and language counted anew.
+    text, its former id as parent, and its rounds, tokens and language counted anew. One that was
+    edited into the text of another stays as it is, and ``overrides`` rejects it.
 
     Args:
         conversations: A table of ``records.CONVERSATION``.
@@ -147,24 +145,19 @@ def decide(conversations: pl.DataFrame, rows: Iterable[Row]) -> Reviewed:
     decisions = [dict(row) for row in rows]
     latest = _latest(decisions)
     decided = conversations.filter(pl.col("id").is_in(list(latest))).sort("id")
-    edited: list[Row] = []
+    edited: dict[str, Row] = {}
     for row in decided.iter_rows(named=True):
         new = _followed(row, latest)
         if new["id"] != row["id"]:
-            edited.append(new | {"parents": [row["id"]]})
-    changed = [row["parents"][0] for row in edited]
-    kept = conversations.filter(~pl.col("id").is_in(changed))
-    texts = [row["id"] for row in edited]
-    taken = set(kept.filter(pl.col("id").is_in(texts))["id"])
-    drops, new_rows = [], []
-    for row in edited:
-        if row["id"] in taken:
-            drops.append((row["parents"][0], EDITED_INTO_COPY, f"the same text as {row['id']}"))
-        else:
-            new_rows.append(row)
-        taken.add(row["id"])
-    replaced = pl.concat([kept, CONVERSATION.frame(new_rows)]) if edited else conversations
-    return Reviewed(DECISION.frame(decisions), replaced, drops)
+            edited.setdefault(new["id"], new | {"parents": [row["id"]]})
+    there = set(conversations.filter(pl.col("id").is_in(list(edited)))["id"])
+    new_rows = [row for name, row in edited.items() if name not in there]
+    if new_rows:
+        replaced = pl.col("id").is_in([row["parents"][0] for row in new_rows])
+        conversations = pl.concat(
+            [conversations.filter(~replaced), CONVERSATION.frame(new_rows)]
+        ).sort("id")
+    return Reviewed(DECISION.frame(decisions), conversations)
 
 
 def _latest(decisions: list[Row]) -> dict[str, Row]:
@@ -230,15 +223,17 @@ def overrides(decisions: pl.DataFrame) -> tuple[list[str], dict[str, str]]:
         .unique("outcome_id", keep="last", maintain_order=True)
         .sort("outcome_id")
     )
-    rejected = pl.col("decision") == "reject"
+    accepted = counting.filter(pl.col("decision") != "reject")["outcome_id"].to_list()
+    copies = decisions.filter(
+        pl.col("decision") == "edit",
+        pl.col("outcome_id") != pl.col("record_id"),
+        ~pl.col("record_id").is_in(accepted),
+    ).select("record_id", "edited into the text of " + pl.col("outcome_id"))
     said = pl.concat_str(
         pl.col("reviewer").replace("", None).fill_null("a reviewer"),
         pl.lit(", "),
         pl.col("decided_at").str.head(10),
-        pl.when(pl.col("reason").fill_null("") != "").then(": " + pl.col("reason")),
-        ignore_nulls=True,
+        pl.when(pl.col("reason") != "").then(": " + pl.col("reason")).otherwise(pl.lit("")),
     )
-    return (
-        counting.filter(~rejected)["outcome_id"].to_list(),
-        dict(counting.filter(rejected).select("outcome_id", said).iter_rows()),
-    )
+    rejected = counting.filter(pl.col("decision") == "reject").select("outcome_id", said)
+    return accepted, {**dict(copies.iter_rows()), **dict(rejected.iter_rows())}

@@ -7,6 +7,7 @@ import polars as pl
 from kyara_kedro.params import CurateParams
 from kyara_kedro.pipelines.balance import Flow, close
 from kyara_kedro.quality import heuristics, tag_normalisation, tags
+from kyara_kedro.quality.decisions import overrides
 from kyara_kedro.quality.selection import select
 from kyara_kedro.records import drops
 from kyara_kedro.reporting import dataset_card as card
@@ -16,41 +17,47 @@ PIPELINE = "curate"
 
 
 def tag_conversations(
-    base_conversations: pl.DataFrame, params: CurateParams
+    reviewed_conversations: pl.DataFrame, params: CurateParams
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Tag what each conversation asks for (InsTag, arXiv:2308.07074) and normalise the tags.
 
     Returns:
         The map from raw to final tags, and each conversation's tags.
     """
-    raw = tags.tag(base_conversations)
+    raw = tags.tag(reviewed_conversations)
     tag_map = tag_normalisation.build_tag_map(raw, params.tags)
     return tag_map, tag_normalisation.apply_tag_map(raw, tag_map, tags.TAGGER)
 
 
-def score_quality(base_conversations: pl.DataFrame) -> pl.DataFrame:
+def score_quality(reviewed_conversations: pl.DataFrame) -> pl.DataFrame:
     """Score every conversation by the embedded heuristics."""
-    return heuristics.score(base_conversations)
+    return heuristics.score(reviewed_conversations)
 
 
 def select_conversations(
-    base_conversations: pl.DataFrame,
+    reviewed_conversations: pl.DataFrame,
     tag_table: pl.DataFrame,
     quality: pl.DataFrame,
+    review_decisions: pl.DataFrame,
     params: CurateParams,
 ) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, Any]]:
-    """Select the best of each tag within the budget, in the wanted languages.
+    """Select the best of each tag within the budget, in the wanted languages, and as reviewers say.
 
     Returns:
         The refined corpus, the drops and the counts.
     """
+    accepted, rejected = overrides(review_decisions)
     in_language = pl.col("language").is_in(list(params.languages))
-    wanted, others = base_conversations.filter(in_language), base_conversations.filter(~in_language)
+    eligible = in_language | pl.col("id").is_in([*accepted, *rejected])
+    wanted = reviewed_conversations.filter(eligible)
+    others = reviewed_conversations.filter(~eligible)
     selection = select(
         wanted,
         tag_table.join(wanted, on="id", how="semi"),
         quality.join(wanted, on="id", how="semi"),
         params.selection,
+        accepted=accepted,
+        rejected=rejected,
     )
     refined = wanted.filter(pl.col("id").is_in(selection.ids)).sort("id")
     unwanted = [
@@ -59,7 +66,7 @@ def select_conversations(
     ]
     dropped = drops(PIPELINE, [*unwanted, *selection.drops.iter_rows()])
     table, summary = close(
-        [Flow("conversations", base_conversations.height, refined.height, dropped)]
+        [Flow("conversations", reviewed_conversations.height, refined.height, dropped)]
     )
     return refined, table, summary
 

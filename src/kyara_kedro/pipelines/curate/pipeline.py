@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from kyara_kedro.pipelines.curate import nodes
+from kyara_kedro.pipelines.curate import nodes, reviewing
 
 
 def create_pipeline(**_: object) -> Pipeline:
@@ -10,22 +10,32 @@ def create_pipeline(**_: object) -> Pipeline:
     return Pipeline(
         [
             Node(
+                reviewing.apply_decisions,
+                ["base_conversations", "raw_decisions"],
+                ["review_decisions", "reviewed_conversations"],
+                name="apply_decisions",
+                tags="cpu",
+            ),
+            Node(
                 nodes.tag_conversations,
-                ["base_conversations", "params:curate"],
+                ["reviewed_conversations", "params:curate"],
                 ["tag_map", "tags"],
                 name="tag_conversations",
                 tags="cpu",
             ),
             Node(
                 nodes.score_quality,
-                "base_conversations",
+                "reviewed_conversations",
                 "quality",
                 name="score_quality",
                 tags="cpu",
             ),
             Node(
                 nodes.select_conversations,
-                ["base_conversations", "tags", "quality", "params:curate"],
+                [
+                    *("reviewed_conversations", "tags", "quality", "review_decisions"),
+                    "params:curate",
+                ],
                 ["refined_conversations", "curate_drops", "curate_summary"],
                 name="select_conversations",
                 tags="cpu",
