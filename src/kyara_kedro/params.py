@@ -37,6 +37,8 @@ class IngestParams(Options):
         simplified: What becomes of Simplified and Mainland Chinese in Chinese documents: it is
             repaired, the document is dropped, or it is only reported.
         min_chars: Shortest document as it is read.
+        reward_margin: Smallest difference of two answers' rewards that is worth a preference pair;
+            ratings given by people or judges only have to differ.
         filters: Bounds of what is left of a document once it is clean.
         passage_chars: Longest passage, in characters.
         passage_tokens: Longest passage, in tokens too.
@@ -49,6 +51,7 @@ class IngestParams(Options):
     licence: str = "unknown"
     simplified: Policy = "convert"
     min_chars: PositiveInt = 40
+    reward_margin: Annotated[float, Field(ge=0)] = 0.01
     filters: FilterOptions = FilterOptions()
     passage_chars: PositiveInt = 400
     passage_tokens: PositiveInt | None = None

@@ -10,22 +10,19 @@ from hypothesis import strategies as st
 from kyara_kedro.params import IngestParams
 from kyara_kedro.pipelines.ingest.formats import (
     Malformed,
-    Pair,
     benchmark_question,
     conversation,
     nested_questions,
-    preference,
     prompt,
 )
-from kyara_kedro.pipelines.ingest.nodes import _conversation, _preference
+from kyara_kedro.pipelines.ingest.nodes import _conversation
 from kyara_kedro.pipelines.ingest.readers import RawRow
-from kyara_kedro.records import CONVERSATION, PREFERENCE
+from kyara_kedro.records import CONVERSATION
 
 Row = dict[str, Any]
 
 ASKED = {"role": "user", "content": "玉山多高？"}
 ANSWERED = {"role": "assistant", "content": "三九五二公尺。"}
-WRONG = {"role": "assistant", "content": "三千公尺。"}
 SYSTEM = {"role": "system", "content": "你是地理老師。"}
 MAGPIE = {
     "uuid": "7f0e",
@@ -43,18 +40,6 @@ HERMES = {
         {"from": "human", "value": "嗨", "weight": None},
         {"from": "gpt", "value": "你好", "weight": None},
     ],
-}
-ULTRA = {
-    "instruction": "玉山多高？",
-    "chosen_response": "三九五二公尺。",
-    "rejected_response": "矮。",
-}
-H4 = {"chosen": [ASKED, ANSWERED], "rejected": [ASKED, WRONG]}
-STEP = {
-    "prompt": "一加二加三？",
-    "initial_reason_steps": "一加二是三。",
-    "chosen": "六",
-    "rejected": "五",
 }
 
 
@@ -186,68 +171,6 @@ def test_a_conversation_that_does_not_fit_has_a_reason(row: Row, reason: str) ->
     assert fault.value.detail
 
 
-def test_ultrafeedback_keeps_its_ratings() -> None:
-    pair = preference(ULTRA | {"chosen_avg_rating": 4.5, "rejected_avg_rating": 2})
-    assert pair == Pair(
-        kind="conversation",
-        prompt=[ASKED],  # type: ignore[list-item]
-        prefix=None,
-        chosen="三九五二公尺。",
-        rejected="矮。",
-        score_chosen=4.5,
-        score_rejected=2.0,
-        source="ultrafeedback",
-    )
-    assert preference(ULTRA).score_chosen is None
-
-
-def test_h4_keeps_every_turn_before_the_answers() -> None:
-    earlier = [SYSTEM, ASKED, ANSWERED, ASKED]
-    pair = preference({"chosen": [*earlier, ANSWERED], "rejected": [*earlier, WRONG]})
-    assert pair.source == "h4"
-    assert pair.prompt == earlier
-    assert (pair.chosen, pair.rejected) == (ANSWERED["content"], WRONG["content"])
-
-
-def test_a_step_pair_continues_the_steps_before_it() -> None:
-    pair = preference(STEP)
-    assert (pair.kind, pair.source) == ("continuation", "math_step")
-    assert pair.prefix == "一加二是三。\n"
-    assert (pair.chosen, pair.rejected) == ("六", "五")
-
-
-@pytest.mark.parametrize(
-    ("row", "reason"),
-    [
-        ({}, "unknown_format"),
-        ({"chosen": [ASKED, ANSWERED]}, "unknown_format"),
-        (STEP | {"initial_reason_steps": None}, "not_text"),
-        (STEP | {"prompt": ""}, "blank_text"),
-        (STEP | {"chosen": ["六"]}, "not_text"),
-        (STEP | {"rejected": " 六 "}, "equal_sides"),
-        ({"chosen_response": "高"}, "not_text"),
-        (ULTRA | {"rejected_response": ULTRA["chosen_response"]}, "equal_sides"),
-        (ULTRA | {"chosen_avg_rating": 2, "rejected_avg_rating": 2.0}, "no_margin"),
-        (ULTRA | {"chosen_avg_rating": 1, "rejected_avg_rating": 2}, "no_margin"),
-        (ULTRA | {"chosen_avg_rating": "N/A"}, "not_a_number"),
-        (ULTRA | {"chosen_avg_rating": True}, "not_a_number"),
-        (ULTRA | {"rejected_avg_rating": float("nan")}, "not_a_number"),
-        (ULTRA | {"rejected_avg_rating": -float("inf")}, "not_a_number"),
-        (ULTRA | {"rejected_avg_rating": 10**400}, "not_a_number"),
-        (H4 | {"rejected": [SYSTEM, WRONG]}, "roles_not_alternating"),
-        (H4 | {"rejected": [SYSTEM, ASKED, WRONG]}, "different_prompts"),
-        (H4 | {"rejected": "矮"}, "no_turns"),
-        (H4 | {"rejected": [ASKED, ANSWERED]}, "equal_sides"),
-        (H4 | {"score_chosen": 1.0, "score_rejected": 9.0}, "no_margin"),
-    ],
-)
-def test_a_pair_that_does_not_fit_has_a_reason(row: Row, reason: str) -> None:
-    with pytest.raises(Malformed) as fault:
-        preference(row)
-    assert fault.value.reason == reason
-    assert fault.value.detail
-
-
 texts = st.text(st.characters(), max_size=8) | st.sampled_from(["嗨", " ", "\u200b", "\ud800"])
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | texts,
@@ -263,14 +186,11 @@ talk = st.lists(texts, min_size=2, max_size=6).map(
         for number, text in enumerate(said)
     ]
 )
-scores = st.integers(0, 5) | st.floats() | values
 anything = st.dictionaries(
     st.sampled_from(
         [
-            *("conversations", "messages", "instruction", "input", "output", "prompt", "chosen"),
-            *("rejected", "chosen_response", "rejected_response", "initial_reason_steps"),
-            *("question", "answer", "response", "data", "history", "system_prompt", "weight"),
-            *("chosen_avg_rating", "rejected_avg_rating", "score_chosen", "score_rejected"),
+            *("conversations", "messages", "instruction", "input", "output", "prompt", "question"),
+            *("answer", "response", "data", "history", "system_prompt", "weight"),
         ]
     )
     | texts,
@@ -284,21 +204,6 @@ conversations = anything | st.one_of(
     ),
     st.fixed_dictionaries({"instruction": texts, "input": values, "output": texts}),
 )
-preferences = anything | st.one_of(
-    st.fixed_dictionaries(
-        {"instruction": texts, "chosen_response": texts, "rejected_response": texts},
-        optional={"chosen_avg_rating": scores, "rejected_avg_rating": scores, "licence": values},
-    ),
-    st.fixed_dictionaries(
-        dict.fromkeys(("prompt", "initial_reason_steps", "chosen", "rejected"), texts)
-    ),
-    st.tuples(talk, texts).map(
-        lambda pair: {
-            "chosen": pair[0],
-            "rejected": [*pair[0][:-1], {"role": "assistant", "content": pair[1]}],
-        }
-    ),
-)
 
 
 @settings(max_examples=300, deadline=None)
@@ -310,17 +215,6 @@ def test_a_conversation_is_malformed_or_fits_its_record(row: Row) -> None:
         assert fault.reason.isidentifier()
     else:
         CONVERSATION.validate(CONVERSATION.frame([values]))
-
-
-@settings(max_examples=300, deadline=None)
-@given(preferences)
-def test_a_pair_is_malformed_or_fits_its_record(row: Row) -> None:
-    try:
-        values = _preference(RawRow("a.jsonl#1", row), IngestParams())
-    except Malformed as fault:
-        assert fault.reason.isidentifier()
-    else:
-        PREFERENCE.validate(PREFERENCE.frame([values]))
 
 
 questions = st.dictionaries(

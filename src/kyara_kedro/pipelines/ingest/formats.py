@@ -15,7 +15,6 @@ from kyara_kedro.content import Message
 from kyara_kedro.records import ROLES
 from kyara_kedro.text.normalise import visible
 
-_LARGEST_SCORE = 1e9
 _SPEAKERS = {role: role for role in ROLES}
 _SPEAKERS |= dict.fromkeys(("human", "prompter"), "user")
 _SPEAKERS |= dict.fromkeys(("gpt", "chatgpt", "bing", "bard", "model", "ai", "bot"), "assistant")
@@ -51,20 +50,6 @@ class Malformed(Exception):
 
 
 @dataclass(frozen=True)
-class Pair:
-    """One preference pair in the making; see :data:`kyara_kedro.records.PREFERENCE`."""
-
-    kind: str
-    prompt: list[Message]
-    prefix: str | None
-    chosen: str
-    rejected: str
-    score_chosen: float | None
-    score_rejected: float | None
-    source: str
-
-
-@dataclass(frozen=True)
 class Question:
     """One held-out question; see :data:`kyara_kedro.records.BENCHMARK_QUESTION`."""
 
@@ -87,29 +72,29 @@ def conversation(row: Mapping[str, Any]) -> list[Message]:
     """
     name = next((name for name in _TURNS if name in row), None)
     if name:
-        turns = _weighed([_turn(turn) for turn in _sequence(row, name)])
+        turns = _weighed([turn_of(turn) for turn in list_at(row, name)])
     elif isinstance(row.get("data"), list | str) and "instruction" not in row:
-        turns = _ultrachat(_sequence(row, "data"))
+        turns = _ultrachat(list_at(row, "data"))
     else:
         turns = _pair(row)
     if turns and turns[0]["role"] != "system" and (said := _system(row)):
         turns = [Message(role="system", content=said), *turns]
-    return _alternating(_trimmed(turns), last="assistant")
+    return alternating(_trimmed(turns), last="assistant")
 
 
 def _pair(row: Mapping[str, Any]) -> list[Message]:
     """One exchange, after Alpaca's ``history`` and before Magpie's second one."""
     keys = next((pair for pair in _PAIRS if pair[0] in row and pair[1] in row), None)
     if keys is None:
-        raise Malformed("unknown_format", f"no known conversation form has keys {_keys(row)}")
-    asked = _text(row, keys[0])
+        raise Malformed("unknown_format", f"no known conversation form has keys {keys_of(row)}")
+    asked = text_at(row, keys[0])
     for more in _MORE_ASKED:
         if row.get(more):
-            asked += "\n\n" + _text(row, more)
-    turns = [*_history(row), *_exchange(asked, _text(row, keys[1]))]
+            asked += "\n\n" + text_at(row, more)
+    turns = [*_history(row), *_exchange(asked, text_at(row, keys[1]))]
     again = tuple(f"{key}_2" for key in keys)
     if all(row.get(key) for key in again):
-        turns += _exchange(_text(row, again[0]), _text(row, again[1]))
+        turns += _exchange(text_at(row, again[0]), text_at(row, again[1]))
     return turns
 
 
@@ -117,7 +102,7 @@ def _history(row: Mapping[str, Any]) -> Iterator[Message]:
     for asked in row.get("history") or ():
         if not isinstance(asked, list | tuple) or len(asked) != 2:
             raise Malformed("malformed_turn", "'history' must hold pairs of question and answer")
-        yield from _exchange(_plain(asked[0], "history"), _plain(asked[1], "history"))
+        yield from _exchange(plain_text(asked[0], "history"), plain_text(asked[1], "history"))
 
 
 def _exchange(asked: str, answered: str) -> list[Message]:
@@ -130,7 +115,7 @@ def _exchange(asked: str, answered: str) -> list[Message]:
 def _ultrachat(said: list[Any]) -> list[Message]:
     """Texts by turns, the user's first (https://huggingface.co/datasets/stingning/ultrachat)."""
     return [
-        Message(role=("user", "assistant")[number % 2], content=_plain(text, "data"))
+        Message(role=("user", "assistant")[number % 2], content=plain_text(text, "data"))
         for number, text in enumerate(said)
     ]
 
@@ -154,80 +139,15 @@ def prompt(row: Mapping[str, Any]) -> str:
             return f"{text}\n\n{visible(more).strip()}" if isinstance(more, str) and more else text
     for name in (*_TURNS, "prompt"):
         if isinstance(row.get(name), list) and row[name]:
-            turns = [_turn(turn)[0] for turn in row[name][:2]]
+            turns = [turn_of(turn)[0] for turn in row[name][:2]]
             asked = [turn["content"] for turn in turns if turn["role"] == "user"]
             if asked:
                 return asked[0]
     if isinstance(row.get("turns"), list) and row["turns"]:  # MT-Bench, Arena-Hard
         first = row["turns"][0]
-        return _plain(first.get("content") if isinstance(first, Mapping) else first, "turns")
+        return plain_text(first.get("content") if isinstance(first, Mapping) else first, "turns")
     fields = " or ".join(map(repr, _ASKED))
     raise Malformed("missing_field", f"no text under {fields}, and no turn of a user")
-
-
-def preference(row: Mapping[str, Any]) -> Pair:
-    """Read a preference pair in UltraFeedback-binarized, H4 or Math-Step-DPO form.
-
-    Step pairs keep the steps that precede them as ``prefix``: they continue an assistant turn that
-    stays open.
-
-    Raises:
-        Malformed: for an unknown form, a missing field, or equal sides.
-    """
-    if "initial_reason_steps" in row:
-        pair = Pair(
-            kind="continuation",
-            prompt=[Message(role="user", content=_text(row, "prompt"))],
-            prefix=_text(row, "initial_reason_steps") + "\n",
-            chosen=_text(row, "chosen"),
-            rejected=_text(row, "rejected"),
-            score_chosen=None,
-            score_rejected=None,
-            source="math_step",
-        )
-    elif "chosen_response" in row:
-        pair = Pair(
-            kind="conversation",
-            prompt=[Message(role="user", content=_text(row, "instruction"))],
-            prefix=None,
-            chosen=_text(row, "chosen_response"),
-            rejected=_text(row, "rejected_response"),
-            score_chosen=_number(row, "chosen_avg_rating"),
-            score_rejected=_number(row, "rejected_avg_rating"),
-            source="ultrafeedback",
-        )
-    elif "chosen" in row and "rejected" in row:
-        pair = _h4(row)
-    else:
-        raise Malformed("unknown_format", f"no known preference form has keys {_keys(row)}")
-    if pair.chosen == pair.rejected:
-        raise Malformed("equal_sides", "chosen and rejected are the same")
-    if None not in (pair.score_chosen, pair.score_rejected) and _margin(pair) <= 0:
-        raise Malformed("no_margin", "the chosen answer is not rated above the rejected one")
-    return pair
-
-
-def _margin(pair: Pair) -> float:
-    return (pair.score_chosen or 0.0) - (pair.score_rejected or 0.0)
-
-
-def _h4(row: Mapping[str, Any]) -> Pair:
-    chosen, rejected = (
-        _alternating([_turn(turn)[0] for turn in _sequence(row, side)], last="assistant")
-        for side in ("chosen", "rejected")
-    )
-    if chosen[:-1] != rejected[:-1]:
-        raise Malformed("different_prompts", "chosen and rejected answer different prompts")
-    return Pair(
-        kind="conversation",
-        prompt=chosen[:-1],
-        prefix=None,
-        chosen=chosen[-1]["content"],
-        rejected=rejected[-1]["content"],
-        score_chosen=_number(row, "score_chosen"),
-        score_rejected=_number(row, "score_rejected"),
-        source="h4",
-    )
 
 
 def benchmark_question(row: Mapping[str, Any]) -> Question:
@@ -324,7 +244,12 @@ def _listed(value: Any, name: str) -> list[Mapping[str, Any]]:
     return [one for one in found if isinstance(one, Mapping)] if isinstance(found, list) else []
 
 
-def _sequence(row: Mapping[str, Any], key: str) -> list[Any]:
+def list_at(row: Mapping[str, Any], key: str) -> list[Any]:
+    """The list of a field, which may be written as JSON.
+
+    Raises:
+        Malformed: it is no list, or an empty one.
+    """
     value = row[key]
     if isinstance(value, str) and value.lstrip().startswith("["):
         try:
@@ -336,7 +261,7 @@ def _sequence(row: Mapping[str, Any], key: str) -> list[Any]:
     return value
 
 
-def _turn(turn: Any) -> tuple[Message, Any]:
+def turn_of(turn: Any) -> tuple[Message, Any]:
     """A turn in ShareGPT or messages form, with its weight."""
     if not isinstance(turn, Mapping):
         raise Malformed("malformed_turn", "a turn must be an object")
@@ -352,7 +277,7 @@ def _turn(turn: Any) -> tuple[Message, Any]:
     content = turn.get(key)
     if isinstance(content, list):
         content = _parts(content, key)
-    return Message(role=role, content=_plain(content, key)), turn.get("weight")
+    return Message(role=role, content=plain_text(content, key)), turn.get("weight")
 
 
 def _parts(parts: list[Any], key: str) -> str:
@@ -390,11 +315,17 @@ def _trimmed(turns: list[Message]) -> list[Message]:
     return [*(turn for turn in system if turn["content"]), *spoken]
 
 
-def _text(row: Mapping[str, Any], key: str) -> str:
-    return _plain(row.get(key), key)
+def text_at(row: Mapping[str, Any], key: str) -> str:
+    """The text of a field, see `plain_text`."""
+    return plain_text(row.get(key), key)
 
 
-def _plain(value: Any, key: str) -> str:
+def plain_text(value: Any, key: str) -> str:
+    """A text without what nobody sees.
+
+    Raises:
+        Malformed: it is no text, or says nothing.
+    """
     if not isinstance(value, str):
         raise Malformed("not_text", f"'{key}' must be text, not {type(value).__name__}")
     seen = visible(value).strip()
@@ -417,22 +348,18 @@ def _texts(row: Mapping[str, Any], name: str) -> list[str]:
     return [visible(text).strip() for text in found]
 
 
-def _number(row: Mapping[str, Any], key: str) -> float | None:
-    value = row.get(key)
-    if value is None:
-        return None
-    known = isinstance(value, int | float) and not isinstance(value, bool)
-    if not known or not abs(value) <= _LARGEST_SCORE:
-        raise Malformed("not_a_number", f"'{key}' must be a finite number, not {value!r:.40}")
-    return float(value)
-
-
-def _keys(row: Mapping[str, Any]) -> list[str]:
+def keys_of(row: Mapping[str, Any]) -> list[str]:
+    """Names of a row's fields, for a message."""
     return sorted(map(str, row))
 
 
-def _alternating(turns: list[Message], last: str) -> list[Message]:
-    spoken = turns[1:] if turns[0]["role"] == "system" else turns
+def alternating(turns: list[Message], last: str) -> list[Message]:
+    """Turns, once user and assistant are seen to alternate up to the last.
+
+    Raises:
+        Malformed: they do not.
+    """
+    spoken = turns[1:] if turns and turns[0]["role"] == "system" else turns
     expected = [("user", "assistant")[i % 2] for i in range(len(spoken))]
     if [turn["role"] for turn in spoken] != expected or not spoken or expected[-1] != last:
         raise Malformed("roles_not_alternating", "user and assistant must alternate")

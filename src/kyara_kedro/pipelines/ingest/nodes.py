@@ -19,6 +19,7 @@ from kyara_kedro.params import IngestParams
 from kyara_kedro.pipelines.balance import Flow, close
 from kyara_kedro.pipelines.ingest import formats
 from kyara_kedro.pipelines.ingest.formats import Malformed
+from kyara_kedro.pipelines.ingest.pairs import preference, taiwanese
 from kyara_kedro.pipelines.ingest.readers import RawRow
 from kyara_kedro.pipelines.ingest.rows import Table, in_memory, kept_frames, parsed_rows
 from kyara_kedro.records import (
@@ -244,16 +245,16 @@ def _conversation(row: RawRow, params: IngestParams) -> Values:
 
 
 def parse_preferences(raw_preferences: list[SourceFile], params: IngestParams) -> Frames:
-    """Read preference pairs; `formats.preference` says in which forms."""
+    """Read preference pairs; `pairs.preference` says in which forms."""
     return parsed_rows(PREFERENCE, raw_preferences, lambda row: _preference(row, params))
 
 
 def _preference(row: RawRow, params: IngestParams) -> Values:
-    pair = formats.preference(row.values)
-    scored = pair.score_chosen is not None and pair.score_rejected is not None
+    pair = taiwanese(preference(row.values, params.reward_margin), params.simplified)
+    source = _data_set(row)
     return {
         "id": content_id(
-            "preference", pair.source, pair.prompt, pair.prefix, pair.chosen, pair.rejected
+            "preference", source, pair.prompt, pair.prefix, pair.chosen, pair.rejected
         ),
         "kind": pair.kind,
         "prompt": pair.prompt,
@@ -262,11 +263,11 @@ def _preference(row: RawRow, params: IngestParams) -> Values:
         "rejected": pair.rejected,
         "score_chosen": pair.score_chosen,
         "score_rejected": pair.score_rejected,
-        "margin": pair.score_chosen - pair.score_rejected if scored else None,  # type: ignore[operator]
+        "margin": pair.margin,
         "p_chosen": None,
         "p_rejected": None,
-        "source": pair.source,
-        "judge": None,
+        "source": source,
+        "judge": pair.judge,
         "judged_orders": 0,
         "parents": [row.origin],
         "licence": _licence(row, params),
