@@ -1,6 +1,6 @@
 import pytest
 
-from kyara_kedro.similarity.guards import claims
+from kyara_kedro.similarity.guards import claims, claims_of
 
 
 @pytest.mark.parametrize(
@@ -45,6 +45,15 @@ def test_texts_that_say_something_else_differ(one, other):
 )
 def test_words_that_only_look_like_a_negation_or_number(word):
     assert claims(word) == ((), (), 0)
+
+
+def test_a_rule_above_a_number_is_no_sign():
+    assert claims("---\n3 公里") == claims("3 公里")
+
+
+def test_texts_are_read_apart():
+    texts = ["共 3", "000 元", "百分之", "五十", "n't", "can", "'t", "x -", "5", ""]
+    assert claims_of(texts) == [claims(text) for text in texts]
 
 
 def test_endless_numerals_are_read():

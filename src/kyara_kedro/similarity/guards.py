@@ -7,9 +7,10 @@ so are a statement and its negation. Public deduplicators merge both.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from itertools import chain, pairwise
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,19 +46,11 @@ _NUMERAL = re.compile(
     rf"(?P<arabic>\d{{1,3}}(?:[ ,]\d{{3}})+(?!\d)|\d+)(?P<fraction>\.\d+)?(?P<scale>[{_UNIT}]*)"
     rf"|(?P<chinese>[{_DIGIT}{_UNIT}]+)(?:点(?P<decimals>[{_DIGIT}]+)(?![{_UNIT}分]))?"
 )
-_RELATIONS, _ARITHMETIC = "=<>×÷±≠≤≥^+!", "*/\\-−"
+_RELATIONS, _ARITHMETIC = "=<>×÷±≠≤≥^+!", "*/-−"
 _IN_RUN = f"0-9{_DIGIT}{_UNIT}"
-_MARK = re.compile(
-    rf"[{_IN_RUN}%不没无未勿非别'’#{_RELATIONS}{_ARITHMETIC}]"
-    rf"(?:(?<=[{_IN_RUN}])(?:[{_IN_RUN}.,点分]| (?=\d{{3}}(?!\d)))*)?"
-)
-"""Where a number, a sign or a negation may be; one class of characters is quickest to look for."""
-_RUN_BEGINS, _NEGATES = frozenset(f"0123456789{_DIGIT}{_UNIT}"), frozenset("不没无未勿")
-_IS_NEGATION = re.compile(
-    r"非(?![常洲])|别(?<![特分区类级性个差识辨派]别)(?![人墅])|(?<=n)['’]t(?![a-z])"
-)
-_IS_OPERATOR = re.compile(rf"\+\+|[!=<>]=|(?!!)[{_RELATIONS}]|[{_ARITHMETIC}]|(?<=[a-z])#|%")
-_SIGN = re.compile(r"(?:^|[^\w)\]])[-−]$")
+_RUN = re.compile(rf"[{_IN_RUN}](?:(?<=[{_IN_RUN}])(?:[{_IN_RUN}.,点分]| (?=\d{{3}}(?!\d)))*)")
+_OPERATOR = re.compile(rf"\+\+|[!=<>]=|(?!!)[{_RELATIONS}]|[{re.escape(_ARITHMETIC)}]")
+_SIGN = re.compile(r"(?:^|[^\w)\]])[-−]\Z")
 
 _NUMBER_WORD = "|".join(sorted([*_ENGLISH, *_SCALES], key=len, reverse=True))
 _WORD = re.compile(
@@ -65,10 +58,35 @@ _WORD = re.compile(
     rf"|(?P<roman>{'|'.join(sorted(_ROMAN, key=len, reverse=True))})(?![a-z])"
     rf"|(?P<negation>{'|'.join(sorted(_NEGATING, key=len, reverse=True))})(?![a-z])"
 )
-_ALPHABET = 26
-_BEGINNINGS = np.zeros(_ALPHABET**2, np.bool_)
+_LETTERS = 26
+_BEGINNINGS = np.zeros((_LETTERS, _LETTERS, _LETTERS + 1), np.bool_)
 for _word in (*_ENGLISH, *_SCALES, *_ROMAN, *_NEGATING):
-    _BEGINNINGS[(ord(_word[0]) - ord("a")) * _ALPHABET + ord(_word[1]) - ord("a")] = True
+    _BEGINNINGS[tuple(ord(letter) - ord("a") for letter in f"{_word}{{"[:3])] = True
+"""Whether a word that begins with three letters, the last perhaps none, may be one of these."""
+
+_IN_NUMBER, _JOINS_NUMBER, _NEGATES, _SIGNIFIES = (np.uint8(1 << bit) for bit in range(4))
+_KINDS = np.zeros(0x110000, np.uint8)
+for _characters, _kind in (
+    (f"0123456789{_DIGIT}{_UNIT}", _IN_NUMBER),
+    (".,点分", _JOINS_NUMBER),
+    ("不没无未勿非别'’", _NEGATES),
+    (f"{_RELATIONS}{_ARITHMETIC}%#", _SIGNIFIES),
+):
+    _KINDS[[ord(character) for character in _characters]] = _kind
+
+
+def _points(characters: str) -> NDArray[np.uint32]:
+    return np.array(sorted(map(ord, characters)), np.uint32)
+
+
+_NO_NEGATION = {
+    "非": (_points(""), _points("常洲")),
+    "别": (_points("特分区类级性个差识辨派"), _points("人墅")),
+}
+"""Characters before and after which these two deny nothing."""
+
+
+T = TypeVar("T")
 
 
 class Claims(NamedTuple):
@@ -99,78 +117,160 @@ def claims_of(texts: Sequence[str]) -> list[Claims]:
     points, ends = folded.points.copy(), np.cumsum(folded.lengths + 1) - 1
     points[ends] = 0
     whole = points.tobytes().decode("utf-32-le", "surrogatepass")
-    numbers: list[list[tuple[int, str]]] = [[] for _ in texts]
-    operators: list[list[str]] = [[] for _ in texts]
-    negations = [0] * len(texts)
-    bounds = ends.tolist()
-    text = 0
-    for match in _MARK.finditer(whole):
-        start, end = match.span()
-        while start > bounds[text]:
-            text += 1
-        first = whole[start]
-        if first in _RUN_BEGINS:
-            if whole.startswith("百分之", end - 2) and whole[end + 1] in _RUN_BEGINS:
-                operators[text].append("%")
-                end -= 2
-            numbers[text].extend(_numerals(whole[start:end], start, whole))
-        elif first in _NEGATES or _IS_NEGATION.match(whole, start):
-            negations[text] += 1
-        elif sign := _operator(whole, start):
-            operators[text].append(sign)
-    text = last = 0
+    around = np.concatenate([np.zeros(2, np.uint32), points, np.zeros(2, np.uint32)])
+    kinds = _KINDS.take(around)
+    numerals, percents = _numbers(whole, around, kinds)
+    words, denials = _words(whole, points)
+    numbers = _by_text(numerals | words, ends)
+    operators = _by_text(dict.fromkeys(percents, "%") | _operators(whole, around, kinds), ends)
+    denied = np.searchsorted(ends, np.append(_negations(around, kinds), denials))
+    negations = np.bincount(denied, minlength=len(texts)).tolist()
+    return [
+        Claims(tuple(chain.from_iterable(values)), tuple(signs), count)
+        for values, signs, count in zip(numbers, operators, negations, strict=True)
+    ]
+
+
+def _by_text(found: Mapping[int, T], ends: NDArray[np.int64]) -> Iterator[list[T]]:
+    """What was found at some places, text by text and in order."""
+    places = np.fromiter(found, np.int64, len(found))
+    order = np.argsort(places)
+    values = list(found.values())
+    ordered = [values[place] for place in order.tolist()]
+    bounds = np.searchsorted(places[order], ends).tolist()
+    for start, end in pairwise([0, *bounds]):
+        yield ordered[start:end]
+
+
+def _numbers(
+    whole: str, around: NDArray[np.uint32], kinds: NDArray[np.uint8]
+) -> tuple[dict[int, tuple[str, ...]], list[int]]:
+    """Values of the numerals that begin at some places, and where 百分之 (per cent) stands.
+
+    Most numerals are runs of digits between letters or spaces; only what may be joined by points,
+    commas and spaces, or bear a sign, is looked at by patterns.
+    """
+    inside = kinds == _IN_NUMBER
+    edges = np.diff(inside.astype(np.int8))
+    begins, finishes = np.flatnonzero(edges == 1) + 1, np.flatnonzero(edges == -1) + 1
+    part = kinds & (_IN_NUMBER | _JOINS_NUMBER) > 0
+    digit = (around >= ord("0")) & (around <= ord("9"))
+    before, after, space = begins - 1, finishes, np.uint32(ord(" "))
+    intricate = (
+        part[before]
+        | part[after]
+        | (around[before] == space) & part[before - 1]
+        | (around[after] == space) & digit[after + 1]
+        | np.isin(around[before], _points("-−"))
+    )
+    plain = ~intricate
+    runs = zip((begins[plain] - 2).tolist(), (finishes[plain] - 2).tolist(), strict=True)
+    found = {start: _plain(whole[start:end]) for start, end in runs}
+    percents, last = [], 0
+    for start in (begins[intricate] - 2).tolist():
+        if start < last or (run := _RUN.match(whole, start)) is None:
+            continue
+        end = last = run.end()
+        if whole.startswith("百分之", end - 2) and _KINDS[ord(whole[end + 1])] == _IN_NUMBER:
+            percents.append(start)
+            end -= 2
+        found[start] = tuple(_signed(whole[start:end], start, whole))
+    return found, percents
+
+
+def _words(
+    whole: str, points: NDArray[np.uint32]
+) -> tuple[dict[int, tuple[str, ...]], NDArray[np.int64]]:
+    """Values of the number words by their places, and the places of negating words."""
+    found: dict[int, tuple[str, ...]] = {}
+    denials, last = [], 0
     for start in _word_starts(points):
         word = _WORD.match(whole, start) if start >= last else None
         if word is None:
             continue
         last = word.end()
-        while start > bounds[text]:
-            text += 1
         if word["negation"]:
-            negations[text] += 1
+            denials.append(start)
         else:
             value = _ROMAN[word["roman"]] if word["roman"] else _english(word["english"])
-            numbers[text].append((start, _canonical(str(value), 0)))
-    return [
-        Claims(tuple(value for _, value in sorted(found)), tuple(signs), denials)
-        for found, signs, denials in zip(numbers, operators, negations, strict=True)
-    ]
+            found[start] = (_canonical(str(value), 0),)
+    return found, np.array(denials, np.int64)
 
 
-def _word_starts(points: NDArray[np.uint32]) -> list[int]:
-    """Where words of Latin letters begin that may be numbers or negations, by two letters."""
-    letters = points - np.uint32(ord("a"))
-    is_letter = letters < _ALPHABET
-    begins = np.flatnonzero(is_letter[:-1] & is_letter[1:] & ~np.append(False, is_letter[:-2]))
-    pairs = letters.take(begins) * np.uint32(_ALPHABET) + letters.take(begins + 1)
-    found: list[int] = begins[_BEGINNINGS[pairs]].tolist()
+def _negations(around: NDArray[np.uint32], kinds: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Where a Chinese word, or n't, denies something."""
+    places = np.flatnonzero(kinds == _NEGATES)
+    point, before, after = around[places], around[places - 1], around[places + 1]
+    denies = np.ones(len(places), np.bool_)
+    for character, (preceding, following) in _NO_NEGATION.items():
+        harmless = np.isin(before, preceding) | np.isin(after, following)
+        denies &= (point != ord(character)) | ~harmless
+    apostrophe = np.isin(point, _points("'’"))
+    ends_word = around[places + 2] - np.uint32(ord("a")) >= _LETTERS
+    contracted = (before == ord("n")) & (after == ord("t")) & ends_word
+    found: NDArray[np.int64] = places[denies & (~apostrophe | contracted)] - 2
     return found
 
 
+def _operators(whole: str, around: NDArray[np.uint32], kinds: NDArray[np.uint8]) -> dict[int, str]:
+    """Signs by their places; hyphens and slashes beside letters are none."""
+    places = np.flatnonzero(kinds == _SIGNIFIES)
+    point, before, after = around[places], around[places - 1], around[places + 1]
+    arithmetic = np.isin(point, _points(_ARITHMETIC))
+    hyphen = arithmetic & (_is_letter(before) | _is_letter(after))
+    exclamation = (point == ord("!")) & (after != ord("="))
+    possible = places[~hyphen & ~exclamation] - 2
+    return {start: sign for start in possible.tolist() if (sign := _operator(whole, start))}
+
+
+def _word_starts(points: NDArray[np.uint32]) -> list[int]:
+    """Where words of Latin letters begin that may be numbers or negations, by three letters."""
+    letters = np.minimum(points - np.uint32(ord("a")), np.uint32(_LETTERS))
+    is_letter = letters < _LETTERS
+    begins = np.flatnonzero(is_letter[:-1] & is_letter[1:] & ~np.append(False, is_letter[:-2]))
+    first, second = letters.take(begins), letters.take(begins + 1)
+    third = letters.take(begins + 2, mode="clip")
+    found: list[int] = begins[_BEGINNINGS[first, second, third]].tolist()
+    return found
+
+
+def _is_letter(points: NDArray[np.uint32]) -> NDArray[np.bool_]:
+    latin = points - np.uint32(ord("a")) < _LETTERS
+    return latin | (points - np.uint32(0x4E00) < 0x5200)
+
+
 def _operator(text: str, start: int) -> str | None:
-    """The sign at a place that stands behind an operand, and if * / or - before a number too."""
-    match = _IS_OPERATOR.match(text, start)
-    if match is None or match[0] in "#%":
-        return match and match[0]
+    """The sign at a place: # behind a letter, * / or - between digits, others behind an operand."""
+    if text[start] == "%":
+        return "%"
+    if text[start] == "#":
+        return "#" if "a" <= text[start - 1 : start] <= "z" else None
+    match = _OPERATOR.match(text, start)
+    if match is None:
+        return None
     after = match.end()
     while start and text[start - 1].isspace():
         start -= 1
     operand = text[start - 1 : start]
-    if match[0] not in "*/-−":
+    if match[0] not in _ARITHMETIC:
         return match[0] if operand.isalnum() or operand in {"_", ")", "]"} else None
     while text[after].isspace():
         after += 1
     return match[0] if operand.isdigit() and text[after].isdigit() else None
 
 
-def _numerals(run: str, start: int, text: str) -> list[tuple[int, str]]:
-    """Where the numerals of a run stand in a text, and their values."""
-    found = []
+def _signed(run: str, start: int, text: str) -> Iterator[str]:
+    """Values of the numerals of a run that begins at a place of a text."""
     for place, value, arabic in _values(run):
         at = start + place
         negative = arabic and _SIGN.search(text[max(at - 2, 0) : at])
-        found.append((at, f"-{value}" if negative else value))
-    return found
+        yield f"-{value}" if negative else value
+
+
+@lru_cache(maxsize=1 << 16)
+def _plain(run: str) -> tuple[str, ...]:
+    """Values of the numerals of a run without signs."""
+    return tuple(value for _, value, _ in _values(run))
 
 
 @lru_cache(maxsize=1 << 16)
