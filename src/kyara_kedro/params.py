@@ -286,12 +286,19 @@ class CurateParams(Options):
     Attributes:
         languages: Languages that the refined corpus holds.
         tags: How raw tags become final ones.
-        selection: Budget, bounds and the lowest score.
+        selection: Budget, bounds, aims and the lowest score.
     """
 
     languages: tuple[Language, ...] = ("zh-Hant-TW", "zh", "en")
     tags: NormalisationOptions = NormalisationOptions()
     selection: SelectionOptions = SelectionOptions()
+
+    @model_validator(mode="after")
+    def _aims_at_languages_that_it_holds(self) -> Self:
+        for name in self.selection.language_targets:
+            if name not in self.languages:
+                raise ValueError(f"selection.language_targets names {name}, languages does not")
+        return self
 
 
 class TrainParams(Options):

@@ -742,13 +742,14 @@ COMPARISON = Record(
 
 def drops(pipeline: str, rows: Iterable[tuple[str, str, str]]) -> pl.DataFrame:
     """Build a drop table from (record id, reason, detail) triples."""
-    return DROP.frame(
+    names, reasons, details = tuple(zip(*rows, strict=True)) or ((), (), ())
+    return pl.DataFrame(
         {
-            "id": content_id("drop", pipeline, record_id),
-            "record_id": record_id,
-            "pipeline": pipeline,
-            "reason": reason,
-            "detail": detail,
-        }
-        for record_id, reason, detail in rows
+            "id": [content_id("drop", pipeline, name) for name in names],
+            "record_id": names,
+            "pipeline": pl.repeat(pipeline, len(names), dtype=pl.String, eager=True),
+            "reason": reasons,
+            "detail": details,
+        },
+        schema=DROP.schema,
     )

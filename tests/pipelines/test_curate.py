@@ -2,11 +2,21 @@
 
 import polars as pl
 import pytest
+from pydantic import ValidationError
 
 from kyara_kedro.params import CurateParams
-from kyara_kedro.pipelines.curate import nodes
+from kyara_kedro.pipelines.curate import nodes, selecting
 from kyara_kedro.quality.selection import SelectionOptions
-from kyara_kedro.records import CONVERSATION, DECISION, DROP, QUALITY, TAG_MAP, TAGS, drops
+from kyara_kedro.records import (
+    CONVERSATION,
+    DECISION,
+    DROP,
+    QUALITY,
+    SIMILAR_PAIR,
+    TAG_MAP,
+    TAGS,
+    drops,
+)
 
 from .rows import conversations
 
@@ -29,6 +39,7 @@ POOL = pl.concat(
 ).sort("id")
 
 NO_DECISIONS = DECISION.frame()
+NO_PAIRS = SIMILAR_PAIR.frame()
 
 
 def curated(params: CurateParams) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, int]]:
@@ -37,8 +48,8 @@ def curated(params: CurateParams) -> tuple[pl.DataFrame, pl.DataFrame, dict[str,
     assert set(TAGS.validate(tags)["id"]) == set(POOL["id"])
     quality = QUALITY.validate(nodes.score_quality(POOL))
     assert quality["id"].sort().to_list() == POOL["id"].to_list()
-    refined, dropped, summary = nodes.select_conversations(
-        POOL, tags, quality, NO_DECISIONS, params
+    refined, dropped, summary = selecting.select_conversations(
+        POOL, tags, quality, NO_DECISIONS, NO_PAIRS, NO_PAIRS, params
     )
     DROP.validate(dropped)
     assert {*refined["id"], *dropped["record_id"]} == set(POOL["id"])
@@ -76,11 +87,36 @@ def test_the_same_pool_in_another_order_gives_the_same_rows() -> None:
     tables = []
     for pool in (POOL, POOL.reverse()):
         _, tags = nodes.tag_conversations(pool, params)
-        refined, _, _ = nodes.select_conversations(
-            pool, tags, nodes.score_quality(pool), NO_DECISIONS, params
+        refined, _, _ = selecting.select_conversations(
+            pool, tags, nodes.score_quality(pool), NO_DECISIONS, NO_PAIRS, NO_PAIRS, params
         )
         tables.append(refined)
     assert tables[0].equals(tables[1])
+
+
+def test_of_near_copies_the_better_one_is_kept(caplog: pytest.LogCaptureFixture) -> None:
+    params = CurateParams(selection=SelectionOptions(budget=0.9))
+    _, tags = nodes.tag_conversations(POOL, params)
+    quality = nodes.score_quality(POOL)
+    best = quality.sort("score", "id", descending=[True, False])["id"]
+    pair = {"id": "p", "first_id": best[1], "second_id": best[0], "similarity": 0.66}
+    pairs = SIMILAR_PAIR.frame([pair | {"method": "lexical"}])
+    with caplog.at_level("INFO"):
+        refined, dropped, summary = selecting.select_conversations(
+            POOL.lazy(), tags, quality, NO_DECISIONS, pairs, NO_PAIRS, params
+        )
+    assert best[0] in refined["id"]
+    assert dropped.filter(reason="similar_to_selected").select("record_id", "detail").rows() == [
+        (best[1], f"of {best[0]}, similarity 0.66")
+    ]
+    report = summary["selection"]
+    assert report["reached"] == report["asked"] == refined.height
+    assert f"selection: {refined.height} of {refined.height} asked for" in caplog.text
+
+
+def test_aims_at_unwanted_languages_are_refused() -> None:
+    with pytest.raises(ValidationError, match="names ja"):
+        CurateParams(selection=SelectionOptions(language_targets={"ja": 0.5}))
 
 
 def test_nothing_in_is_nothing_out() -> None:
@@ -88,19 +124,22 @@ def test_nothing_in_is_nothing_out() -> None:
     nothing = CONVERSATION.frame()
     tag_map, tags = nodes.tag_conversations(nothing, params)
     assert TAG_MAP.validate(tag_map).is_empty()
-    refined, dropped, summary = nodes.select_conversations(
-        nothing, tags, nodes.score_quality(nothing), NO_DECISIONS, params
+    refined, dropped, summary = selecting.select_conversations(
+        nothing, tags, nodes.score_quality(nothing), NO_DECISIONS, NO_PAIRS, NO_PAIRS, params
     )
     assert refined.is_empty()
     assert dropped.is_empty()
-    assert summary == {"conversations": {"in": 0, "out": 0, "dropped": {}}}
+    assert summary["conversations"] == {"in": 0, "out": 0, "dropped": {}}
+    assert summary["selection"]["reached"] == 0
 
 
 def test_a_card_describes_the_rows_that_were_kept() -> None:
     params = CurateParams(selection=SelectionOptions(budget=10))
     _, tags = nodes.tag_conversations(POOL, params)
     quality = nodes.score_quality(POOL)
-    refined, dropped, _ = nodes.select_conversations(POOL, tags, quality, NO_DECISIONS, params)
+    refined, dropped, _ = selecting.select_conversations(
+        POOL, tags, quality, NO_DECISIONS, NO_PAIRS, NO_PAIRS, params
+    )
     earlier = drops("ingest", [("row", "too_short", "a.txt: 3 characters")])
     summary, card, languages, rounds = nodes.describe_corpus(
         refined, tags, quality, earlier, DROP.frame(), DROP.frame(), dropped

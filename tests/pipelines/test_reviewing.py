@@ -11,8 +11,9 @@ from kyara_kedro.errors import UserError
 from kyara_kedro.params import CurateParams
 from kyara_kedro.pipelines.curate import nodes
 from kyara_kedro.pipelines.curate.reviewing import apply_decisions
+from kyara_kedro.pipelines.curate.selecting import select_conversations
 from kyara_kedro.quality.selection import SelectionOptions
-from kyara_kedro.records import CONVERSATION, DECISION
+from kyara_kedro.records import CONVERSATION, DECISION, SIMILAR_PAIR
 
 from .conftest import Sources
 from .rows import conversations
@@ -48,8 +49,8 @@ def test_a_reviewer_overrules_language_score_and_budget(sources: Sources) -> Non
     )
     _, tags = nodes.tag_conversations(reviewed, params)
     quality = nodes.score_quality(reviewed)
-    refined, dropped, summary = nodes.select_conversations(
-        reviewed, tags, quality, decisions, params
+    refined, dropped, summary = select_conversations(
+        reviewed, tags, quality, decisions, SIMILAR_PAIR.frame(), SIMILAR_PAIR.frame(), params
     )
     edited = reviewed.filter(~pl.col("id").is_in(POOL["id"]))
     assert {ENGLISH, *edited["id"]} <= {*CONVERSATION.validate(refined)["id"]}

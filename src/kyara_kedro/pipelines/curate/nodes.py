@@ -1,19 +1,13 @@
-"""Tags, quality, selection, and what the data set card says about the result."""
+"""Tags, quality, and what the data set card says about the result."""
 
 from typing import Any
 
 import polars as pl
 
 from kyara_kedro.params import CurateParams
-from kyara_kedro.pipelines.balance import Flow, close
 from kyara_kedro.quality import heuristics, tag_normalisation, tags
-from kyara_kedro.quality.decisions import overrides
-from kyara_kedro.quality.selection import select
-from kyara_kedro.records import drops
 from kyara_kedro.reporting import dataset_card as card
 from kyara_kedro.reporting.charts import Figure
-
-PIPELINE = "curate"
 
 
 def tag_conversations(
@@ -32,43 +26,6 @@ def tag_conversations(
 def score_quality(reviewed_conversations: pl.DataFrame) -> pl.DataFrame:
     """Score every conversation by the embedded heuristics."""
     return heuristics.score(reviewed_conversations)
-
-
-def select_conversations(
-    reviewed_conversations: pl.DataFrame,
-    tag_table: pl.DataFrame,
-    quality: pl.DataFrame,
-    review_decisions: pl.DataFrame,
-    params: CurateParams,
-) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, Any]]:
-    """Select the best of each tag within the budget, in the wanted languages, and as reviewers say.
-
-    Returns:
-        The refined corpus, the drops and the counts.
-    """
-    accepted, rejected = overrides(review_decisions)
-    in_language = pl.col("language").is_in(list(params.languages))
-    eligible = in_language | pl.col("id").is_in([*accepted, *rejected])
-    wanted = reviewed_conversations.filter(eligible)
-    others = reviewed_conversations.filter(~eligible)
-    selection = select(
-        wanted,
-        tag_table.join(wanted, on="id", how="semi"),
-        quality.join(wanted, on="id", how="semi"),
-        params.selection,
-        accepted=accepted,
-        rejected=rejected,
-    )
-    refined = wanted.filter(pl.col("id").is_in(selection.ids)).sort("id")
-    unwanted = [
-        (row_id, "language_not_wanted", language)
-        for row_id, language in others.select("id", "language").iter_rows()
-    ]
-    dropped = drops(PIPELINE, [*unwanted, *selection.drops.iter_rows()])
-    table, summary = close(
-        [Flow("conversations", reviewed_conversations.height, refined.height, dropped)]
-    )
-    return refined, table, summary
 
 
 def describe_corpus(

@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from kyara_kedro.pipelines.curate import nodes, reviewing
+from kyara_kedro.pipelines.curate import nodes, reviewing, selecting
 
 
 def create_pipeline(**_: object) -> Pipeline:
@@ -31,10 +31,10 @@ def create_pipeline(**_: object) -> Pipeline:
                 tags="cpu",
             ),
             Node(
-                nodes.select_conversations,
+                selecting.select_conversations,
                 [
                     *("reviewed_conversations", "tags", "quality", "review_decisions"),
-                    "params:curate",
+                    *("lexical_pairs", "semantic_pairs", "params:curate"),
                 ],
                 ["refined_conversations", "curate_drops", "curate_summary"],
                 name="select_conversations",
