@@ -336,6 +336,13 @@ class PreferenceParams(Options):
     Attributes:
         languages: Languages of the prompts that contestants answer.
         references: Passages that grounded contestants may use.
+        contestants: How many of the contestants answer each prompt.
+        tuned: Models of this project that are contestants too.
+        judges: Judges of each two answers, of those in the catalog.
+        allow_own_family: Whether a judge may judge answers of its own family of models.
+        length_controlled: Whether what judges give to length alone is taken from the win
+            probabilities.
+        resamples: Resamples behind the intervals of ratings and reliability.
         sampling: How the tuned model answers as a contestant and against itself.
         margin: Smallest difference of win probabilities of a judged pair.
         licence: Licence of the contestants' answers.
@@ -344,6 +351,12 @@ class PreferenceParams(Options):
 
     languages: tuple[WrittenLanguage, ...] = ("zh-Hant-TW", "zh", "en")
     references: PositiveInt = 3
+    contestants: Annotated[int, Field(ge=2)] = 4
+    tuned: tuple[Literal["sft_base", "sft_refine"], ...] = ("sft_base", "sft_refine")
+    judges: PositiveInt = 1
+    allow_own_family: bool = False
+    length_controlled: bool = False
+    resamples: PositiveInt = 500
     sampling: GenerationOptions = GenerationOptions(temperature=1.0)
     margin: Share = 0.3
     licence: str = "unknown"

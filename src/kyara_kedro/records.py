@@ -622,11 +622,14 @@ CANDIDATE = Record(
         "messages": MESSAGES,
         "response": pl.String,
         "contestant": pl.String,
+        "teacher": pl.String,
+        "family": pl.String,
         "licence": pl.String,
     },
     rules=(*_messages("messages", last="user"), _filled("response")),
 )
 
+_WON = ("A", "B", "C")
 VERDICT = Record(
     "verdict",
     {
@@ -634,11 +637,87 @@ VERDICT = Record(
         "prompt_id": pl.String,
         "first_id": pl.String,
         "second_id": pl.String,
+        "first_contestant": pl.String,
+        "second_contestant": pl.String,
+        "first_family": pl.String,
+        "second_family": pl.String,
+        "first_chars": pl.Int32,
+        "second_chars": pl.Int32,
         "verdict": pl.String,
+        "problem": pl.String,
         "judge": pl.String,
+        "judge_family": pl.String,
         "reason": pl.String,
     },
-    rules=(_one_of("verdict", ("A", "B", "C")),),
+    nullable=frozenset({"verdict", "problem"}),
+    rules=(
+        _one_of("verdict", _WON),
+        Rule(
+            "problem",
+            pl.col("verdict").is_null() == pl.col("problem").is_not_null(),
+            "say why there is no verdict, and only then",
+        ),
+        Rule("second_id", pl.col("first_id") != pl.col("second_id"), "be another answer"),
+    ),
+)
+
+LABELLED_PAIR = Record(
+    "labelled pair",
+    {
+        "id": pl.String,
+        "data_set": pl.String,
+        "prompt": pl.String,
+        "first": pl.String,
+        "second": pl.String,
+        "label": pl.String,
+        "labels": pl.List(pl.String),
+        "first_contestant": pl.String,
+        "second_contestant": pl.String,
+        "source": pl.String,
+        "language": pl.String,
+        "licence": pl.String,
+    },
+    rules=(
+        _filled("prompt"),
+        _one_of("label", _WON),
+        Rule("labels", pl.col("labels").list.len() > 0, "hold what each annotator said"),
+    ),
+)
+
+CONTESTANT_RATING = Record(
+    "contestant rating",
+    {
+        "id": pl.String,
+        "contestant": pl.String,
+        "family": pl.String,
+        "answers": pl.Int64,
+        "verdicts": pl.Int64,
+        "win_rate": SCORE,
+        "strength": SCORE,
+        "low": SCORE,
+        "high": SCORE,
+        "component": pl.Int64,
+        "regularised": pl.Boolean,
+    },
+    rules=(_between("win_rate", 0.0, 1.0), _at_least("answers", 0)),
+)
+
+JUDGE_RELIABILITY = Record(
+    "judge reliability",
+    {
+        "id": pl.String,
+        "judge": pl.String,
+        "data_set": pl.String,
+        "measure": pl.String,
+        "value": SCORE,
+        "low": SCORE,
+        "high": SCORE,
+        "expected": SCORE,
+        "cases": pl.Int64,
+        "flagged": pl.Boolean,
+    },
+    nullable=frozenset({"data_set", "low", "high", "expected"}),
+    rules=(_between("value", -1.0, 1.0), _at_least("cases", 1)),
 )
 
 REPLY = Record(

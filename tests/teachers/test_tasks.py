@@ -19,8 +19,8 @@ from kyara_kedro.teachers.tasks import (
     WrittenQuestions,
     read_reply,
     tag_form,
-    without_thoughts,
 )
+from kyara_kedro.text.thoughts import without_thoughts
 
 
 def test_a_json_reply_is_found_in_a_fence_and_between_sentences() -> None:

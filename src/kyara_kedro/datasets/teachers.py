@@ -11,8 +11,8 @@ from pydantic import SecretStr
 from kyara_kedro.teachers.base import Teacher
 from kyara_kedro.teachers.ledger import Ledger
 
-Kind = Literal["extractive", "openai", "batch", "replay", "transformers-local", "team"]
-_MEMBER = frozenset({"weight", "kind", "options", "ledger", "credentials"})
+Kind = Literal["extractive", "openai", "batch", "replay", "transformers-local", "team", "panel"]
+_MEMBER = frozenset({"weight", "kind", "options", "ledger", "credentials", "family"})
 
 
 class TeacherDataset(AbstractDataset[None, Teacher]):
@@ -24,15 +24,18 @@ class TeacherDataset(AbstractDataset[None, Teacher]):
         kind: ``extractive``: the embedded rules. ``openai``: any server that speaks OpenAI's chat
             completions. ``batch``: OpenAI's batch service. ``replay``: the ledger alone, with the
             options of the kind it was recorded with. ``transformers-local``: a model in a folder.
-            ``team``: several of them in one role.
+            ``team``: several of them that share one role. ``panel``: several that each have a
+            say, as contestants or judges.
         options: Settings of that kind: ``ExtractiveOptions``, ``EndpointOptions``,
-            ``LocalOptions``, ``TeamOptions``.
+            ``LocalOptions``, ``TeamOptions`` (of a panel too).
         ledger: ``path`` of the file that keeps every reply; for ``replay`` also one that `kedro
             ledger export` has written.
         credentials: ``api_key``, from credentials.yml only.
-        members: Of a team, by the names that rows are drawn with: a ``weight`` each, and the
-            entries of a teacher. A mapping, since Kedro looks for credentials in mappings alone.
-            What a member does not say of ledger and role is the team's; credentials never are.
+        members: Of a team or panel, by the names that rows are drawn with: a ``weight`` each, and
+            the entries of a teacher. A mapping, since Kedro looks for credentials there alone. What
+            a member does not say of ledger and role is the team's; credentials never are. A
+            contestant that is ``grounded`` gets reference documents.
+        family: Whose model it is, such as ``openai``, where its name does not tell.
         metadata: Free entries, such as kedro-viz's layer.
     """
 
@@ -46,6 +49,7 @@ class TeacherDataset(AbstractDataset[None, Teacher]):
         ledger: dict[str, str] | None = None,
         credentials: dict[str, str | None] | None = None,
         members: dict[str, dict[str, Any]] | None = None,
+        family: str | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
         if kind not in Kind.__args__:  # type: ignore[attr-defined]
@@ -56,6 +60,7 @@ class TeacherDataset(AbstractDataset[None, Teacher]):
         self._ledger = ledger
         self._credentials = credentials or {}
         self._members = members
+        self._family = family
         self.metadata = metadata
         self._teacher: Teacher | None = None
 
@@ -67,11 +72,17 @@ class TeacherDataset(AbstractDataset[None, Teacher]):
         return self._teacher
 
     def _make(self, what: str) -> Teacher:
+        teacher = self._of_kind(what)
+        if self._family is not None:
+            teacher.family = self._family
+        return teacher
+
+    def _of_kind(self, what: str) -> Teacher:
         if self._kind == "extractive":
             from kyara_kedro.teachers.extractive import ExtractiveOptions, ExtractiveTeacher
 
             return ExtractiveTeacher(ExtractiveOptions.read(self._options, what))
-        if self._kind == "team":
+        if self._kind in ("team", "panel"):
             return self._team(what)
         if self._ledger is None or "path" not in self._ledger:
             raise DatasetError(f"{what} needs a ledger: set 'ledger: {{path: …}}'")
@@ -103,6 +114,7 @@ class TeacherDataset(AbstractDataset[None, Teacher]):
         return OpenAITeacher(options, _ledger(path), secret)
 
     def _team(self, what: str) -> Teacher:
+        from kyara_kedro.teachers.panel import Panel
         from kyara_kedro.teachers.team import MemberOptions, TeamOptions, TeamTeacher
 
         options = TeamOptions.read(self._options, what)
@@ -111,13 +123,14 @@ class TeacherDataset(AbstractDataset[None, Teacher]):
                 f"{what}: 'members' has to be a mapping of names to teachers, such as "
                 "{strong: {weight: 3, kind: openai, credentials: openai, options: {model: …}}}"
             )
-        members, weights = {}, {}
+        members, weights, grounded = {}, {}, []
         for name, entry in self._members.items():
             who = f"{what}, member {name}"
             if not isinstance(entry, dict) or "kind" not in entry:
                 raise DatasetError(f"{who}: needs a 'kind', and is a mapping like a teacher's")
-            if unknown := sorted(entry.keys() - _MEMBER):
-                raise DatasetError(f"{who}: {unknown[0]!r} is unknown; {sorted(_MEMBER)} are known")
+            known = _MEMBER | ({"grounded"} if self._kind == "panel" else set())
+            if unknown := sorted(entry.keys() - known):
+                raise DatasetError(f"{who}: {unknown[0]!r} is unknown; {sorted(known)} are known")
             weight = {"weight": entry["weight"]} if "weight" in entry else {}
             weights[name] = MemberOptions.read(weight, who).weight
             members[name] = TeacherDataset(
@@ -125,7 +138,11 @@ class TeacherDataset(AbstractDataset[None, Teacher]):
                 options={"role": options.role, **(entry.get("options") or {})},
                 ledger=entry.get("ledger", self._ledger),
                 credentials=entry.get("credentials"),
+                family=entry.get("family"),
             )._make(who)
+            grounded += [name] if entry.get("grounded") else []
+        if self._kind == "panel":
+            return Panel(members, weights, options, grounded)
         return TeamTeacher(members, weights, options)
 
     def _local(self, what: str, ledger: Path) -> Teacher:

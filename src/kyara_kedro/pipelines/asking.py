@@ -7,17 +7,22 @@ from typing import Any, NamedTuple, TypedDict
 import polars as pl
 from tqdm import tqdm
 
-from kyara_kedro.content import Message, content_id
+from kyara_kedro.content import Message, batched, content_id
 from kyara_kedro.errors import UserError
-from kyara_kedro.judging.verdicts import parse_verdict
 from kyara_kedro.prompts import PromptLibrary
 from kyara_kedro.records import VERDICT
 from kyara_kedro.teachers.base import ChatRequest, Completion, Teacher, ask
+from kyara_kedro.teachers.panel import Panel
+from kyara_kedro.teachers.tasks import PairVerdict
+from kyara_kedro.teachers.team import order
 from kyara_kedro.text.length import estimate_tokens
 from kyara_kedro.text.script import language_of
 
 logger = logging.getLogger("kyara_kedro")
 Fault = tuple[str, str]
+OWN_FAMILY = "own_family"
+_AT_ONCE = 50_000
+"""Prompts of judges that are in memory."""
 
 
 class Call(TypedDict):
@@ -74,63 +79,162 @@ def fault(completion: Completion) -> Fault | None:
     return f"teacher_{completion.status}", f"{completion.fault}: {why}" if completion.fault else why
 
 
+class Side(NamedTuple):
+    """An answer that is judged.
+
+    Attributes:
+        id: Of the answer.
+        text: What the judge sees.
+        contestant: Who gave it.
+        family: Whose model that is; empty where it does not matter.
+    """
+
+    id: str
+    text: str
+    contestant: str
+    family: str = ""
+
+
 class Duel(NamedTuple):
     """Two answers to one prompt, in the order in which a judge sees them.
 
     Attributes:
         prompt_id: What both answer.
         prompt: The prompt's text.
-        first: Id and text of the first answer.
-        second: Id and text of the second answer.
+        first: The answer shown as A.
+        second: The answer shown as B.
     """
 
     prompt_id: str
     prompt: str
-    first: tuple[str, str]
-    second: tuple[str, str]
+    first: Side
+    second: Side
+
+
+class Judged(NamedTuple):
+    """What judges said.
+
+    Attributes:
+        verdicts: A table of ``records.VERDICT``, replies without a verdict among them.
+        dropped: Id, reason and detail of every duel that there is no reply to.
+        tried: How many both are together: every duel once for each of its judges.
+    """
+
+    verdicts: pl.DataFrame
+    dropped: list[tuple[str, str, str]]
+    tried: int
 
 
 def verdicts(
-    judge: Teacher, prompts: PromptLibrary, duels: Iterable[Duel], told: str
-) -> tuple[pl.DataFrame, list[tuple[str, str, str]]]:
-    """Let a judge compare answers.
+    judge: Teacher,
+    prompts: PromptLibrary,
+    duels: Iterable[Duel],
+    told: str,
+    *,
+    judges: int = 1,
+    allow_own_family: bool = False,
+) -> Judged:
+    """Let judges compare answers.
 
-    Returns:
-        Table of ``records.VERDICT``, and for every reply without a verdict (id, reason, detail).
+    Of a team or panel every two answers go to as many members as are asked for, the same ones in
+    both orders. A reply without a verdict is asked for once more, with the reason, and then kept
+    as it is.
+
+    Args:
+        judge: One judge, or several.
+        prompts: Holds the judge's protocol.
+        duels: What is compared.
+        told: What the log says.
+        judges: Judges of each two answers.
+        allow_own_family: Whether a judge may judge answers of its own family of models.
+
+    Raises:
+        UserError: no judge may judge any of the answers; nothing was asked.
     """
-    sides = {content_id("verdict", duel.first[0], duel.second[0]): duel for duel in duels}
-    requests = [
-        ask(
-            prompts,
-            name,
-            "judge_pair",
-            language if (language := language_of(duel.prompt)) in ("en", "zh-Hans-CN") else "zh-TW",
-            prompt=duel.prompt,
-            answer_a=duel.first[1],
-            answer_b=duel.second[1],
+    panel = Panel.of(judge)
+    asked: dict[str, tuple[Duel, str]] = {}
+    dropped = []
+    for duel in duels:
+        sides = sorted((duel.first.id, duel.second.id))
+        families = {duel.first.family, duel.second.family} - {""}
+        chosen = [
+            name
+            for name in order(panel.weights, content_id("duel", *sides))
+            if allow_own_family or panel.direct[name].family not in families
+        ][:judges]
+        for name in chosen:
+            asked[content_id("verdict", name, duel.first.id, duel.second.id)] = duel, name
+        if not chosen:
+            name = content_id("verdict", "", duel.first.id, duel.second.id)
+            dropped.append((name, OWN_FAMILY, f"{duel.first.contestant}, {duel.second.contestant}"))
+    _tell_own_family(panel, len(dropped), len(asked), told)
+    rows = []
+    for some in batched(asked.items(), _AT_ONCE):
+        requests = [_question(prompts, f"{name}:{member}", duel) for name, (duel, member) in some]
+        replies = answers(panel, requests, told)
+        for (name, (duel, member)), reply in zip(some, replies.values(), strict=True):
+            said = _verdict_row(name, duel, panel.direct[member], reply)
+            if said is None:
+                dropped.append((name, *(fault(reply) or ("no_verdict", ""))))
+            else:
+                rows.append(said)
+    return Judged(VERDICT.frame(rows), dropped, len(rows) + len(dropped))
+
+
+def _tell_own_family(panel: Panel, skipped: int, asked: int, told: str) -> None:
+    if not skipped:
+        return
+    families = ", ".join(sorted({one.family for one in panel.direct.values()}))
+    fix = "name a judge of another family in the catalog, or set preference.allow_own_family"
+    if not asked:
+        raise UserError(
+            f"{told}: every duel has an answer of the judge's own family ({families}), so none may "
+            f"be judged: {fix}"
         )
-        for name, duel in sides.items()
-    ]
-    rows, dropped = [], []
-    for name, completion in answers(judge, requests, told).items():
-        verdict = parse_verdict(completion.text)
-        if found := fault(completion):
-            dropped.append((name, *found))
-        elif verdict is None:
-            dropped.append((name, "no_verdict", completion.text[-80:]))
-        else:
-            rows.append(
-                {
-                    "id": name,
-                    "prompt_id": sides[name].prompt_id,
-                    "first_id": sides[name].first[0],
-                    "second_id": sides[name].second[0],
-                    "verdict": verdict,
-                    "judge": completion.teacher,
-                    "reason": completion.text,
-                }
-            )
-    return VERDICT.frame(rows), dropped
+    logger.warning(
+        "%s: %s of %s duels are not judged, for they have an answer of the judge's own family "
+        "(%s): %s",
+        *(told, f"{skipped:,}", f"{skipped + asked:,}", families, fix),
+    )
+
+
+def _question(prompts: PromptLibrary, row_id: str, duel: Duel) -> ChatRequest:
+    language = language_of(duel.prompt)
+    return ask(
+        prompts,
+        row_id,
+        "judge_pair",
+        language if language in ("en", "zh-Hans-CN") else "zh-TW",
+        prompt=duel.prompt,
+        answer_a=duel.first.text,
+        answer_b=duel.second.text,
+    )
+
+
+def _verdict_row(name: str, duel: Duel, judge: Teacher, reply: Completion) -> dict[str, Any] | None:
+    """Row of ``records.VERDICT``; None when the judge did not get to say anything."""
+    judgement = reply.parsed
+    if not isinstance(judgement, PairVerdict) and reply.status not in ("invalid", "truncated"):
+        return None
+    verdict = judgement.verdict if isinstance(judgement, PairVerdict) else None
+    unread = reply.fault if reply.status == "invalid" else reply.status
+    return {
+        "id": name,
+        "prompt_id": duel.prompt_id,
+        "first_id": duel.first.id,
+        "second_id": duel.second.id,
+        "first_contestant": duel.first.contestant,
+        "second_contestant": duel.second.contestant,
+        "first_family": duel.first.family,
+        "second_family": duel.second.family,
+        "first_chars": len(duel.first.text),
+        "second_chars": len(duel.second.text),
+        "verdict": verdict,
+        "problem": None if verdict else unread,
+        "judge": reply.teacher,
+        "judge_family": judge.family,
+        "reason": reply.text,
+    }
 
 
 def synthetic(

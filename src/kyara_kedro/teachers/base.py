@@ -143,6 +143,8 @@ class Teacher(ABC):
         kind: What stands behind the name.
         role: What it does in this project: writer, judge, contestant, ...
         licence_note: What may be done with the output, in words.
+        family: Whose model it is, so that a judge can be kept from its own: of the catalog, or
+            guessed from the model's name; empty where there is no model.
         when_spent: Whether a spent budget ends the run, or drops what could not be asked.
         wave: Requests that it answers together; it waits until it has as many, or all.
         account: What it was asked in this run, and what came of it.
@@ -152,6 +154,7 @@ class Teacher(ABC):
     kind: Literal["rules", "llm"]
     role: str
     licence_note: str
+    family: str = ""
     when_spent: Literal["stop", "go_on"] = "stop"
     wave: int = 1
 

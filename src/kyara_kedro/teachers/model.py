@@ -14,6 +14,7 @@ from kyara_kedro.teachers.admission import Limits
 from kyara_kedro.teachers.base import ChatRequest, Completion, Teacher
 from kyara_kedro.teachers.budget import BudgetOptions
 from kyara_kedro.teachers.calls import Call, Caller, ModelOptions
+from kyara_kedro.teachers.families import family_of
 from kyara_kedro.teachers.ledger import Ledger
 from kyara_kedro.teachers.replies import Failure, Got, complaint, completed
 
@@ -58,6 +59,7 @@ class LanguageModel(Teacher):
         self.name = options.name or options.model
         self.role = options.role
         self.licence_note = options.licence_note
+        self.family = family_of(options.model)
         self._prices = options.prices
         self.ledger = ledger
         self._library = library or PromptLibrary()

@@ -19,8 +19,8 @@ from kyara_kedro.teachers.tasks import (
     read_reply,
     tag_form,
     well_formed,
-    without_thoughts,
 )
+from kyara_kedro.text.thoughts import without_thoughts
 
 _LONGEST = 4 * 2**20
 """Bytes of a body beyond which it cannot be the answer to a prompt."""

@@ -11,7 +11,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_args, g
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
-_THOUGHT = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
+from kyara_kedro.text.verdicts import parse_verdict
+
 _ANSWER = re.compile(r"^\W*(?:答案|Answer)\W*[:：]\s*(?P<answer>.+?)[\s*$]*$", re.IGNORECASE)
 
 
@@ -260,6 +261,28 @@ class Check(Reply):
     correct: bool
 
 
+class PairVerdict(Reply):
+    """Which of two replies is better: ``A``, ``B``, or ``C`` for neither."""
+
+    structured: ClassVar[bool] = False
+    verdict: Literal["A", "B", "C"]
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """Take the verdict that the judgement ends with, see :func:`parse_verdict`.
+
+        Raises:
+            ReplyError: there is none.
+        """
+        found = parse_verdict(text)
+        if found in ("A", "B", "C"):
+            return cls(verdict=found)
+        what = "several verdicts" if found == "several_verdicts" else "no verdict"
+        raise ReplyError(
+            "form", f"it ends with {what}; the last line is [[A]], [[B]] or [[C]] alone"
+        )
+
+
 class SystemPrompt(Reply):
     """The system prompt of an assistant."""
 
@@ -307,7 +330,7 @@ TASKS: Mapping[str, Task] = {
     "follow_up": _task("history title text", Question),
     "answer_follow_up": _task("history question documents"),
     "respond": _task("prompt documents"),
-    "judge_pair": _task("prompt answer_a answer_b"),
+    "judge_pair": _task("prompt answer_a answer_b", PairVerdict),
     "tag_instruction": _task("messages", InstructionTags),
     "compare_questions": _task("parent question", Comparison),
     "check_support": _task("claims", Support),
@@ -323,14 +346,6 @@ def well_formed(text: str) -> str:
     if text.isascii():
         return text
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-def without_thoughts(text: str) -> str:
-    """Remove a reasoning model's ``<think>`` part, closed or cut off.
-
-    Some chat templates open it in the prompt, so that only its end is in the reply.
-    """
-    return _THOUGHT.sub("", text).rpartition("</think>")[2].strip()
 
 
 def read_reply(task: str, text: str) -> Reply | None:

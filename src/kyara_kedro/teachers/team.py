@@ -102,6 +102,8 @@ class TeamTeacher(Teacher):
         TeacherError: there are no members, or two of them have the same name on records.
     """
 
+    told_apart_by_name = True
+
     def __init__(
         self,
         members: Mapping[str, Teacher],
@@ -115,12 +117,13 @@ class TeamTeacher(Teacher):
         self._members, self._weights, self._overflow = dict(members), weights, options.overflow
         leaves = [*self.members.values()]
         names = [one.name for one in leaves]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice and self.told_apart_by_name:
             raise TeacherError(
                 f"team {options.role}: several members are called {twice[0]!r} on records; give "
                 "them a 'name' each"
             )
-        self.name = " + ".join(names)
+        self.name = " + ".join(dict.fromkeys(names))
         self.role = options.role
         self.kind = "llm" if any(one.kind == "llm" for one in leaves) else "rules"
         self.licence_note = "; ".join(dict.fromkeys(one.licence_note for one in leaves))
@@ -135,6 +138,16 @@ class TeamTeacher(Teacher):
             for name, member in self._members.items()
             for below, one in member.members.items()
         }
+
+    @property
+    def direct(self) -> Mapping[str, Teacher]:
+        """The members as they were given, teams among them whole."""
+        return self._members
+
+    @property
+    def weights(self) -> Mapping[str, float]:
+        """The members' parts of the rows."""
+        return self._weights
 
     def responsible(self, request: ChatRequest) -> list[str]:
         """Names of the members in the order in which they are asked, the first alone as a rule."""

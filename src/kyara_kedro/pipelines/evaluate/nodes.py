@@ -23,7 +23,7 @@ from kyara_kedro.evaluation.registry import CANDIDATE, CHAMPION, ModelRegistry
 from kyara_kedro.evaluation.report import ReportContext, evaluation_report
 from kyara_kedro.evaluation.scores import benchmark_scores
 from kyara_kedro.params import EvaluateParams
-from kyara_kedro.pipelines.asking import Duel, verdicts
+from kyara_kedro.pipelines.asking import Duel, Side, verdicts
 from kyara_kedro.pipelines.balance import Flow, close
 from kyara_kedro.prompts.library import PromptLibrary
 from kyara_kedro.records import MODEL_OUTPUT, drops
@@ -136,11 +136,14 @@ def judge_outputs(
     )
     duels = []
     for row in pairs.iter_rows(named=True):
-        sides = [(row["id"], row["output"]), (row["id_other"], row["output_other"])]
+        sides = [
+            Side(row["id"], row["output"], CANDIDATE_MODEL),
+            Side(row["id_other"], row["output_other"], BASELINE),
+        ]
         for first, second in permutations(sides):
             duels.append(Duel(row["item_id"], row["messages"][-1]["content"], first, second))
-    judged, dropped = verdicts(judge, prompts, duels, "judgements")
-    return judged, drops(PIPELINE, dropped), len(duels)
+    judged, dropped, tried = verdicts(judge, prompts, duels, "judgements")
+    return judged, drops(PIPELINE, dropped), tried
 
 
 def score_outputs(evaluation_questions: pl.DataFrame, model_outputs: pl.DataFrame) -> pl.DataFrame:
@@ -283,6 +286,7 @@ def _by_rules(rows: pl.DataFrame) -> bool:
 
 def _wins(judgements: pl.DataFrame, model_outputs: pl.DataFrame) -> dict[str, int]:
     """Verdicts for, without and against the candidate, over both orders of each pair."""
+    judgements = judgements.filter(pl.col("verdict").is_not_null())
     mine = model_outputs.filter(pl.col("model") == CANDIDATE_MODEL)["id"].to_list()
     tied = judgements["verdict"] == "C"
     won = (judgements["verdict"] == "A") == judgements["first_id"].is_in(mine)

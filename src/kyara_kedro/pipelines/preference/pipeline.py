@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from kyara_kedro.pipelines.preference import nodes
+from kyara_kedro.pipelines.preference import contest, nodes
 
 
 def create_pipeline(**_: object) -> Pipeline:
@@ -10,24 +10,27 @@ def create_pipeline(**_: object) -> Pipeline:
     return Pipeline(
         [
             Node(
-                nodes.collect_responses,
+                contest.collect_responses,
                 [
-                    *("prompts", "passages", "knowledge_base", "writer", "prompt_library"),
-                    *("sft_refine_model", "params:preference"),
+                    *("prompts", "passages", "knowledge_base", "contestants", "prompt_library"),
+                    *("sft_base_model", "sft_refine_model", "params:preference"),
                 ],
-                ["candidate_responses", "response_drops", "responses_tried"],
+                [
+                    *("candidate_responses", "response_drops", "responses_tried"),
+                    "contest_summary",
+                ],
                 name="collect_responses",
                 tags="llm",
             ),
             Node(
-                nodes.judge_responses,
-                ["candidate_responses", "judge", "prompt_library"],
-                ["verdicts", "verdict_drops"],
+                contest.judge_responses,
+                ["candidate_responses", "judge", "prompt_library", "params:preference"],
+                ["verdicts", "verdict_drops", "verdicts_tried"],
                 name="judge_responses",
                 tags="llm",
             ),
             Node(
-                nodes.pair_responses,
+                contest.pair_responses,
                 ["prompts", "candidate_responses", "verdicts", "params:preference"],
                 ["rlaif_preferences", "rlaif_drops"],
                 name="pair_responses",
@@ -72,7 +75,8 @@ def create_pipeline(**_: object) -> Pipeline:
                 [
                     *("pooled_preferences", "preference_contamination"),
                     *("prompts", "candidate_responses", "response_drops", "responses_tried"),
-                    *("verdicts", "verdict_drops", "rlaif_preferences", "rlaif_drops"),
+                    *("verdicts", "verdict_drops", "verdicts_tried"),
+                    *("rlaif_preferences", "rlaif_drops"),
                     *("self_play_preferences", "self_play_drops", "self_played"),
                 ],
                 ["preferences", "preference_drops", "preference_summary"],

@@ -1,0 +1,238 @@
+"""Judged answers: contestants answer prompts, judges compare the answers, the best make pairs."""
+
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from itertools import permutations
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from kyara_kedro.content import content_id
+from kyara_kedro.errors import UserError
+from kyara_kedro.judging.contest import assignment
+from kyara_kedro.judging.round_robin import PairOptions, preference_pairs
+from kyara_kedro.knowledge.store import KnowledgeStore
+from kyara_kedro.params import PreferenceParams
+from kyara_kedro.pipelines.asking import Duel, Fault, Side, answers, fault, user, verdicts
+from kyara_kedro.prompts.library import PromptLibrary
+from kyara_kedro.records import CANDIDATE, drops
+from kyara_kedro.teachers.base import Teacher, ask
+from kyara_kedro.teachers.families import family_of
+from kyara_kedro.teachers.panel import Panel
+from kyara_kedro.training.generation import generate
+from kyara_kedro.training.model_ref import ModelRef
+
+logger = logging.getLogger("kyara_kedro")
+PIPELINE = "preference"
+
+
+class _Attempt(NamedTuple):
+    """What a contestant said to a prompt, or why it said nothing."""
+
+    prompt_id: str
+    contestant: str
+    text: str
+    failure: Fault | None
+
+
+def collect_responses(
+    prompts: pl.DataFrame,
+    passages: pl.DataFrame,
+    knowledge_base: KnowledgeStore,
+    contestants: Panel,
+    prompt_library: PromptLibrary,
+    sft_base_model: ModelRef,
+    sft_refine_model: ModelRef,
+    params: PreferenceParams,
+) -> tuple[pl.DataFrame, pl.DataFrame, int, dict[str, Any]]:
+    """Let some of the contestants answer each prompt.
+
+    A contestant that cannot be reached leaves a gap, which is told; the others go on. Equal answers
+    to one prompt count once.
+
+    Returns:
+        The answers, a drop for each contestant's failure, the number of attempts, and what became
+        of each contestant.
+
+    Raises:
+        UserError: there are fewer than two contestants, two have the same name, or none answers.
+    """
+    prompts = prompts.filter(pl.col("language").is_in(list(params.languages)))
+    models = {"sft_base": sft_base_model, "sft_refine": sft_refine_model}
+    tuned = {name: models[name] for name in params.tuned}
+    names = [*contestants.direct, *tuned]
+    _check_contestants(names)
+    drawn = assignment(prompts["id"].to_list(), names, params.contestants)
+    mine = {name: prompts.filter(pl.Series(drawn[:, i])) for i, name in enumerate(names)}
+    panel = contestants.going_on()
+    grounds = _grounds(prompts, passages, knowledge_base, params.references)
+    requests = [
+        ask(
+            prompt_library,
+            f"{row['id']}:{name}",
+            "respond",
+            row["language"],
+            prompt=row["text"],
+            documents=grounds.get(row["id"], []) if name in contestants.grounded else [],
+        )
+        for name in contestants.direct
+        for row in mine[name].iter_rows(named=True)
+    ]
+    attempts = [
+        _Attempt(prompt_id, name, found.text, fault(found))
+        for row_id, found in answers(panel, requests, "answers of the contestants").items()
+        for prompt_id, _, name in [row_id.partition(":")]
+    ]
+    for name, model in tuned.items():
+        attempts += _generated(name, model, mine[name], params)
+    if panel.gaps and all(attempt.failure for attempt in attempts):
+        raise UserError(f"no contestant answers: {next(iter(panel.gaps.values()))}")
+    family = {name: one.family for name, one in contestants.direct.items()}
+    family |= {name: family_of(model.base) for name, model in tuned.items()}
+    teacher = {name: one.name for name, one in contestants.direct.items()}
+    table, dropped = _candidates(
+        attempts, prompts, {name: (teacher.get(name, name), family[name]) for name in names}, params
+    )
+    answered = Counter(table["contestant"].to_list())
+    summary = {
+        name: {
+            "teacher": teacher.get(name, name),
+            "family": family[name],
+            "grounded": name in contestants.grounded,
+            "asked": mine[name].height,
+            "answered": answered[name],
+            "out_of_reach": panel.gaps.get(name),
+        }
+        for name in names
+    }
+    for absent, why in panel.gaps.items():
+        logger.warning(
+            "contestant %s: %d of its %d prompts are without its answer: %s",
+            *(absent, mine[absent].height - answered[absent], mine[absent].height, why),
+        )
+    return table, drops(PIPELINE, dropped), len(attempts), {"contestants": summary}
+
+
+def judge_responses(
+    candidate_responses: pl.DataFrame,
+    judge: Teacher,
+    prompt_library: PromptLibrary,
+    params: PreferenceParams,
+) -> tuple[pl.DataFrame, pl.DataFrame, int]:
+    """Judge every two answers to one prompt in both orders.
+
+    Returns:
+        Verdicts, a drop for each duel that was not judged, and the number of both.
+    """
+    found = verdicts(
+        judge,
+        prompt_library,
+        _duels(candidate_responses),
+        "verdicts",
+        judges=params.judges,
+        allow_own_family=params.allow_own_family,
+    )
+    return found.verdicts, drops(PIPELINE, found.dropped), found.tried
+
+
+def pair_responses(
+    prompts: pl.DataFrame,
+    candidate_responses: pl.DataFrame,
+    judged: pl.DataFrame,
+    params: PreferenceParams,
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Take the best and the worst answer to each prompt (RLAIF), where the margin is wide enough.
+
+    Returns:
+        Pairs, and a drop for each prompt that gives none.
+    """
+    options = PairOptions(margin=params.margin, length_controlled=params.length_controlled)
+    found = preference_pairs(candidate_responses, judged, options)
+    unanswered = prompts.filter(~pl.col("id").is_in(candidate_responses["prompt_id"].to_list()))
+    missing = [
+        (row_id, "no_answer", "no contestant answered")
+        if language in params.languages
+        else (row_id, "language_not_wanted", language)
+        for row_id, language in unanswered.select("id", "language").iter_rows()
+    ]
+    return found.pairs, drops(PIPELINE, [*found.drops.iter_rows(), *missing])
+
+
+def _check_contestants(names: list[str]) -> None:
+    if len(names) < 2:
+        raise UserError(
+            f"there is one contestant, {names[0] if names else 'or none'}: add another one to "
+            "'contestants' in the catalog, or a model to preference.tuned"
+        )
+    if twice := sorted(name for name, count in Counter(names).items() if count > 1):
+        raise UserError(
+            f"two contestants are called {twice[0]!r}: rename the one in the catalog's "
+            "'contestants', or take the model out of preference.tuned"
+        )
+
+
+def _generated(
+    name: str, model: ModelRef, prompts: pl.DataFrame, params: PreferenceParams
+) -> Iterator[_Attempt]:
+    written = generate(model, [[user(text)] for text in prompts["text"]], params.sampling)
+    for row_id, output in zip(prompts["id"], written, strict=True):
+        unfinished = None if output.stopped else ("truncated", f"{output.tokens} tokens")
+        yield _Attempt(row_id, name, output.text, unfinished)
+
+
+def _candidates(
+    attempts: list[_Attempt],
+    prompts: pl.DataFrame,
+    who: dict[str, tuple[str, str]],
+    params: PreferenceParams,
+) -> tuple[pl.DataFrame, list[tuple[str, str, str]]]:
+    """Table of ``records.CANDIDATE``, and (id, reason, detail) of every attempt without a row."""
+    texts = dict(prompts.select("id", "text").iter_rows())
+    rows: dict[str, dict[str, Any]] = {}
+    dropped: list[tuple[str, str, str]] = []
+    for prompt_id, contestant, response, failure in attempts:
+        attempt = content_id("response", contestant, prompt_id)
+        row_id = content_id("candidate", prompt_id, response)
+        if failure:
+            dropped.append((attempt, *failure))
+        elif not response.strip():
+            dropped.append((attempt, "blank", f"{contestant} said nothing"))
+        elif row_id in rows:
+            dropped.append((attempt, "repeated", f"same as {rows[row_id]['contestant']}"))
+        else:
+            teacher, family = who[contestant]
+            rows[row_id] = {
+                "id": row_id,
+                "prompt_id": prompt_id,
+                "messages": [user(texts[prompt_id])],
+                "response": response,
+                "contestant": contestant,
+                "teacher": teacher,
+                "family": family,
+                "licence": params.licence,
+            }
+    return CANDIDATE.frame(rows.values()), dropped
+
+
+def _grounds(
+    prompts: pl.DataFrame, passages: pl.DataFrame, store: KnowledgeStore, limit: int
+) -> dict[str, list[dict[str, str]]]:
+    ids = prompts["id"].to_list()
+    hits = store.search(prompts["text"].to_list(), limit).join(
+        passages.select("passage_id", "title", "text"), on="passage_id"
+    )
+    grounds: dict[str, list[dict[str, str]]] = {}
+    for row in hits.sort("query", "rank").iter_rows(named=True):
+        document = {name: row[name] for name in ("passage_id", "title", "text")}
+        grounds.setdefault(ids[row["query"]], []).append(document)
+    return grounds
+
+
+def _duels(candidates: pl.DataFrame) -> Iterator[Duel]:
+    ordered = candidates.sort("prompt_id", "id")
+    for (prompt_id,), group in ordered.group_by("prompt_id", maintain_order=True):
+        prompt = group["messages"][0][-1]["content"]
+        sides = map(Side._make, group.select("id", "response", "contestant", "family").rows())
+        for first, second in permutations(sides, 2):
+            yield Duel(str(prompt_id), prompt, first, second)
