@@ -6,7 +6,7 @@ import polars as pl
 
 from kyara_kedro.content import content_id
 from kyara_kedro.params import PreferenceParams
-from kyara_kedro.pipelines.preference import nodes
+from kyara_kedro.pipelines.preference import contest, nodes
 from kyara_kedro.prompts import PromptLibrary
 from kyara_kedro.records import CANDIDATE, CONTAMINATION, DROP, PREFERENCE, PROTECTED_TEXT, VERDICT
 from kyara_kedro.similarity.contamination import ContaminationOptions
@@ -32,6 +32,8 @@ def candidates(*answers: tuple[int, str]) -> pl.DataFrame:
                 "messages": [{"role": "user", "content": text}],
                 "response": response,
                 "contestant": f"c{number}",
+                "teacher": f"c{number}",
+                "family": "",
                 "licence": "CC0-1.0",
             }
         )
@@ -42,8 +44,11 @@ ANSWERED = candidates((0, GOOD), (0, "不知道"), (0, "玉山"), (1, "日月潭
 
 
 def judged(table: pl.DataFrame = ANSWERED) -> pl.DataFrame:
-    verdicts, dropped = nodes.judge_responses(table, ExtractiveTeacher(), PromptLibrary())
+    verdicts, dropped, tried = contest.judge_responses(
+        table, ExtractiveTeacher(), PromptLibrary(), PARAMS
+    )
     assert dropped.is_empty()
+    assert tried == verdicts.height
     return VERDICT.validate(verdicts)
 
 
@@ -54,7 +59,7 @@ def test_every_pair_of_answers_is_judged_in_both_orders() -> None:
 
 
 def test_the_best_and_the_worst_answer_make_a_pair_and_the_others_a_reason() -> None:
-    found, dropped = nodes.pair_responses(ASKED, ANSWERED, judged(), PARAMS)
+    found, dropped = contest.pair_responses(ASKED, ANSWERED, judged(), PARAMS)
     assert PREFERENCE.validate(found)["chosen"].to_list() == [GOOD]
     reasons = dict(DROP.validate(dropped).select("record_id", "reason").iter_rows())
     assert found.height + len(reasons) == ASKED.height
@@ -64,14 +69,14 @@ def test_the_best_and_the_worst_answer_make_a_pair_and_the_others_a_reason() -> 
 
 def test_a_margin_that_nothing_reaches_leaves_no_pair() -> None:
     params = PARAMS.model_copy(update={"margin": 1.0})
-    found, dropped = nodes.pair_responses(ASKED, ANSWERED, judged(), params)
+    found, dropped = contest.pair_responses(ASKED, ANSWERED, judged(), params)
     assert found.height + dropped.height == ASKED.height
     assert "margin_below_floor" in dropped["reason"].to_list()
 
 
 def test_without_candidates_every_prompt_is_a_drop() -> None:
     nothing = CANDIDATE.frame()
-    found, dropped = nodes.pair_responses(ASKED, nothing, judged(nothing), PARAMS)
+    found, dropped = contest.pair_responses(ASKED, nothing, judged(nothing), PARAMS)
     assert found.is_empty()
     assert dropped.height == ASKED.height
 
@@ -100,10 +105,10 @@ def test_merged_pairs_are_distinct_and_hold_no_benchmark_question() -> None:
         pair("玉山多高？", "三千九百公尺。", "三千公尺。"),
         pair(leaked, "很高。", "很矮。"),
     )
-    found, unpaired = nodes.pair_responses(ASKED, ANSWERED, judged(), PARAMS)
+    found, unpaired = contest.pair_responses(ASKED, ANSWERED, judged(), PARAMS)
     kept, dropped, summary = merged(
         *(opened, benchmark(leaked), ASKED, ANSWERED, DROP.frame(), ANSWERED.height, judged()),
-        *(DROP.frame(), found, unpaired, PREFERENCE.frame()),
+        *(DROP.frame(), judged().height, found, unpaired, PREFERENCE.frame()),
     )
     PREFERENCE.validate(kept)
     DROP.validate(dropped)
@@ -121,7 +126,7 @@ def test_nothing_merges_to_nothing() -> None:
     none, lost = PREFERENCE.frame(), DROP.frame()
     kept, dropped, _ = merged(
         *(none, benchmark(), ASKED.clear(), CANDIDATE.frame(), lost, 0),
-        *(judged(CANDIDATE.frame()), lost, none, lost, none),
+        *(judged(CANDIDATE.frame()), lost, 0, none, lost, none),
     )
     assert kept.is_empty()
     assert dropped.is_empty()

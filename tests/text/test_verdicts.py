@@ -31,7 +31,10 @@ READ = {
     "at the end of its paragraph": ("甲算錯了，乙算對了。[[B]]", "B"),
     "after a number": ("The right result is 42。[[B]]", "B"),
     "changed": ("At first sight [[A]].\nBut 7 × 8 is 56.\n[[B]]", "B"),
-    "after quoting the format": ("I have to write [[A]], [[B]] or [[C]].\n" + THINKING + "\n[[B]]", "B"),
+    "after quoting the format": (
+        "I have to write [[A]], [[B]] or [[C]].\n" + THINKING + "\n[[B]]",
+        "B",
+    ),
     "after thoughts": ("<think>maybe [[A]]</think>\nB is right.\n[[B]]", "B"),
     "after thoughts whose beginning is lost": ("maybe\n[[A]]\n</think>\n[[B]]", "B"),
     "with a token of the template": ("B is right.\n[[B]]<|im_end|>", "B"),
@@ -96,8 +99,11 @@ LETTERS = st.sampled_from("AB")
 OTHER = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="[［【〔⟦〚"))
 WORDS = st.lists(
     st.sampled_from(
-        "not never 不是 A B 甲 乙 or 或 [[A]] [[B]] [[C]] ［［Ａ］］ 結論： verdict: is . 。 \n ? [ ] "
-        "<think> </think> `` ** \\boxed{A} { } format 格式".split(" ")
+        [
+            *("not", "never", "不是", "A", "B", "甲", "乙", "or", "或", "is", "結論：", "verdict:"),
+            *("[[A]]", "[[B]]", "[[C]]", "［［Ａ］］", "\\boxed{A}", "[", "]", "{", "}", "format"),
+            *("<think>", "</think>", ".", "。", "?", "\n", "``", "**", "格式"),
+        ]
     )
 ).map(" ".join)
 
@@ -122,6 +128,8 @@ def test_a_quoted_format_never_wins(won: str, after: str) -> None:
     assert parse_verdict(f"{said}不寫 [[{other}]]") not in ("A", "B", "C")
 
 
-@pytest.mark.parametrize("long", ["．", "結論：", "[", "[[A]] ", "\n[[A]]", "）", "</s>", "<think>"])
+@pytest.mark.parametrize(
+    "long", ["．", "結論：", "[", "[[A]] ", "\n[[A]]", "）", "</s>", "<think>"]
+)
 def test_endless_replies_are_read_in_time(long: str) -> None:
     parse_verdict(long * 50_000 + "!")

@@ -1,0 +1,141 @@
+"""Contestants answer in equal shares, and one that is down is a gap and no end."""
+
+import logging
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from tests.teachers.loopback import chat, failed, question, serving
+from tests.teachers.test_panel import member, nowhere, panel
+
+from kyara_kedro.errors import UserError
+from kyara_kedro.params import PreferenceParams
+from kyara_kedro.pipelines.preference import contest
+from kyara_kedro.prompts import PromptLibrary
+from kyara_kedro.records import CANDIDATE, DROP
+from kyara_kedro.teachers.panel import Panel
+from kyara_kedro.training.model_ref import pretrained
+
+from .rows import prompts
+
+PARAMS = PreferenceParams(tuned=(), contestants=2)
+ASKED = prompts(*(f"請說明第{n}座山有多高。" for n in range(30)), "日本で一番高い山は何ですか。")
+PASSAGES = pl.DataFrame({"passage_id": ["id_1"], "title": ["山"], "text": ["山很高。"]})
+
+
+class Store:
+    """Finds one passage for everything."""
+
+    def search(self, queries: list[str], limit: int) -> pl.DataFrame:
+        rows = [{"query": n, "rank": 0, "passage_id": "id_1"} for n in range(len(queries))]
+        return pl.DataFrame(rows)
+
+
+def collected(made: Panel, params: PreferenceParams = PARAMS) -> tuple[Any, ...]:
+    none = pretrained("nothing")
+    found = contest.collect_responses(
+        ASKED,
+        PASSAGES,
+        Store(),
+        made,
+        PromptLibrary(),
+        none,
+        none,
+        params,  # type: ignore[arg-type]
+    )
+    table, dropped, tried, _ = found
+    CANDIDATE.validate(table)
+    DROP.validate(dropped)
+    assert tried == table.height + dropped.height
+    return found
+
+
+def test_every_prompt_goes_to_its_number_of_contestants(tmp_path: Path) -> None:
+    with serving(lambda number, body: chat(f"{body['model']}：{question(body)}")) as server:
+        members = {f"c{n}": member(server.url, f"m{n}", grounded=n == 0) for n in range(5)}
+        table, _, tried, summary = collected(panel(tmp_path, **members))
+        shown = [body["model"] for body in server.seen if "山很高。" in str(body)]
+    assert tried == table.height == 60
+    assert set(table.group_by("prompt_id").len()["len"]) == {2}
+    assert Counter(table["contestant"].to_list()) == dict.fromkeys(members, 12)
+    assert set(shown) == {"m0"}
+    assert table.filter(contestant="c3").select("teacher", "family").unique().rows() == [
+        ("m3", "m3")
+    ]
+    assert summary["contestants"]["c0"] == {
+        "teacher": "m0",
+        "family": "m0",
+        "grounded": True,
+        "asked": 12,
+        "answered": 12,
+        "out_of_reach": None,
+    }
+
+
+def test_a_contestant_that_is_down_is_reported_and_the_others_go_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with (
+        serving(lambda number, body: chat(f"{body['model']}：{question(body)}")) as server,
+        serving(lambda number, body: failed(500)) as broken,
+    ):
+        members = {f"c{n}": member(server.url, f"m{n}") for n in range(3)}
+        made = panel(
+            tmp_path, **members, gone=member(nowhere(), "m8"), ill=member(broken.url, "m9")
+        )
+        with caplog.at_level(logging.WARNING, "kyara_kedro"):
+            table, dropped, _, summary = collected(made)
+    assert set(table["contestant"]) == set(members)
+    assert Counter(dropped["reason"].to_list()) == {"teacher_failed": 24}
+    assert all("out_of_reach" in detail for detail in dropped["detail"])
+    for name in ("gone", "ill"):
+        told = summary["contestants"][name]
+        assert (told["asked"], told["answered"]) == (12, 0)
+        assert "no answer for" in told["out_of_reach"]
+        assert f"contestant {name}: 12 of its 12 prompts are without its answer" in caplog.text
+    pairs, gaps = contest.pair_responses(ASKED, table, no_verdicts(), PARAMS)
+    reasons = Counter(gaps["reason"].to_list())
+    assert pairs.is_empty()
+    assert reasons["language_not_wanted"] == 1
+    assert reasons["one_answer"] + reasons["no_answer"] + reasons["not_judged"] == 30
+    alone = table.group_by("prompt_id").len().filter(pl.col("len") == 1).height
+    assert reasons["one_answer"] == alone > 0
+
+
+def no_verdicts() -> pl.DataFrame:
+    from kyara_kedro.records import VERDICT
+
+    return VERDICT.frame()
+
+
+def test_nobody_answers(tmp_path: Path) -> None:
+    made = panel(tmp_path, a=member(nowhere(), "m1"), b=member(nowhere(), "m2"))
+    with pytest.raises(UserError, match=r"no contestant answers: .*no answer for"):
+        collected(made)
+
+
+def test_settings_that_make_no_contest(tmp_path: Path) -> None:
+    rules = {"kind": "extractive"}
+    with pytest.raises(UserError, match="there is one contestant, alone: add another"):
+        collected(panel(tmp_path, alone=rules))
+    both = PreferenceParams(tuned=("sft_base",))
+    with pytest.raises(UserError, match="two contestants are called 'sft_base'"):
+        collected(panel(tmp_path, sft_base=rules), both)
+
+
+def test_equal_and_blank_answers_count_once_or_not_at_all(tmp_path: Path) -> None:
+    with serving(
+        lambda number, body: chat("同樣的回答。" if body["model"] == "m" else "")
+    ) as server:
+        made = panel(
+            tmp_path,
+            a=member(server.url, "m"),
+            b=member(server.url, "m"),
+            c=member(server.url, "mute"),
+        )
+        table, dropped, _, _ = collected(made, PreferenceParams(tuned=(), contestants=3))
+    assert table.height == 30
+    reasons = Counter(dropped["reason"].to_list())
+    assert reasons == {"repeated": 30, "teacher_invalid": 30}
