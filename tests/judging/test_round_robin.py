@@ -116,7 +116,7 @@ def orders(names: str) -> list[tuple[str, str]]:
 SAID = st.lists(st.sampled_from(["A", "B", "C", None]), min_size=12, max_size=12)
 
 
-@settings(deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(SAID, st.floats(0, 0.9), st.booleans())
 def test_every_prompt_gives_a_pair_or_a_reason(
     said: list[str | None], margin: float, controlled: bool
@@ -153,7 +153,7 @@ def by_hand(rows: list[Said], names: str) -> dict[str, float]:
     return {one: (sum(ps) + 0.5) / (len(ps) + 1) for one, ps in chances.items() if ps}
 
 
-@settings(deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(SAID)
 def test_win_probabilities_are_the_means_that_they_say_they_are(said: list[str | None]) -> None:
     rows = [(*order, verdict) for order, verdict in zip(orders("abcd"), said, strict=True)]
@@ -162,7 +162,7 @@ def test_win_probabilities_are_the_means_that_they_say_they_are(said: list[str |
     assert probabilities == pytest.approx(by_hand(rows, "abcd"))
 
 
-@settings(deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.permutations(orders("abcd")), SAID)
 def test_the_order_of_the_verdicts_changes_nothing(
     shuffled: list[tuple[str, str]], said: list[str | None]

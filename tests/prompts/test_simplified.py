@@ -15,7 +15,7 @@ from tests.pipelines.synthesis import Tables, corpus_of, synthesized
 from kyara_kedro.datasets.sources import SourceFile
 from kyara_kedro.knowledge.store import KnowledgeOptions, KnowledgeStore
 from kyara_kedro.params import IngestParams, SynthesizeParams
-from kyara_kedro.pipelines.asking import Duel, verdicts
+from kyara_kedro.pipelines.asking import Duel, Side, verdicts
 from kyara_kedro.prompts import REFUSAL, PromptLibrary
 from kyara_kedro.prompts.rag_format import has_references, question_of
 from kyara_kedro.teachers.base import Completion, ask
@@ -116,8 +116,9 @@ def test_a_prompt_is_judged_in_its_own_script() -> None:
             return super().map(asked)
 
     judge = Seen()
+    sides = Side("a", "x", "one"), Side("b", "y", "other")
     for prompt in ("请说明长江有多长。", "請說明長江有多長。", "How long is the Yangtze?", "山"):
-        verdicts(judge, PROMPTS, [Duel("p", prompt, ("a", "x"), ("b", "y"))], "told")
+        verdicts(judge, PROMPTS, [Duel("p", prompt, *sides)], "told")
     assert judge.languages == ["zh-CN", "zh-TW", "en", "zh-TW"]
 
 
