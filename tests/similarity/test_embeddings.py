@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kyara_kedro import vector_store
 from kyara_kedro.errors import UserError
 from kyara_kedro.similarity import embeddings
 from kyara_kedro.similarity.embeddings import embed
@@ -61,7 +62,7 @@ def test_any_frames_in_shards_of_any_size(tmp_path_factory, frames, rows):
     folder = tmp_path_factory.mktemp("store")
     texts = [text for frame in frames for text in frame]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(embeddings, "_SHARD_ROWS", rows)
+        patch.setattr(vector_store, "_SHARD_ROWS", rows)
         patch.setattr(embeddings, "_BATCH", 3)
         first, second = Numbers(), Numbers()
         half = frames[: len(frames) // 2]
@@ -76,7 +77,7 @@ def test_any_frames_in_shards_of_any_size(tmp_path_factory, frames, rows):
 def test_shards_stay_readable_when_their_size_changes(tmp_path, monkeypatch):
     texts = [str(number) for number in range(10)]
     embed([texts], Numbers(), tmp_path)
-    monkeypatch.setattr(embeddings, "_SHARD_ROWS", 3)
+    monkeypatch.setattr(vector_store, "_SHARD_ROWS", 3)
     encoder = Numbers()
     np.testing.assert_array_equal(embed([texts], encoder, tmp_path), expected(texts))
     assert encoder.asked == []
@@ -108,7 +109,7 @@ def test_nothing_but_shards_is_left(tmp_path):
     ids=["cut", "empty", "nonsense", "one byte"],
 )
 def test_a_damaged_shard_is_set_aside(tmp_path, monkeypatch, caplog, damage):
-    monkeypatch.setattr(embeddings, "_SHARD_ROWS", 2)
+    monkeypatch.setattr(vector_store, "_SHARD_ROWS", 2)
     embed([list("abcdef")], Numbers(), tmp_path)
     broken = shards(tmp_path)[1]
     broken.write_bytes(damage(broken.read_bytes()))
@@ -146,7 +147,7 @@ def test_vectors_that_are_too_few(tmp_path):
 
 
 def test_what_was_encoded_before_a_failure_is_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr(embeddings, "_SHARD_ROWS", 100)
+    monkeypatch.setattr(vector_store, "_SHARD_ROWS", 100)
     monkeypatch.setattr(embeddings, "_BATCH", 2)
 
     class Failing(Numbers):
@@ -166,9 +167,10 @@ KILLED = """
     import sys
     from pathlib import Path
     import numpy as np
+    from kyara_kedro import vector_store
     from kyara_kedro.similarity import embeddings
 
-    embeddings._SHARD_ROWS, embeddings._BATCH = 8, 4
+    vector_store._SHARD_ROWS, embeddings._BATCH = 8, 4
 
     class Encoder:
         identity = "numbers-5"

@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
+from kyara_kedro.checkpoints import fingerprint
 from kyara_kedro.content import Message
 from kyara_kedro.decoding import Prompt, Written
 from kyara_kedro.errors import UserError
 from kyara_kedro.options import Options
 from kyara_kedro.teachers.base import ChatRequest, Completion, Teacher, TeacherError
 from kyara_kedro.teachers.ledger import Ledger
-from kyara_kedro.teachers.local import ChatModel, LocalOptions, LocalTeacher, fingerprint, load
+from kyara_kedro.teachers.local import ChatModel, LocalOptions, LocalTeacher, load
 
 from .conftest import requests_for_queries
 from .tiny import FACTS, chat_model, plain
@@ -285,7 +286,7 @@ def test_what_is_no_safe_chat_model_is_refused_in_one_line(
     copy = tmp_path / "copy"
     shutil.copytree(chat_model, copy)
     spoil(copy)
-    with pytest.raises(TeacherError, match=why) as caught:
+    with pytest.raises(UserError, match=why) as caught:
         list(local(copy, ledger).map([plain("茶")]))
     assert str(copy) in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -301,7 +302,7 @@ def test_settings() -> None:
     assert isinstance(LocalOptions(path=Path("m/n")), Options)
     assert LocalOptions(path=Path("m/n")).model.model == "n"
     if not torch.cuda.is_available():
-        with pytest.raises(TeacherError, match="no accelerator"):
+        with pytest.raises(UserError, match="no accelerator"):
             load(Path("m"), "cuda:0")
 
 

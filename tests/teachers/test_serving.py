@@ -17,11 +17,12 @@ import openai
 import pytest
 from click.testing import CliRunner
 
+from kyara_kedro.checkpoints import fingerprint
 from kyara_kedro.cli import cli
 from kyara_kedro.decoding import Decoder
 from kyara_kedro.teachers.admission import Limits
 from kyara_kedro.teachers.ledger import Ledger
-from kyara_kedro.teachers.local import LocalOptions, LocalTeacher, fingerprint, load
+from kyara_kedro.teachers.local import LocalOptions, LocalTeacher, load
 from kyara_kedro.teachers.model import EndpointOptions
 from kyara_kedro.teachers.openai_chat import OpenAITeacher
 from kyara_kedro.teachers.serving import Address, ApiError, Batcher, ChatBody, is_loopback, served

@@ -146,7 +146,8 @@ class TeacherDataset(AbstractDataset[None, Teacher]):
         return TeamTeacher(members, weights, options)
 
     def _local(self, what: str, ledger: Path) -> Teacher:
-        from kyara_kedro.teachers.local import LocalOptions, LocalTeacher, fingerprint
+        from kyara_kedro.checkpoints import fingerprint
+        from kyara_kedro.teachers.local import LocalOptions, LocalTeacher
 
         options = LocalOptions.read(self._options, what)
         if self._kind == "replay":

@@ -6,15 +6,20 @@ import threading
 import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 from weakref import WeakValueDictionary
 
-import xxhash
-from pydantic import Field, PositiveInt
+from pydantic import PositiveInt
 
-from kyara_kedro.content import Message, content_id
+from kyara_kedro.checkpoints import (
+    Device,
+    choose_device,
+    fingerprint,
+    load_network,
+    load_tokenizer,
+)
+from kyara_kedro.content import Message
 from kyara_kedro.decoding import Decoder, HaltedError, Prompt, Sampling, Written
 from kyara_kedro.options import Options
 from kyara_kedro.prompts.library import PromptLibrary
@@ -25,24 +30,6 @@ from kyara_kedro.teachers.ledger import Ledger, StoredReply, now
 from kyara_kedro.teachers.replies import Failure, Got
 from kyara_kedro.teachers.waves import WaveTeacher
 
-Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
-
-_WEIGHTS = "*.safetensors"
-_FILES = (
-    _WEIGHTS,
-    "*.safetensors.index.json",
-    "config.json",
-    "generation_config.json",
-    "tokenizer*",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "chat_template*",
-    "vocab.*",
-    "merges.txt",
-    "*.model",
-)
-"""What a model is loaded from; other files, such as its card, do not change what it says."""
-_BLOCK = 4 * 2**20
 _USUAL = 1024
 """Longest reply in tokens when nobody says."""
 
@@ -317,42 +304,6 @@ class LocalTeacher(WaveTeacher):
         return self._loaded
 
 
-def fingerprint(directory: Path) -> str:
-    """Hash the names and bytes of all that a model is loaded from.
-
-    Hashes of files are kept in memory until their size or time of change differs.
-
-    Returns:
-        32 hexadecimal digits.
-
-    Raises:
-        TeacherError: the directory is missing, or holds no configuration or no safetensors.
-    """
-    if not directory.is_dir():
-        raise TeacherError(f"{directory}: no such model directory; nothing is ever downloaded")
-    if not (directory / "config.json").is_file():
-        raise TeacherError(f"{directory}: no model here, since there is no config.json")
-    if not any(directory.glob(_WEIGHTS)):
-        raise TeacherError(f"{directory}: no weights as safetensors; other formats are not loaded")
-    paths = {path for pattern in _FILES for path in directory.glob(pattern) if path.is_file()}
-    digests = []
-    for path in sorted(paths):
-        status = path.stat()
-        digest = _digest(str(path.resolve()), status.st_size, status.st_mtime_ns)
-        digests.append((path.name, status.st_size, digest))
-    return content_id(digests)
-
-
-@lru_cache(maxsize=1024)
-def _digest(path: str, size: int, changed: int) -> str:
-    """Hash a file; size and time of change (ns) are there for the cache."""
-    state = xxhash.xxh3_128()
-    with Path(path).open("rb") as file:
-        while block := file.read(_BLOCK):
-            state.update(block)
-    return state.hexdigest()
-
-
 _LOADED: WeakValueDictionary[tuple[str, str], ChatModel] = WeakValueDictionary()
 _LOADING = threading.Lock()
 
@@ -366,12 +317,7 @@ def load(directory: Path, device: str = "auto") -> ChatModel:
         TeacherError: the directory holds no chat model that can be loaded without running code
             from it.
     """
-    import torch
-
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device != "cpu" and not torch.cuda.is_available():
-        raise TeacherError(f"device {device!r}: there is no accelerator here; use 'cpu' or 'auto'")
+    device = choose_device(device)
     with _LOADING:
         content = fingerprint(directory)
         model = _LOADED.get((content, device))
@@ -382,37 +328,14 @@ def load(directory: Path, device: str = "auto") -> ChatModel:
 
 
 def _read(directory: Path, device: str, content: str) -> ChatModel:
-    import torch
-    from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
-    safely = {"local_files_only": True, "trust_remote_code": False}
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(directory, **safely)
-        network, report = AutoModelForCausalLM.from_pretrained(
-            directory,
-            **safely,
-            use_safetensors=True,
-            dtype=torch.float32 if device == "cpu" else torch.bfloat16,
-            device_map=device,
-            output_loading_info=True,
-        )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        why = " ".join(str(error).split())
-        raise TeacherError(f"{directory}: the model cannot be loaded: {why}") from error
-    if missing := sorted(report["missing_keys"]):
-        raise TeacherError(
-            f"{directory}: {len(missing)} weights are missing and would be random, the first "
-            f"{missing[0]}; it is no causal language model, or not the whole of one"
-        )
-    if not tokenizer.chat_template:
-        raise TeacherError(
-            f"{directory}: the tokenizer has no chat template; save one as chat_template.jinja"
-        )
+    tokenizer = load_tokenizer(directory)
+    network = load_network(AutoModelForCausalLM, directory, device, "causal language model")
     ends = _ends(directory, network, tokenizer)
     return ChatModel(
         fingerprint=content,
-        network=network.eval(),
+        network=network,
         tokenizer=tokenizer,
         ends=ends,
         begin=_begin(tokenizer),
