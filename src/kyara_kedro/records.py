@@ -563,15 +563,52 @@ TAG_MAP = Record(
     rules=(_filled("raw"), _at_least("count", 1)),
 )
 
-QUALITY = Record(
-    "quality",
+ASPECTS = pl.List(pl.Struct({"aspect": pl.String(), "value": pl.Float64()}))
+
+RAW_SCORES = Record(
+    "raw scores",
     {
         "id": pl.String,
-        "score": SCORE,
-        "aspects": pl.List(pl.Struct({"aspect": pl.String, "value": pl.Float64})),
-        "scorer": pl.String,
+        "language": pl.String,
+        "scores": pl.List(
+            pl.Struct(
+                {
+                    "scorer": pl.String,
+                    "name": pl.String,
+                    "value": pl.Float64,
+                    "reason": pl.String,
+                    "detail": pl.String,
+                }
+            )
+        ),
+        "aspects": ASPECTS,
     },
-    rules=(_between("score", 0.0, 1.0),),
+    rules=(
+        Rule(
+            "scores",
+            pl.col("scores")
+            .list.eval(
+                pl.element().struct.field("value").is_null()
+                == pl.element().struct.field("reason").is_not_null()
+            )
+            .list.all(),
+            "have a value or a reason why there is none",
+        ),
+    ),
+)
+
+QUALITY = Record(
+    "quality",
+    {"id": pl.String, "score": SCORE, "aspects": ASPECTS, "scorer": pl.String},
+    nullable=frozenset({"score"}),
+    rules=(
+        _between("score", 0.0, 1.0),
+        Rule(
+            "score",
+            pl.col("score").is_null() == (pl.col("scorer") == ""),
+            "be there exactly when a scorer is named",
+        ),
+    ),
 )
 
 DECISION = Record(

@@ -27,7 +27,14 @@ from kyara_kedro.teachers.base import (
     request_key,
     unanswered,
 )
-from kyara_kedro.teachers.rules import arithmetic, checks, judge, system_prompts, tagging
+from kyara_kedro.teachers.rules import (
+    arithmetic,
+    checks,
+    grading,
+    judge,
+    system_prompts,
+    tagging,
+)
 from kyara_kedro.teachers.rules.answers import (
     Documents,
     Manner,
@@ -343,6 +350,10 @@ def _judge_pair(request: ChatRequest, options: ExtractiveOptions) -> Reply:
     )
 
 
+def _rate_conversation(request: ChatRequest, options: ExtractiveOptions) -> Reply:
+    return grading.grade(request.inputs["messages"], request.language)
+
+
 def _tag_instruction(request: ChatRequest, options: ExtractiveOptions) -> Reply:
     said = "\n".join(m["content"] for m in request.inputs["messages"] if m["role"] == "user")
     return {
@@ -426,6 +437,7 @@ _RULES: Mapping[str, Rule] = {
     "answer_follow_up": _answer_follow_up,
     "respond": _respond,
     "judge_pair": _judge_pair,
+    "rate_conversation": _rate_conversation,
     "tag_instruction": _tag_instruction,
     "compare_questions": _compare_questions,
     "check_support": _check_support,

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError
 
+from kyara_kedro.prompts.rubric import HIGHEST, LOWEST
 from kyara_kedro.text.verdicts import parse_verdict
 
 _ANSWER = re.compile(r"^\W*(?:答案|Answer)\W*[:：]\s*(?P<answer>.+?)[\s*$]*$", re.IGNORECASE)
@@ -27,6 +28,17 @@ def _filled(value: T) -> T:
 
 Filled = Annotated[str, AfterValidator(_filled)]
 """A string that is not blank; a validator, as strict schemas have no ``minLength``."""
+
+
+def _grade(value: Any) -> Any:
+    whole = isinstance(value, int | str) and not isinstance(value, bool)
+    if not (whole and re.fullmatch(r"\d+", str(value)) and LOWEST <= int(value) <= HIGHEST):
+        raise ValueError(f"must be a whole number from {LOWEST} to {HIGHEST}")
+    return value
+
+
+Grade = Annotated[int, BeforeValidator(_grade)]
+"""A grade on the judges' scale; nothing else is taken for one."""
 
 
 Fault = Literal["empty", "not_json", "schema", "form", "body", "tool_calls", "refusal", "finish"]
@@ -283,6 +295,16 @@ class PairVerdict(Reply):
         )
 
 
+class Grades(Reply):
+    """A judge's grades of a conversation, by :data:`kyara_kedro.prompts.rubric.CRITERIA`."""
+
+    reason: str
+    instruction: Grade
+    correctness: Grade
+    helpfulness: Grade
+    language: Grade
+
+
 class SystemPrompt(Reply):
     """The system prompt of an assistant."""
 
@@ -331,6 +353,7 @@ TASKS: Mapping[str, Task] = {
     "answer_follow_up": _task("history question documents"),
     "respond": _task("prompt documents"),
     "judge_pair": _task("prompt answer_a answer_b", PairVerdict),
+    "rate_conversation": _task("messages", Grades),
     "tag_instruction": _task("messages", InstructionTags),
     "compare_questions": _task("parent question", Comparison),
     "check_support": _task("claims", Support),

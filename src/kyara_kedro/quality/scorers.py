@@ -1,0 +1,188 @@
+"""Scorers: whatever says how good a conversation is, behind one interface."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Annotated, Literal, Protocol
+
+import polars as pl
+from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
+
+from kyara_kedro.checkpoints import Device
+from kyara_kedro.errors import UserError
+from kyara_kedro.options import Options
+from kyara_kedro.quality import heuristics
+from kyara_kedro.quality.heuristics import HeuristicsOptions
+from kyara_kedro.records import ASPECTS
+
+SCORED: Mapping[str, pl.DataType] = {
+    "value": pl.Float64(),
+    "reason": pl.String(),
+    "detail": pl.String(),
+    "aspects": ASPECTS,
+}
+"""What a scorer says of each conversation: its value, or the reason why there is none."""
+
+
+class Scorer(Protocol):
+    """Gives conversations a raw value, on a scale of its own.
+
+    Attributes:
+        name: Who it is, on every record; changes with all that its values depend on.
+    """
+
+    name: str
+
+    def score(self, frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+        """Score a table that comes in frames.
+
+        Args:
+            frames: Frames of :data:`kyara_kedro.records.CONVERSATION`; they can be gone through
+                several times, and are the same each time.
+
+        Yields:
+            For each frame one of :data:`SCORED`, row by row.
+        """
+
+
+class HeuristicsScorer:
+    """The embedded rules, see :mod:`kyara_kedro.quality.heuristics`.
+
+    Args:
+        options: Weights of their aspects.
+    """
+
+    name = heuristics.SCORER
+
+    def __init__(self, options: HeuristicsOptions) -> None:
+        self._options = options
+
+    def score(self, frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+        """Score a table that comes in frames, see :class:`Scorer`."""
+        for frame in frames:
+            scored = heuristics.score(frame, self._options)
+            yield scored.select(
+                value="score",
+                reason=pl.lit(None, pl.String),
+                detail=pl.lit(None, pl.String),
+                aspects="aspects",
+            )
+
+
+class Weighted(Options):
+    """What every scorer's settings have.
+
+    Attributes:
+        weight: How much it counts in the score; with 0 it is only reported.
+    """
+
+    weight: NonNegativeFloat = 1.0
+
+
+class HeuristicsScorerOptions(Weighted, HeuristicsOptions):
+    """The embedded rules."""
+
+    kind: Literal["heuristics"] = "heuristics"
+
+
+class RewardOptions(Weighted):
+    """A reward model.
+
+    Attributes:
+        kind: ``reward_model``: any sequence classifier of transformers; ``armorm``: ArmoRM.
+        model: Its folder, or its name on the Hugging Face Hub.
+        revision: Branch, tag or commit on the hub.
+        label: Which of several labels the value is; the others are aspects.
+        max_tokens: Longest conversation; null for what the model takes, but at most 4,096.
+        too_long: A longer conversation is not scored (``skip``), or by its last rounds alone
+            (``last_rounds``), if these are short enough.
+        batch_tokens: Tokens that are scored at once, padding included; halved when the
+            accelerator's memory is not enough.
+        device: ``cpu`` (float32), ``cuda`` or ``cuda:N`` (bfloat16); ``auto`` takes an accelerator
+            where there is one.
+    """
+
+    kind: Literal["reward_model", "armorm"]
+    model: str
+    revision: str | None = None
+    label: str | None = None
+    max_tokens: PositiveInt | None = None
+    too_long: Literal["skip", "last_rounds"] = "skip"
+    batch_tokens: PositiveInt = 16_384
+    device: Device = "auto"
+
+
+class JudgeOptions(Weighted):
+    """The teacher in the role of the judge, with the rubric of the prompt rate_conversation."""
+
+    kind: Literal["judge"]
+
+
+ScorerOptions = Annotated[
+    HeuristicsScorerOptions | RewardOptions | JudgeOptions, Field(discriminator="kind")
+]
+
+
+class QualityOptions(Options):
+    """Who scores conversations.
+
+    Attributes:
+        scorers: Their settings, by the names that aspects begin with.
+    """
+
+    scorers: Mapping[Annotated[str, Field(pattern=r"^\w+$")], ScorerOptions] = {
+        "heuristics": HeuristicsScorerOptions()
+    }
+
+    @model_validator(mode="after")
+    def _somebody_counts(self) -> QualityOptions:
+        if not any(one.weight for one in self.scorers.values()):
+            raise ValueError("give one of the scorers a weight above 0")
+        return self
+
+
+def side_by_side(
+    frames: Iterable[pl.DataFrame], scorers: Mapping[str, Scorer]
+) -> Iterator[pl.DataFrame]:
+    """Let several scorers score a table.
+
+    Args:
+        frames: As :meth:`Scorer.score` takes them.
+        scorers: By the names that their aspects get in front.
+
+    Yields:
+        For each frame one of :data:`kyara_kedro.records.RAW_SCORES`.
+
+    Raises:
+        UserError: two scorers are the same.
+    """
+    names = [one.name for one in scorers.values()]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise UserError(f"quality: two of the scorers are {twice[0]}; leave one out")
+    running = [one.score(frames) for one in scorers.values()]
+    for frame, *scored in zip(frames, *running, strict=True):
+        columns = [
+            one.select(
+                pl.struct(
+                    pl.lit(key).alias("scorer"),
+                    pl.lit(scorer.name).alias("name"),
+                    *("value", "reason", "detail"),
+                ).alias(f"score {key}"),
+                _prefixed(key).alias(f"aspects {key}"),
+            )
+            for (key, scorer), one in zip(scorers.items(), scored, strict=True)
+        ]
+        wide = pl.concat([frame.select("id", "language"), *columns], how="horizontal")
+        yield wide.select(
+            "id",
+            "language",
+            scores=pl.concat_list(f"score {key}" for key in scorers),
+            aspects=pl.concat_list(f"aspects {key}" for key in scorers),
+        )
+
+
+def _prefixed(key: str) -> pl.Expr:
+    part = pl.element().struct
+    return pl.col("aspects").list.eval(
+        pl.struct((pl.lit(f"{key}.") + part.field("aspect")).alias("aspect"), part.field("value"))
+    )
