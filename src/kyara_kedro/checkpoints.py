@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -156,14 +158,15 @@ def load_network(auto: Any, directory: Path, device: str, what: str) -> Any:
     from safetensors import SafetensorError
 
     try:
-        network, report = auto.from_pretrained(
-            directory,
-            **_SAFELY,
-            use_safetensors=True,
-            dtype=torch.float32 if device == "cpu" else torch.bfloat16,
-            device_map=device,
-            output_loading_info=True,
-        )
+        with _quiet():
+            network, report = auto.from_pretrained(
+                directory,
+                **_SAFELY,
+                use_safetensors=True,
+                dtype=torch.float32 if device == "cpu" else torch.bfloat16,
+                device_map=device,
+                output_loading_info=True,
+            )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise UserError(f"{directory}: the model cannot be loaded: {_line(error)}") from error
     if missing := sorted(report["missing_keys"]):
@@ -172,6 +175,22 @@ def load_network(auto: Any, directory: Path, device: str, what: str) -> Any:
             f"{missing[0]}; it is no {what}, or not the whole of one"
         )
     return network.eval()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bar and no report of what was not loaded: that is checked, and not logged."""
+    from transformers.utils import logging as reports
+
+    verbosity, bar = reports.get_verbosity(), reports.is_progress_bar_enabled()
+    reports.set_verbosity_error()
+    reports.disable_progress_bar()
+    try:
+        yield
+    finally:
+        reports.set_verbosity(verbosity)
+        if bar:
+            reports.enable_progress_bar()
 
 
 def load_tokenizer(directory: Path) -> Any:

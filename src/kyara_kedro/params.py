@@ -7,6 +7,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt, SecretStr, model_valida
 from kyara_kedro.evaluation.gate import GateOptions
 from kyara_kedro.evaluation.scores import StatisticsOptions
 from kyara_kedro.options import Options
+from kyara_kedro.quality.scorers import QualityOptions
 from kyara_kedro.quality.selection import SelectionOptions
 from kyara_kedro.quality.tag_normalisation import NormalisationOptions
 from kyara_kedro.records import Language, Operation
@@ -286,11 +287,13 @@ class CurateParams(Options):
     Attributes:
         languages: Languages that the refined corpus holds.
         tags: How raw tags become final ones.
+        quality: Who scores conversations, and how much each counts.
         selection: Budget, bounds, aims and the lowest score.
     """
 
     languages: tuple[Language, ...] = ("zh-Hant-TW", "zh", "en")
     tags: NormalisationOptions = NormalisationOptions()
+    quality: QualityOptions = QualityOptions()
     selection: SelectionOptions = SelectionOptions()
 
     @model_validator(mode="after")

@@ -6,6 +6,7 @@ from pydantic import ValidationError
 
 from kyara_kedro.params import CurateParams
 from kyara_kedro.pipelines.curate import nodes, selecting
+from kyara_kedro.quality import heuristics
 from kyara_kedro.quality.selection import SelectionOptions
 from kyara_kedro.records import (
     CONVERSATION,
@@ -46,7 +47,7 @@ def curated(params: CurateParams) -> tuple[pl.DataFrame, pl.DataFrame, dict[str,
     tag_map, tags = nodes.tag_conversations(POOL, params)
     TAG_MAP.validate(tag_map)
     assert set(TAGS.validate(tags)["id"]) == set(POOL["id"])
-    quality = QUALITY.validate(nodes.score_quality(POOL))
+    quality = QUALITY.validate(heuristics.score(POOL))
     assert quality["id"].sort().to_list() == POOL["id"].to_list()
     refined, dropped, summary = selecting.select_conversations(
         POOL, tags, quality, NO_DECISIONS, NO_PAIRS, NO_PAIRS, params
@@ -88,7 +89,7 @@ def test_the_same_pool_in_another_order_gives_the_same_rows() -> None:
     for pool in (POOL, POOL.reverse()):
         _, tags = nodes.tag_conversations(pool, params)
         refined, _, _ = selecting.select_conversations(
-            pool, tags, nodes.score_quality(pool), NO_DECISIONS, NO_PAIRS, NO_PAIRS, params
+            pool, tags, heuristics.score(pool), NO_DECISIONS, NO_PAIRS, NO_PAIRS, params
         )
         tables.append(refined)
     assert tables[0].equals(tables[1])
@@ -97,7 +98,7 @@ def test_the_same_pool_in_another_order_gives_the_same_rows() -> None:
 def test_of_near_copies_the_better_one_is_kept(caplog: pytest.LogCaptureFixture) -> None:
     params = CurateParams(selection=SelectionOptions(budget=0.9))
     _, tags = nodes.tag_conversations(POOL, params)
-    quality = nodes.score_quality(POOL)
+    quality = heuristics.score(POOL)
     best = quality.sort("score", "id", descending=[True, False])["id"]
     pair = {"id": "p", "first_id": best[1], "second_id": best[0], "similarity": 0.66}
     pairs = SIMILAR_PAIR.frame([pair | {"method": "lexical"}])
@@ -125,7 +126,7 @@ def test_nothing_in_is_nothing_out() -> None:
     tag_map, tags = nodes.tag_conversations(nothing, params)
     assert TAG_MAP.validate(tag_map).is_empty()
     refined, dropped, summary = selecting.select_conversations(
-        nothing, tags, nodes.score_quality(nothing), NO_DECISIONS, NO_PAIRS, NO_PAIRS, params
+        nothing, tags, heuristics.score(nothing), NO_DECISIONS, NO_PAIRS, NO_PAIRS, params
     )
     assert refined.is_empty()
     assert dropped.is_empty()
@@ -136,7 +137,7 @@ def test_nothing_in_is_nothing_out() -> None:
 def test_a_card_describes_the_rows_that_were_kept() -> None:
     params = CurateParams(selection=SelectionOptions(budget=10))
     _, tags = nodes.tag_conversations(POOL, params)
-    quality = nodes.score_quality(POOL)
+    quality = heuristics.score(POOL)
     refined, dropped, _ = selecting.select_conversations(
         POOL, tags, quality, NO_DECISIONS, NO_PAIRS, NO_PAIRS, params
     )

@@ -12,6 +12,7 @@ from kyara_kedro.params import CurateParams
 from kyara_kedro.pipelines.curate import nodes
 from kyara_kedro.pipelines.curate.reviewing import apply_decisions
 from kyara_kedro.pipelines.curate.selecting import select_conversations
+from kyara_kedro.quality import heuristics
 from kyara_kedro.quality.selection import SelectionOptions
 from kyara_kedro.records import CONVERSATION, DECISION, SIMILAR_PAIR
 
@@ -48,7 +49,7 @@ def test_a_reviewer_overrules_language_score_and_budget(sources: Sources) -> Non
         languages=("zh-Hant-TW", "zh"), selection=SelectionOptions(budget=2, min_score=1.0)
     )
     _, tags = nodes.tag_conversations(reviewed, params)
-    quality = nodes.score_quality(reviewed)
+    quality = heuristics.score(reviewed)
     refined, dropped, summary = select_conversations(
         reviewed, tags, quality, decisions, SIMILAR_PAIR.frame(), SIMILAR_PAIR.frame(), params
     )

@@ -30,7 +30,7 @@ from kyara_kedro.errors import UserError
 from kyara_kedro.quality.armorm import ATTRIBUTES, ArmoRM
 from kyara_kedro.quality.padding import padded
 from kyara_kedro.quality.scorers import SCORED, RewardOptions
-from kyara_kedro.vector_store import VectorStore
+from kyara_kedro.vector_store import Vectors, VectorStore
 
 logger = logging.getLogger("kyara_kedro")
 
@@ -137,6 +137,7 @@ class RewardScorer:
         )
         self._folder = folder / xxhash.xxh3_64_hexdigest(identity.encode())
         self._budget = options.batch_tokens
+        self._vectors: Vectors = np.empty((0, 0), np.float32)
 
     def _read_labels(self) -> tuple[str, ...]:
         """What the model gives beside or instead of a single value."""
@@ -165,14 +166,16 @@ class RewardScorer:
             )
         return wanted
 
-    def score(self, frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-        """Score what the store does not hold, then give all, frame by frame."""
+    def prepare(self, frames: Iterable[pl.DataFrame]) -> None:
+        """Score the conversations whose values are not stored."""
         store = VectorStore(self._folder)
-        places = self._fill(frames, store)
-        vectors = store.gather(places, self._folder)
+        self._vectors = store.gather(self._fill(frames, store), self._folder)
+
+    def score(self, frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+        """Give the stored values, frame by frame."""
         start = 0
         for frame in frames:
-            yield self._table(vectors[start : start + frame.height])
+            yield self._table(self._vectors[start : start + frame.height])
             start += frame.height
 
     def _fill(self, frames: Iterable[pl.DataFrame], store: VectorStore) -> NDArray[np.int64]:
@@ -254,8 +257,10 @@ class RewardScorer:
         logger.warning("%s: out of memory, going on with %d tokens", self.name, self._budget)
         return None
 
-    def _table(self, vectors: NDArray[np.float32]) -> pl.DataFrame:
+    def _table(self, vectors: Vectors) -> pl.DataFrame:
         """Values as :data:`SCORED`; aspects only where there is a value."""
+        if not len(vectors):
+            return pl.DataFrame(schema=dict(SCORED))
         details = {
             "too_long": f"more than {self._max_tokens:,} tokens",
             "control_token": "a text spells one of the model's control tokens",

@@ -9,7 +9,6 @@ import polars as pl
 from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
 
 from kyara_kedro.checkpoints import Device
-from kyara_kedro.errors import UserError
 from kyara_kedro.options import Options
 from kyara_kedro.quality import heuristics
 from kyara_kedro.quality.heuristics import HeuristicsOptions
@@ -28,17 +27,21 @@ class Scorer(Protocol):
     """Gives conversations a raw value, on a scale of its own.
 
     Attributes:
-        name: Who it is, on every record; changes with all that its values depend on.
+        name: Who it is, on every record.
     """
 
     name: str
 
-    def score(self, frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-        """Score a table that comes in frames.
+    def prepare(self, frames: Iterable[pl.DataFrame]) -> None:
+        """Do what is expensive, over a whole table.
 
         Args:
             frames: Frames of :data:`kyara_kedro.records.CONVERSATION`; they can be gone through
                 several times, and are the same each time.
+        """
+
+    def score(self, frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+        """Give the values of the table that was prepared.
 
         Yields:
             For each frame one of :data:`SCORED`, row by row.
@@ -57,8 +60,11 @@ class HeuristicsScorer:
     def __init__(self, options: HeuristicsOptions) -> None:
         self._options = options
 
+    def prepare(self, frames: Iterable[pl.DataFrame]) -> None:
+        """Nothing: rules are cheap."""
+
     def score(self, frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-        """Score a table that comes in frames, see :class:`Scorer`."""
+        """Score the table, frame by frame."""
         for frame in frames:
             scored = heuristics.score(frame, self._options)
             yield scored.select(
@@ -144,21 +150,15 @@ class QualityOptions(Options):
 def side_by_side(
     frames: Iterable[pl.DataFrame], scorers: Mapping[str, Scorer]
 ) -> Iterator[pl.DataFrame]:
-    """Let several scorers score a table.
+    """What several scorers say of the table that they are prepared for.
 
     Args:
-        frames: As :meth:`Scorer.score` takes them.
+        frames: The table.
         scorers: By the names that their aspects get in front.
 
     Yields:
         For each frame one of :data:`kyara_kedro.records.RAW_SCORES`.
-
-    Raises:
-        UserError: two scorers are the same.
     """
-    names = [one.name for one in scorers.values()]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise UserError(f"quality: two of the scorers are {twice[0]}; leave one out")
     running = [one.score(frames) for one in scorers.values()]
     for frame, *scored in zip(frames, *running, strict=True):
         columns = [

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import polars as pl
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from kyara_kedro.reporting.charts import Figure, bar_chart, histogram, waterfall
+from kyara_kedro.reporting.charts import Figure, bar_chart, histogram, line_chart, waterfall
 
 RULE_BASED_TEACHERS = ("extractive-rules",)
 """Beginnings of the names of teachers that are programs, not language models."""
@@ -130,10 +131,43 @@ def quality_histogram(quality: pl.DataFrame) -> Figure:
     """How the quality scores are spread."""
     return histogram(
         "品質分數 Quality scores",
-        quality["score"].to_list(),
+        quality["score"].drop_nulls().to_list(),
         span=(0.0, 1.0),
         x_label="分數 score",
         y_label="對話數 conversations",
+    )
+
+
+def quality_distributions(raw: pl.DataFrame, languages: int = 4, bins: int = 20) -> Figure:
+    """How the raw values of each scorer are spread, by language.
+
+    Scales differ, so positions count: from the lowest value of a scorer, 0, to its highest, 1.
+
+    Args:
+        raw: Column language, and one for each scorer.
+        languages: Most languages that are drawn, the most frequent ones.
+        bins: Number of points of a line.
+    """
+    most = list(_counts(raw["language"]))[:languages]
+    lines: dict[str, list[tuple[float, float]]] = {}
+    for scorer in raw.drop("id", "language", strict=False).columns:
+        known = raw.drop_nulls(scorer)
+        everything = known[scorer].to_numpy()
+        span = float(np.ptp(everything)) if len(everything) else 0.0
+        for language in most:
+            values = known.filter(language=language)[scorer].to_numpy()
+            if len(values) and span:
+                places = (values - everything.min()) / span
+                counts, edges = np.histogram(places, bins, (0, 1))
+                middles, shares = edges[:-1] + 0.5 / bins, counts / len(values)
+                label = f"{scorer}, {LANGUAGE_NAMES.get(language, language)}"
+                lines[label] = list(zip(middles.tolist(), shares.tolist(), strict=True))
+    return line_chart(
+        "原始分數的分布 Raw scores",
+        lines,
+        x_label="最低分到最高分 lowest to highest",
+        y_label="對話比例 share of conversations",
+        unit="percent",
     )
 
 

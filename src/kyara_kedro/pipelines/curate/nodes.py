@@ -5,7 +5,7 @@ from typing import Any
 import polars as pl
 
 from kyara_kedro.params import CurateParams
-from kyara_kedro.quality import heuristics, tag_normalisation, tags
+from kyara_kedro.quality import tag_normalisation, tags
 from kyara_kedro.reporting import dataset_card as card
 from kyara_kedro.reporting.charts import Figure
 
@@ -21,11 +21,6 @@ def tag_conversations(
     raw = tags.tag(reviewed_conversations)
     tag_map = tag_normalisation.build_tag_map(raw, params.tags)
     return tag_map, tag_normalisation.apply_tag_map(raw, tag_map, tags.TAGGER)
-
-
-def score_quality(reviewed_conversations: pl.DataFrame) -> pl.DataFrame:
-    """Score every conversation by the embedded heuristics."""
-    return heuristics.score(reviewed_conversations)
 
 
 def describe_corpus(

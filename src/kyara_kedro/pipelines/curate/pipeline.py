@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from kyara_kedro.pipelines.curate import nodes, reviewing, selecting
+from kyara_kedro.pipelines.curate import nodes, reviewing, scoring, selecting
 
 
 def create_pipeline(**_: object) -> Pipeline:
@@ -24,10 +24,27 @@ def create_pipeline(**_: object) -> Pipeline:
                 tags="cpu",
             ),
             Node(
-                nodes.score_quality,
-                "reviewed_conversations",
-                "quality",
-                name="score_quality",
+                scoring.score_conversations,
+                [
+                    *("reviewed_conversations", "params:curate"),
+                    *("judge", "prompt_library", "reward_values"),
+                ],
+                "raw_scores",
+                name="score_conversations",
+                tags=["llm", "gpu"],
+            ),
+            Node(
+                scoring.combine_scores,
+                ["raw_scores", "params:curate"],
+                ["quality", "quality_summary"],
+                name="combine_scores",
+                tags="cpu",
+            ),
+            Node(
+                scoring.draw_quality,
+                ["quality", "raw_scores", "params:curate"],
+                ["quality_histogram", "quality_distributions"],
+                name="draw_quality",
                 tags="cpu",
             ),
             Node(

@@ -33,11 +33,14 @@ def select_conversations(
     accepted, rejected = overrides(review_decisions)
     rows = reviewed_conversations.lazy()
     in_language = pl.col("language").is_in(list(params.languages))
-    eligible = in_language | pl.col("id").is_in([*accepted, *rejected])
+    said = pl.col("id").is_in([*accepted, *rejected])
+    eligible = in_language | said
+    without = quality.lazy().filter(pl.col("score").is_null() & ~said)
+    unscored = rows.filter(eligible).join(without, on="id", how="semi").select("id").collect()
     selection = select(
-        rows.filter(eligible),
+        rows.filter(eligible).join(unscored.lazy(), on="id", how="anti", maintain_order="left"),
         tag_table,
-        quality,
+        quality.with_columns(pl.col("score").fill_null(0.0)),
         params.selection,
         accepted=accepted,
         rejected=rejected,
@@ -57,6 +60,7 @@ def select_conversations(
         PIPELINE,
         [
             *((name, "language_not_wanted", language) for name, language in unwanted.iter_rows()),
+            *((name, "unscored", "no scorer gave it a value") for name in unscored["id"]),
             *selection.drops.iter_rows(),
         ],
     )

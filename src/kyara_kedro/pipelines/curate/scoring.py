@@ -1,0 +1,143 @@
+"""How good conversations are, by all configured scorers: raw values, one score, two pictures."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from kyara_kedro.content import batched
+from kyara_kedro.datasets.table import Frames, batches
+from kyara_kedro.params import CurateParams
+from kyara_kedro.pipelines.asking import Fault, answers, fault
+from kyara_kedro.prompts import PromptLibrary
+from kyara_kedro.prompts.rubric import CRITERIA
+from kyara_kedro.quality.calibration import combine, quality_table, summarise
+from kyara_kedro.quality.scorers import (
+    SCORED,
+    HeuristicsScorer,
+    HeuristicsScorerOptions,
+    JudgeOptions,
+    Scorer,
+    ScorerOptions,
+    side_by_side,
+)
+from kyara_kedro.reporting import dataset_card as card
+from kyara_kedro.reporting.charts import Figure
+from kyara_kedro.teachers.base import Teacher, ask
+from kyara_kedro.teachers.tasks import Grades
+
+_ASKED_AT_ONCE = 128
+"""Frames whose conversations the judge is asked about together."""
+_PROMPTS = ("en", "zh-Hans-CN")
+"""Languages with a prompt of their own; all others are asked in Taiwan's Chinese."""
+
+
+def score_conversations(
+    reviewed_conversations: pl.DataFrame,
+    params: CurateParams,
+    judge: Teacher,
+    prompt_library: PromptLibrary,
+    reward_values: Path,
+) -> Frames:
+    """Let every configured scorer score every conversation; the raw values are side by side."""
+    frames = Frames(lambda: batches(reviewed_conversations.lazy()))
+    scorers = {
+        name: _scorer(options, judge, prompt_library, reward_values)
+        for name, options in params.quality.scorers.items()
+    }
+    for scorer in scorers.values():
+        scorer.prepare(frames)
+    return Frames(lambda: side_by_side(frames, scorers))
+
+
+def combine_scores(raw_scores: pl.LazyFrame, params: CurateParams) -> tuple[Frames, dict[str, Any]]:
+    """Calibrate the raw values and make one score of them.
+
+    Returns:
+        The quality of each conversation, and what the scorers found.
+    """
+    scorers = params.quality.scorers
+    combined = combine(raw_scores, scorers)
+    table = Frames(lambda: quality_table(batches(raw_scores), combined, scorers))
+    return table, summarise(raw_scores, combined, scorers)
+
+
+def draw_quality(
+    quality: pl.DataFrame, raw_scores: pl.LazyFrame, params: CurateParams
+) -> tuple[Figure, Figure]:
+    """Draw how the scores are spread, and the raw values of each scorer by language."""
+    raw = combine(raw_scores, params.quality.scorers).raw
+    return card.quality_histogram(quality), card.quality_distributions(raw)
+
+
+def _scorer(options: ScorerOptions, judge: Teacher, prompts: PromptLibrary, folder: Path) -> Scorer:
+    if isinstance(options, HeuristicsScorerOptions):
+        return HeuristicsScorer(options)
+    if isinstance(options, JudgeOptions):
+        return JudgeScorer(judge, prompts)
+    from kyara_kedro.quality.rewards import RewardScorer
+
+    return RewardScorer(options, folder)
+
+
+class JudgeScorer:
+    """A teacher that grades by a rubric, see :class:`kyara_kedro.quality.scorers.Scorer`.
+
+    The value is the mean of the grades, on their scale. A reply without grades, or with one that
+    is not on the scale, gives no value but a reason.
+
+    Args:
+        judge: Who grades; its ledger keeps what was paid for.
+        prompts: Templates.
+    """
+
+    def __init__(self, judge: Teacher, prompts: PromptLibrary) -> None:
+        self._judge, self._prompts = judge, prompts
+        self._graded: dict[str, tuple[int, ...]] = {}
+        self._failed: dict[str, Fault] = {}
+        self.name = f"judge:{judge.name}"
+
+    def prepare(self, frames: Iterable[pl.DataFrame]) -> None:
+        """Ask the judge about every conversation."""
+        same: dict[tuple[int, ...], tuple[int, ...]] = {}
+        for some in batched(frames, _ASKED_AT_ONCE):
+            requests = [
+                ask(
+                    self._prompts,
+                    row_id,
+                    "rate_conversation",
+                    language if language in _PROMPTS else "zh-TW",
+                    messages=messages,
+                )
+                for frame in some
+                for row_id, language, messages in frame.select(
+                    "id", "language", "messages"
+                ).iter_rows()
+            ]
+            for row_id, completion in answers(self._judge, requests, "quality").items():
+                if isinstance(completion.parsed, Grades):
+                    grades = tuple(getattr(completion.parsed, name) for name in CRITERIA)
+                    self._graded[row_id] = same.setdefault(grades, grades)
+                else:
+                    self._failed[row_id] = fault(completion) or ("no_grades", completion.text[:80])
+
+    def score(self, frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+        """Give the grades, frame by frame."""
+        for frame in frames:
+            yield pl.DataFrame(map(self._row, frame["id"]), dict(SCORED), orient="row")
+
+    def _row(self, row_id: str) -> Mapping[str, Any]:
+        grades = self._graded.get(row_id)
+        if grades is None:
+            reason, detail = self._failed[row_id]
+            return {"value": None, "reason": reason, "detail": detail, "aspects": []}
+        return {
+            "value": sum(grades) / len(grades),
+            "reason": None,
+            "detail": None,
+            "aspects": [
+                {"aspect": name, "value": float(grade)}
+                for name, grade in zip(CRITERIA, grades, strict=True)
+            ],
+        }
