@@ -23,12 +23,11 @@ WORDS = (
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 """Where Llama 3 cuts before it joins bytes; line breaks stay together."""
-VOCABULARY = 128_257
 THETA = 500_000.0
 
 
-def tokenizer(template: str = TEMPLATE, padding: str | None = "[PAD]") -> Any:
-    """Bytes as tokens, with the control tokens and the ids that Llama 3 has."""
+def tokenizer(template: str = TEMPLATE, compact: bool = False) -> Any:
+    """Bytes as tokens, with the control tokens and ids of Llama 3; compact has no gaps."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -45,7 +44,10 @@ def tokenizer(template: str = TEMPLATE, padding: str | None = "[PAD]") -> Any:
         "<|eot_id|>": 128009,
         "[PAD]": 128256,
     }
-    made = Tokenizer(models.BPE(vocab=vocabulary | control, merges=merges))
+    vocabulary |= control
+    if compact:
+        vocabulary = {token: number for number, token in enumerate(vocabulary)}
+    made = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
     made.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(WORDS), "isolated"),
@@ -54,13 +56,13 @@ def tokenizer(template: str = TEMPLATE, padding: str | None = "[PAD]") -> Any:
     )
     made.decoder = decoders.ByteLevel()
     made.add_special_tokens(list(control))
-    ends = {"bos_token": "<|begin_of_text|>", "eos_token": "<|eot_id|>", "pad_token": padding}
+    ends = {"bos_token": "<|begin_of_text|>", "eos_token": "<|eot_id|>", "pad_token": "[PAD]"}
     return PreTrainedTokenizerFast(tokenizer_object=made, chat_template=template, **ends)
 
 
 def shape(**more: Any) -> dict[str, Any]:
     return {
-        "vocab_size": VOCABULARY,
+        "vocab_size": 128_257,
         "hidden_size": 16,
         "intermediate_size": 24,
         "num_hidden_layers": 2,
@@ -123,10 +125,17 @@ def classifier(
     import transformers
 
     torch.manual_seed(seed)
-    config = getattr(transformers, f"{kind}Config")(**shape(**{"num_labels": 1, **more}))
+    made = tokenizer(template, compact=True)
+    ids = {
+        "vocab_size": len(made),
+        "bos_token_id": made.bos_token_id,
+        "eos_token_id": made.eos_token_id,
+        "pad_token_id": made.pad_token_id,
+    }
+    config = getattr(transformers, f"{kind}Config")(**shape(**{"num_labels": 1, **ids, **more}))
     network = getattr(transformers, f"{kind}ForSequenceClassification")(config)
     network.save_pretrained(folder)
-    tokenizer(template).save_pretrained(folder)
+    made.save_pretrained(folder)
     return folder
 
 
