@@ -12,12 +12,12 @@ from tests.teachers.loopback import Answer, Server, chat, failed, serving
 
 from kyara_kedro.datasets.table import Frames
 from kyara_kedro.params import CurateParams
-from kyara_kedro.pipelines.curate import nodes, scoring
+from kyara_kedro.pipelines.curate import nodes, scoring, selecting
 from kyara_kedro.prompts import PromptLibrary
 from kyara_kedro.prompts.rubric import CRITERIA
 from kyara_kedro.quality import heuristics
 from kyara_kedro.quality.selection import SelectionOptions
-from kyara_kedro.records import DECISION, DROP, QUALITY, RAW_SCORES
+from kyara_kedro.records import DECISION, DROP, QUALITY, RAW_SCORES, SIMILAR_PAIR
 from kyara_kedro.teachers.base import Teacher
 from kyara_kedro.teachers.extractive import ExtractiveTeacher
 from kyara_kedro.teachers.ledger import Ledger
@@ -111,7 +111,7 @@ def judged(tmp_path: Path) -> Callable[[Server], Teacher]:
 
 
 def number(body: dict[str, Any]) -> tuple[str, int]:
-    said = body["messages"][-1]["content"]
+    said = body["messages"][1]["content"]  # asked once more, it is followed by other turns
     found = re.search(r"第(\d)種茶|tea (\d)", said)
     if found is None:
         return "zh-CN", 0
@@ -123,8 +123,6 @@ def test_a_judge_grades_over_http_and_is_paid_once(
 ) -> None:
     def answer(_: int, body: dict[str, Any]) -> Answer:
         language, n = number(body)
-        system = body["messages"][0]["content"]
-        assert {"zh-TW": "臺灣的用字", "en": "whole grade", "zh-CN": "评委"}[language] in system
         odd = {
             2: chat(grades(6, 5, 5, 5)),
             3: chat("我給滿分！"),
@@ -147,6 +145,9 @@ def test_a_judge_grades_over_http_and_is_paid_once(
         )
         scored(settings, tmp_path / "values", judged(server), edited.drop("index"))
         assert len(server.seen) == asked + 2 * refused  # another id, the same content
+    told = {"zh-TW": "臺灣的用字", "en": "whole grade", "zh-CN": "评委"}
+    for body in server.seen:
+        assert told[number(body)[0]] in body["messages"][0]["content"]
     # whatever is no reply in its form is asked for once more; refusals (400) are not kept
     assert asked == POOL.height + 4
     assert refused <= 1
@@ -197,8 +198,9 @@ def test_a_conversation_that_nobody_scored_is_dropped_with_a_reason(
     assert summary["conversations"]["scored_by_none"] == 1
     settings = CurateParams(selection=SelectionOptions(budget=1.0))
     _, tags = nodes.tag_conversations(POOL, settings)
-    refined, dropped, _ = nodes.select_conversations(
-        POOL, tags, quality, DECISION.frame(), settings
+    pairs = SIMILAR_PAIR.frame()
+    refined, dropped, _ = selecting.select_conversations(
+        POOL, tags, quality, DECISION.frame(), pairs, pairs, settings
     )
     DROP.validate(dropped)
     assert lost not in refined["id"]
