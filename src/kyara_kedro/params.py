@@ -11,6 +11,7 @@ from kyara_kedro.quality.scorers import QualityOptions
 from kyara_kedro.quality.selection import SelectionOptions
 from kyara_kedro.quality.tag_normalisation import NormalisationOptions
 from kyara_kedro.records import Language, Operation
+from kyara_kedro.reporting.review_page import ReviewOptions
 from kyara_kedro.similarity.lexical import LexicalOptions
 from kyara_kedro.similarity.meaning import SemanticOptions
 from kyara_kedro.teachers.tasks import Kind
@@ -289,12 +290,14 @@ class CurateParams(Options):
         tags: How raw tags become final ones.
         quality: Who scores conversations, and how much each counts.
         selection: Budget, bounds, aims and the lowest score.
+        review: Which conversations the review page shows.
     """
 
     languages: tuple[Language, ...] = ("zh-Hant-TW", "zh", "en")
     tags: NormalisationOptions = NormalisationOptions()
     quality: QualityOptions = QualityOptions()
     selection: SelectionOptions = SelectionOptions()
+    review: ReviewOptions = ReviewOptions()
 
     @model_validator(mode="after")
     def _aims_at_languages_that_it_holds(self) -> Self:

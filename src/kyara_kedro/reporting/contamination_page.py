@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import polars as pl
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from kyara_kedro.reporting.charts import histogram
+from kyara_kedro.reporting.pages import environment
 
 _CONTEXT = 160
 """Characters of a record that are shown on either side of a stretch."""
@@ -74,16 +73,10 @@ def contamination_page(
     Returns:
         An HTML document.
     """
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"text": _text}
+    templates = environment()
+    templates.filters |= {"text": _text}
     names = questions["benchmark"].unique().sort().to_list()
-    return environment.get_template("contamination.html.jinja").render(
+    return templates.get_template("contamination.html.jinja").render(
         sections=[_section(name, contamination, questions, texts, shown) for name in names],
         records=contamination["record_id"].n_unique(),
         boilerplate=boilerplate.head(shown).rows(),

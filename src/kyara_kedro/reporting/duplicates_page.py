@@ -6,8 +6,6 @@ are written out, and the content security policy allows the page's own script an
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,13 +13,12 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from functools import lru_cache
 from itertools import groupby
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import polars as pl
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from kyara_kedro.reporting.pages import environment
 from kyara_kedro.text.fold import fold
 
 MARGIN_PAIR: Mapping[str, pl.DataType | type[pl.DataType]] = {
@@ -115,16 +112,10 @@ def duplicates_page(
     Returns:
         HTML of 3 MB at most.
     """
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"seen": _seen_id, "digest": _digest}
+    templates = environment()
+    templates.filters |= {"seen": _seen_id}
     cards = list(_cards(pairs))
-    return environment.get_template("duplicates_page.html.jinja").render(
+    return templates.get_template("duplicates_page.html.jinja").render(
         groups=_grouped(cards),
         shown=len(cards),
         stored=int(spread["pairs"].sum()),
@@ -312,11 +303,6 @@ def _seen(text: str) -> Markup:
 
 def _seen_id(text: str) -> Markup:
     return _seen(text if len(text) <= _LONGEST_ID else text[:_LONGEST_ID] + "…")
-
-
-def _digest(script: str) -> str:
-    """What the content security policy calls a script that is allowed."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
 def _histogram(spread: pl.DataFrame, method: str, threshold: float) -> dict[str, Any]:

@@ -74,6 +74,17 @@ def create_pipeline(**_: object) -> Pipeline:
                 name="draw_waterfall",
                 tags="cpu",
             ),
+            Node(
+                reviewing.draw_review,
+                [
+                    *("reviewed_conversations", "tags", "quality", "curate_drops"),
+                    *("review_decisions", "duplicates", "questions", "references", "passages"),
+                    *("documents", "params:curate"),
+                ],
+                "review_page",
+                name="draw_review",
+                tags="cpu",
+            ),
         ],
         namespace="curate",
         prefix_datasets_with_namespace=False,

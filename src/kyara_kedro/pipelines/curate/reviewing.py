@@ -7,7 +7,9 @@ import polars as pl
 
 from kyara_kedro.datasets.sources import SourceFile
 from kyara_kedro.errors import UserError
+from kyara_kedro.params import CurateParams
 from kyara_kedro.quality import decisions
+from kyara_kedro.reporting.review_page import LARGE, ReviewOptions, ReviewTables, review_page
 
 logger = logging.getLogger("kyara_kedro")
 
@@ -58,3 +60,45 @@ def _tell(table: pl.DataFrame) -> None:
             logger.warning("decisions: %s is %s: %s", origin, status, detail)
         if found.height > _TOLD:
             logger.warning("decisions: %d more are %s", found.height - _TOLD, status)
+
+
+def draw_review(
+    reviewed_conversations: pl.DataFrame,
+    tag_table: pl.DataFrame,
+    quality: pl.DataFrame,
+    curate_drops: pl.DataFrame,
+    review_decisions: pl.DataFrame,
+    duplicates: pl.DataFrame,
+    questions: pl.DataFrame,
+    references: pl.DataFrame,
+    passages: pl.DataFrame,
+    documents: pl.DataFrame,
+    params: CurateParams,
+) -> str:
+    """Draw the page on which people decide about conversations."""
+    tables = ReviewTables(
+        reviewed_conversations,
+        tag_table,
+        quality,
+        curate_drops,
+        review_decisions,
+        duplicates,
+        questions,
+        references,
+        passages,
+        documents,
+    )
+    return _page(tables, params.review)
+
+
+def _page(tables: ReviewTables, options: ReviewOptions) -> str:
+    """The page, with a warning where it is large."""
+    page = review_page(tables, options)
+    if (size := len(page.encode())) > LARGE:
+        logger.warning(
+            "the review page has %.0f MB and opens slowly: a curate.review.sample below %d is "
+            "quicker to work with",
+            size / 1e6,
+            options.sample,
+        )
+    return page
