@@ -1,5 +1,5 @@
-"""The project's commands: `run` with errors in one line, `where`, `dedup-report`, `ledger` and
-`serve-model`."""
+"""The project's commands: `run` with errors in one line, `where`, `dedup-report`, `review`,
+`ledger` and `serve-model`."""
 
 import logging
 from pathlib import Path
@@ -93,6 +93,7 @@ def where() -> None:
         ),
         ("Duplicates 重複資料", "data/08_reporting/duplicates.html", "open it in a browser"),
         ("Leaks 評測洩漏", "data/08_reporting/contamination.html", "open it in a browser"),
+        ("Review 審閱", "data/08_reporting/review.html", "open it in a browser"),
         ("Runs and models 執行紀錄與模型", "data/mlflow/mlflow.db", "make mlflow"),
     ):
         place = root / path
@@ -133,6 +134,43 @@ def dedup_report(
     for line in report.told(found, tables.duplicates):
         click.echo(line)
     click.echo(f"\n{report.adoption(thresholds, env or 'local')}\nPage 頁面: {place}")
+
+
+@cli.command(cls=_Plain)
+@click.option(
+    "--sample", type=click.IntRange(min=1), help="Most conversations; else as configured."
+)
+@click.option("--which", help="all, selected, dropped, decided or margin; likewise.")
+@click.option("--seed", type=click.IntRange(min=0), help="Of the sample; likewise.")
+@click.option("--language", "languages", multiple=True, help="Only these languages.")
+@click.option("--source", "sources", multiple=True, help="Only these sources.")
+@click.option("--tag", "tags", multiple=True, help="Only conversations with one of these tags.")
+@click.option("--score", type=(float, float), help="Lowest and highest score.")
+@click.option("--id", "ids", multiple=True, help="Exactly these conversations.")
+@env_option
+@click.option(
+    "--page",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Where the page goes; else data/08_reporting/review.html in the project.",
+)
+def review(env: str | None, page: Path | None, **wishes: Any) -> None:
+    """Make a page to accept, reject and edit conversations; nothing is selected anew."""
+    from kedro.framework.session import KedroSession
+
+    from kyara_kedro.datasets.files import HTMLDataset
+    from kyara_kedro.pipelines.curate import reviewing
+    from kyara_kedro.reporting.review_page import ReviewOptions
+
+    logging.getLogger("kedro").setLevel(logging.WARNING)
+    root = find_kedro_project(Path.cwd()) or Path.cwd()
+    session = KedroSession.create(root, save_on_close=False, env=env)
+    catalog = session.load_context().catalog
+    wanted = {name: wish for name, wish in wishes.items() if wish not in (None, ())}
+    configured = catalog.load("params:curate").review.model_dump()
+    options = ReviewOptions.read(configured | wanted, "kedro review")
+    place = page or root / "data/08_reporting/review.html"
+    HTMLDataset(filepath=str(place)).save(reviewing.page(reviewing.load_tables(catalog), options))
+    click.echo(f"Page 頁面: {place}")
 
 
 @cli.group()

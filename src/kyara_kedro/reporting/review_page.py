@@ -29,6 +29,8 @@ LARGE = 16 << 20
 """Bytes from which a page takes long to open."""
 
 _TITLE = 80
+_WITHOUT_SCORES = ("language_not_wanted", "rejected_by_reviewer")
+"""Reasons of drops that no score would have changed."""
 _DOCUMENT = 4_000
 """Characters of a whole document that are shown as a source."""
 
@@ -129,11 +131,12 @@ def shown(
     sources = _sources(tables, told)
     records = []
     for row in told:
+        del row["calls"]
         found = [name for name in (*row.pop("passage_ids"), *row["parents"]) if name in sources]
         covered = {sources[name]["document_id"] for name in found}
         records.append(
             {
-                **{name: value for name, value in row.items() if name not in _UNTOLD},
+                **row,
                 "title": _title(row["messages"]),
                 "score": _rounded(row["score"]),
                 "aspects": [
@@ -147,9 +150,6 @@ def shown(
         )
     needed = {name for record in records for name in record["sources"]}
     return records, {name: source for name, source in sources.items() if name in needed}
-
-
-_UNTOLD = ("calls",)
 
 
 def choose(tables: ReviewTables, options: ReviewOptions) -> pl.DataFrame:
@@ -173,39 +173,33 @@ def choose(tables: ReviewTables, options: ReviewOptions) -> pl.DataFrame:
         for missing in wanted.join(pool, on="id", how="anti")["id"]:
             raise UserError(f"curate.review.ids: no conversation has the id '{missing}'")
         return wanted.join(pool, on="id", how="left", maintain_order="left")
+    tagged = pl.col("tags").list.set_intersection(list(options.tags)).list.len() > 0
     pool = pool.filter(
         pl.col("score").is_between(*options.score),
-        *(
-            pl.col(column).is_in(list(values))
-            for column, values in (("language", options.languages), ("source", options.sources))
-            if values
-        ),
-        *(
-            [pl.col("tags").list.set_intersection(list(options.tags)).list.len() > 0][
-                : len(options.tags)
-            ]
-        ),
+        pl.col("language").is_in(list(options.languages)) if options.languages else True,
+        pl.col("source").is_in(list(options.sources)) if options.sources else True,
+        tagged if options.tags else True,
     )
     if options.which == "margin":
         return _at_the_margin(pool, tables.decisions).head(options.sample)
-    if options.which == "selected":
-        pool = pool.filter(pl.col("reason").is_null())
-    elif options.which == "dropped":
-        pool = pool.filter(pl.col("reason").is_not_null())
-    elif options.which == "decided":
+    if options.which == "decided":
         pool = pool.join(_decided(tables.decisions), on="id", how="semi", maintain_order="left")
+    elif options.which != "all":
+        is_selected = pl.col("reason").is_null()
+        pool = pool.filter(is_selected if options.which == "selected" else ~is_selected)
     order = np.random.default_rng(options.seed).permutation(pool.height)
     return pool[order[: options.sample]]
 
 
 def _at_the_margin(pool: pl.DataFrame, decisions: pl.DataFrame) -> pl.DataFrame:
-    """Conversations by their distance from the edge, those without a decision alone."""
+    """Conversations by their distance from the edge; only those that scores decided about."""
     is_selected = pl.col("reason").is_null()
     worst_in = pl.col("score").filter(is_selected).min()
     best_out = pl.col("score").filter(~is_selected).max()
     edge = ((worst_in + best_out) / 2).over(pl.col("tags").list.first())
     return (
-        pool.join(_decided(decisions), on="id", how="anti")
+        pool.filter(pl.col("reason").is_in(_WITHOUT_SCORES).fill_null(False).not_())
+        .join(_decided(decisions), on="id", how="anti")
         .with_columns(distance=(pl.col("score") - edge).abs())
         .sort("distance", "id", nulls_last=True)
     )

@@ -76,11 +76,7 @@ def create_pipeline(**_: object) -> Pipeline:
             ),
             Node(
                 reviewing.draw_review,
-                [
-                    *("reviewed_conversations", "tags", "quality", "curate_drops"),
-                    *("review_decisions", "duplicates", "questions", "references", "passages"),
-                    *("documents", "params:curate"),
-                ],
+                [*reviewing.SHOWN, "params:curate"],
                 "review_page",
                 name="draw_review",
                 tags="cpu",

@@ -2,16 +2,23 @@
 
 import logging
 from collections.abc import Iterator
+from typing import Any
 
 import polars as pl
+from kedro.io import CatalogProtocol
 
 from kyara_kedro.datasets.sources import SourceFile
 from kyara_kedro.errors import UserError
-from kyara_kedro.params import CurateParams
 from kyara_kedro.quality import decisions
 from kyara_kedro.reporting.review_page import LARGE, ReviewOptions, ReviewTables, review_page
 
 logger = logging.getLogger("kyara_kedro")
+
+SHOWN = (
+    *("reviewed_conversations", "tags", "quality", "curate_drops", "review_decisions"),
+    *("duplicates", "questions", "references", "passages", "documents"),
+)
+"""The catalog's names of the tables of :class:`ReviewTables`, in their order."""
 
 _TOLD = 3
 
@@ -62,43 +69,35 @@ def _tell(table: pl.DataFrame) -> None:
             logger.warning("decisions: %d more are %s", found.height - _TOLD, status)
 
 
-def draw_review(
-    reviewed_conversations: pl.DataFrame,
-    tag_table: pl.DataFrame,
-    quality: pl.DataFrame,
-    curate_drops: pl.DataFrame,
-    review_decisions: pl.DataFrame,
-    duplicates: pl.DataFrame,
-    questions: pl.DataFrame,
-    references: pl.DataFrame,
-    passages: pl.DataFrame,
-    documents: pl.DataFrame,
-    params: CurateParams,
-) -> str:
-    """Draw the page on which people decide about conversations."""
-    tables = ReviewTables(
-        reviewed_conversations,
-        tag_table,
-        quality,
-        curate_drops,
-        review_decisions,
-        duplicates,
-        questions,
-        references,
-        passages,
-        documents,
-    )
-    return _page(tables, params.review)
+def draw_review(*tables_and_params: Any) -> str:
+    """Draw the page on which people decide about conversations.
+
+    Args:
+        tables_and_params: The tables of :class:`ReviewTables` in their order, then the parameters.
+    """
+    *tables, params = tables_and_params
+    return page(ReviewTables(*tables), params.review)
 
 
-def _page(tables: ReviewTables, options: ReviewOptions) -> str:
+def page(tables: ReviewTables, options: ReviewOptions) -> str:
     """The page, with a warning where it is large."""
-    page = review_page(tables, options)
-    if (size := len(page.encode())) > LARGE:
+    text = review_page(tables, options)
+    if (size := len(text.encode())) > LARGE:
         logger.warning(
-            "the review page has %.0f MB and opens slowly: a curate.review.sample below %d is "
-            "quicker to work with",
+            "the review page has %.0f MB and opens slowly: lower curate.review.sample (%d)",
             size / 1e6,
             options.sample,
         )
-    return page
+    return text
+
+
+def load_tables(catalog: CatalogProtocol[Any, Any]) -> ReviewTables:
+    """Load what the page tells about, as the last run left it.
+
+    Raises:
+        UserError: a table is not there yet.
+    """
+    for name in SHOWN:
+        if not catalog.exists(name):
+            raise UserError(f"'{name}' is not there yet: run `kedro run --pipeline=curate` first")
+    return ReviewTables(*map(catalog.load, SHOWN))
