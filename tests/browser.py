@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-CONTROL = 2
+CONTROL, SHIFT = 2, 8
 _CODES = {
     "Enter": ("Enter", 13, "\r"),
     "Escape": ("Escape", 27, ""),

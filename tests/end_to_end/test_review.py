@@ -9,7 +9,7 @@ import pytest
 from tests.audit import Tables
 from tests.faults.conftest import small_project
 
-from browser import CONTROL, browser
+from browser import CONTROL, SHIFT, browser
 
 from support import run_kedro
 
@@ -35,33 +35,45 @@ def download(page: Any, project: Path) -> None:
     raise AssertionError("nothing was downloaded")
 
 
+def newest(project: Path, name: str) -> pl.DataFrame:
+    """The last version of a table."""
+    found = (project / "data").glob(f"*/{name}.parquet/*/{name}.parquet")
+    return pl.read_parquet(max(found))
+
+
 def test_what_is_decided_on_the_page_overrides_the_next_run(tmp_path: Path) -> None:
-    project, profile = small_project(tmp_path / "project"), tmp_path / "profile"
+    project = small_project(tmp_path / "project")
     (project / "downloads").mkdir()
-    with browser(profile) as page:
+    with browser(tmp_path / "profile") as page:
         run(project, "run", "--pipelines=ingest,synthesize,dedup,curate")
         before = Tables(project / "data")["reviewed_conversations"]
-        run(project, "review", "--which=dropped", "--sample=2")
         page.open(project / "data/08_reporting/review.html", project / "downloads")
-        accepted, edited = page.js("RECORDS.map((record) => record.id)")
+        out, back = (
+            page.js(
+                f"RECORDS.filter((one) => (one.reason === null) === {kind}).map((one) => one.id)"
+            )
+            for kind in ("true", "false")
+        )
+        rejected, accepted, edited = out[0], back[0], back[1]
+        page.js(f"go(PLACE.get('{accepted}'))")
         page.press("a")
+        page.js(f"go(PLACE.get('{edited}'))")
         page.press("e")
         page.js("document.activeElement.select()")
         page.write("改寫過的答案。")
         page.press("Enter", CONTROL)
-        download(page, project)
-        run(project, "review", "--which=selected", "--sample=1")
-        page.go(project / "data/08_reporting/review.html")
-        rejected = page.js("RECORDS[0].id")
+        page.js(f"go(PLACE.get('{rejected}'))")
         page.press("r")
         page.write("答非所問")
         page.press("Enter")
-        page.wait("decisions.size")
+        page.wait("decisions.size === 3")
         download(page, project)
 
         run(project, "run", "--pipeline=curate")
-        tables = Tables(project / "data")
-        refined, dropped = tables["refined_conversations"], tables["curate_drops"]
+        refined, dropped = (
+            newest(project, "refined_conversations"),
+            Tables(project / "data")["curate_drops"],
+        )
         assert accepted in refined["id"]
         new = refined.filter(pl.col("parents").list.contains(edited)).row(0, named=True)
         assert new["messages"][-1]["content"] == "改寫過的答案。"
@@ -70,18 +82,17 @@ def test_what_is_decided_on_the_page_overrides_the_next_run(tmp_path: Path) -> N
         assert reasons[rejected]["reason"] == "rejected_by_reviewer"
         assert "答非所問" in reasons[rejected]["detail"]
         assert refined.height + dropped.height == before.height
-        assert set(tables["review_decisions"]["status"]) == {"applies"}
+        assert newest(project, "review_decisions")["status"].to_list() == ["applies"] * 3
 
         run(project, "review", f"--id={new['id']}")
         page.go(project / "data/08_reporting/review.html")
         assert page.js("RECORDS[0].earlier.decision") == "edit"
-        page.press("R")
+        page.press("R", SHIFT)
         page.wait("decisions.size")
         download(page, project)
         run(project, "run", "--pipeline=curate")
-        tables = Tables(project / "data")
-        assert (
-            new["id"] in tables["curate_drops"].filter(reason="rejected_by_reviewer")["record_id"]
-        )
-        assert sorted(tables["review_decisions"]["status"]) == [*["applies"] * 3, "followed"]
+        dropped = Tables(project / "data")["curate_drops"]
+        assert new["id"] in dropped.filter(reason="rejected_by_reviewer")["record_id"]
+        statuses = newest(project, "review_decisions")["status"]
+        assert sorted(statuses) == [*["applies"] * 3, "followed"]
         assert page.console == []

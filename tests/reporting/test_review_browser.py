@@ -133,6 +133,24 @@ def test_a_browser_that_keeps_nothing_is_told_and_works(opened: Browser, tmp_pat
     opened.call("Page.removeScriptToEvaluateOnNewDocument", identifier=blocked["identifier"])
 
 
+def test_what_an_earlier_page_never_handed_on_is_in_the_next_file(
+    opened: Browser, tmp_path: Path
+) -> None:
+    opened.press("a")
+    later = tmp_path / "later.html"
+    page = review_page(tables(), ReviewOptions(which="all", sample=3))
+    later.write_text(page, encoding="utf-8")
+    opened.go(later)
+    assert "還有 1 個決定沒有下載" in opened.js("document.getElementById('banner').textContent")
+    opened.js("document.getElementById('record').focus()")
+    opened.press("j")
+    opened.press("a")
+    assert len(exported(tmp_path, opened)) == 2
+    opened.go(tmp_path / "review.html")
+    assert opened.js("document.getElementById('banner').hidden")
+    assert decided(opened) == [[0, "accept"]]
+
+
 def test_what_is_exported_is_imported_again(opened: Browser, tmp_path: Path) -> None:
     opened.js("document.getElementById('reviewer').value = '小美'")
     opened.press("a")

@@ -22,6 +22,7 @@ from kyara_kedro.content import content_id
 from kyara_kedro.errors import UserError
 from kyara_kedro.options import Options
 from kyara_kedro.prompts.rag_format import question_of
+from kyara_kedro.records import Language
 from kyara_kedro.reporting.dataset_card import RULE_BASED_TEACHERS
 from kyara_kedro.reporting.pages import environment
 
@@ -56,7 +57,7 @@ class ReviewOptions(Options):
     sample: Annotated[int, Field(ge=1, le=5_000)] = 100
     which: Which = "margin"
     seed: NonNegativeInt = 0
-    languages: tuple[str, ...] = ()
+    languages: tuple[Language, ...] = ()
     sources: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     score: tuple[Share, Share] = (0.0, 1.0)
