@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kyara_kedro.content import content_id
@@ -226,6 +226,7 @@ LINES = st.one_of(
 )
 
 
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(LINES, max_size=8))
 def test_whatever_is_decided_no_conversation_is_lost_and_none_is_decided_twice(
     lines: list[str],

@@ -30,7 +30,7 @@ LARGE = 16 << 20
 """Bytes from which a page takes long to open."""
 
 _TITLE = 80
-_WITHOUT_SCORES = ("language_not_wanted", "rejected_by_reviewer")
+_WITHOUT_SCORES = ("language_not_wanted", "other_teacher", "rejected_by_reviewer")
 """Reasons of drops that no score would have changed."""
 _DOCUMENT = 4_000
 """Characters of a whole document that are shown as a source."""
@@ -80,7 +80,7 @@ class ReviewTables(NamedTuple):
         documents: Theirs.
     """
 
-    conversations: pl.DataFrame
+    conversations: pl.DataFrame | pl.LazyFrame
     tags: pl.DataFrame
     quality: pl.DataFrame
     drops: pl.DataFrame
@@ -104,8 +104,7 @@ def review_page(tables: ReviewTables, options: ReviewOptions) -> str:
     records, sources = shown(tables, options)
     data = {
         "page": content_id("review", [record["id"] for record in records]),
-        "conversations": tables.conversations.height,
-        "which": "ids" if options.ids else options.which,
+        "conversations": tables.quality.height,
         "records": records,
         "sources": sources,
     }
@@ -118,9 +117,10 @@ def shown(
     """What the page tells of each conversation, and its sources by their ids."""
     chosen = choose(tables, options)
     ids = chosen["id"].to_list()
+    texts = tables.conversations.lazy().filter(pl.col("id").is_in(ids)).collect()
     told = (
         chosen.select("id", "reason", "detail")
-        .join(tables.conversations, on="id", how="left", maintain_order="left")
+        .join(texts, on="id", how="left", maintain_order="left")
         .join(tables.tags.select("id", "tags"), on="id", how="left", maintain_order="left")
         .join(tables.quality, on="id", how="left", maintain_order="left")
         .join(_decided(tables.decisions), on="id", how="left", maintain_order="left")
@@ -163,7 +163,9 @@ def choose(tables: ReviewTables, options: ReviewOptions) -> pl.DataFrame:
         UserError: an id is asked for that no conversation has.
     """
     pool = (
-        tables.conversations.select("id", "source", "language")
+        tables.conversations.lazy()
+        .select("id", "source", "language")
+        .collect()
         .join(tables.tags.select("id", "tags"), on="id", how="left")
         .join(tables.quality.select("id", "score"), on="id", how="left")
         .join(tables.drops.select("reason", "detail", id="record_id"), on="id", how="left")
