@@ -206,6 +206,14 @@ def test_hostile_text_is_shown_as_text_and_signs_are_written_out(opened: Browser
     assert opened.js("document.activeElement.id") == "source-id_0123abcd"
 
 
+def test_scores_of_any_size_are_told_and_only_shares_are_drawn(opened: Browser) -> None:
+    opened.js("go(PLACE.get(RECORDS[0].id))")
+    cells = opened.js("[...document.querySelectorAll('.meter > *')].map((one) => one.textContent)")
+    value = opened.js("RECORDS[0].aspects[0][1].toFixed(3)")
+    assert cells == ["字體", "", value, "raw", "", "-3.250", "評審", "", "–"]
+    assert opened.js("document.querySelectorAll('.bar > i').length") == 1
+
+
 def test_every_control_has_a_name_in_both_languages(opened: Browser) -> None:
     nameless = (
         "[...document.querySelectorAll('button, input:not([hidden]), select, textarea')].filter("

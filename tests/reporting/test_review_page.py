@@ -80,7 +80,11 @@ def tables(**other: pl.DataFrame) -> ReviewTables:
             {
                 "id": row["id"],
                 "score": n / 10,
-                "aspects": [{"aspect": "script", "value": n / 10}],
+                "aspects": [
+                    {"aspect": "heuristics.script", "value": n / 10},
+                    {"aspect": "reward.raw", "value": -3.25},
+                    {"aspect": "judge", "value": float("nan") if n else None},
+                ],
                 "scorer": "rules",
             }
             for n, row in enumerate(rows)
@@ -234,7 +238,10 @@ def test_a_record_comes_with_its_sources_evidence_scores_copies_and_fate() -> No
     assert first["evidence"] == ["玉山最高"]
     assert sources["id_0123abcd"]["url"] == "javascript:alert(1)"
     assert first["rules"] is True
-    assert (first["score"], first["aspects"]) == (0.1, [["script", 0.1]])
+    assert (first["score"], first["aspects"]) == (
+        0.1,
+        [["heuristics.script", 0.1], ["reward.raw", -3.25], ["judge", None]],
+    )
     assert (first["reason"], first["detail"]) == ("over_quota", "place 3")
     assert first["copies"] == [["f" * 32, "lexical", 0.75]]
     assert first["earlier"]["decision"] == "reject"
