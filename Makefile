@@ -13,7 +13,7 @@ help:
 	@echo "make lint    ruff, mypy and the import contracts"
 	@echo "make viz     build the lineage site and serve it on http://127.0.0.1:4141"
 	@echo "make mlflow  serve the runs and the model registry on http://127.0.0.1:5000"
-	@echo "make clean   remove everything that runs have made (your inputs in data/01_raw and paid replies stay)"
+	@echo "make clean   remove everything that runs have made (your inputs in data/01_raw, paid replies and the tag map with your edits stay)"
 
 install: $(READY)
 
@@ -62,4 +62,4 @@ lock:
 
 clean:
 	rm -rf build .viz/stats.json data/mlflow
-	find data -mindepth 2 -maxdepth 2 -not -path 'data/01_raw/*' -not -name .gitkeep -not -name 'replies.db*' -exec rm -rf {} +
+	find data -mindepth 2 -maxdepth 2 -not -path 'data/01_raw/*' -not -name .gitkeep -not -name 'replies.db*' -not -name tag_map.csv -exec rm -rf {} +

@@ -287,6 +287,7 @@ class CurateParams(Options):
 
     Attributes:
         languages: Languages that the refined corpus holds.
+        tagger: Who tags: the embedded ``rules``, or the ``teacher`` that the catalog calls tagger.
         tags: How raw tags become final ones.
         quality: Who scores conversations, and how much each counts.
         selection: Budget, bounds, aims and the lowest score.
@@ -294,6 +295,7 @@ class CurateParams(Options):
     """
 
     languages: tuple[Language, ...] = ("zh-Hant-TW", "zh", "en")
+    tagger: Literal["rules", "teacher"] = "rules"
     tags: NormalisationOptions = NormalisationOptions()
     quality: QualityOptions = QualityOptions()
     selection: SelectionOptions = SelectionOptions()

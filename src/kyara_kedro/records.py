@@ -544,23 +544,40 @@ DROP = Record(
     ),
 )
 
+RAW_TAGS = Record(
+    "raw tags",
+    {"id": pl.String, "raw_tags": IDS, "tagger": pl.String, "fault": pl.String},
+    nullable=frozenset({"fault"}),
+    rules=(Rule("raw_tags", pl.col("raw_tags").list.len() > 0, "hold a tag"),),
+)
+
+TAG_EXAMPLE = Record(
+    "tag example",
+    {"id": pl.String, "tag": pl.String, "explanation": pl.String, "conversation_id": pl.String},
+    rules=(_filled("tag"), Rule("tag", pl.col("tag").is_unique(), "have one example")),
+)
+
 TAGS = Record(
     "tags",
     {"id": pl.String, "raw_tags": IDS, "tags": IDS, "complexity": pl.Int32, "tagger": pl.String},
-    rules=(_at_least("complexity", 0),),
+    rules=(
+        Rule("complexity", pl.col("tags").list.len() == pl.col("complexity"), "count the tags"),
+    ),
 )
 
 TAG_MAP = Record(
     "tag map",
     {
-        "id": pl.String,
         "raw": pl.String,
         "final": pl.String,
         "step": pl.String,
         "count": pl.Int64,
+        "found": pl.String,
+        "explanation": pl.String,
+        "id": pl.String,
     },
-    nullable=frozenset({"final"}),
-    rules=(_filled("raw"), _at_least("count", 1)),
+    nullable=frozenset({"final", "found"}),
+    rules=(_filled("raw"), _at_least("count", 0)),
 )
 
 ASPECTS = pl.List(pl.Struct({"aspect": pl.String(), "value": pl.Float64()}))

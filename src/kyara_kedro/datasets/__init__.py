@@ -5,6 +5,8 @@ from typing import Any
 _HOMES = {
     "TableDataset": "table",
     "EarlierReferencesDataset": "earlier",
+    "EarlierTagMapDataset": "earlier",
+    "TagMapDataset": "tag_map",
     "TextDataset": "files",
     "HTMLDataset": "files",
     "JSONDataset": "files",

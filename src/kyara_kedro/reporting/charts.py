@@ -41,6 +41,7 @@ _STYLE = (
     f".kc{{font-family:{_FONT};font-size:13px}}"
     ".kc-paper{fill:#fff}.kc text{fill:#26323f}.kc .kc-title{font-size:16px;font-weight:600}"
     ".kc .kc-soft{fill:#66727f;font-size:12px}.kc-grid{stroke:#e3e8ee}.kc-axis{stroke:#9aa5b1}"
+    ".kc-mark{stroke:#5a6b7d;stroke-width:1.5;stroke-dasharray:3 3}"
     ".kc-whisker{stroke:#26323f;stroke-width:1.5;fill:none}.kc-line{fill:none;stroke-width:2.2}"
     f".kc-loss{{fill:{_LOSS}}}.kc-gain{{fill:{_GAIN}}}"
     + "".join(
@@ -51,7 +52,7 @@ _STYLE = (
     )
     + "@media (prefers-color-scheme:dark){.kc-paper{fill:#161b22}.kc text{fill:#e6edf3}"
     ".kc .kc-soft{fill:#9aa7b4}.kc-grid{stroke:#2b333d}.kc-axis{stroke:#55606c}"
-    ".kc-whisker{stroke:#e6edf3}.kc-loss{fill:#e5847c}.kc-gain{fill:#5fbf8d}"
+    ".kc-mark{stroke:#a3b1c2}.kc-whisker{stroke:#e6edf3}.kc-loss{fill:#e5847c}.kc-gain{fill:#5fbf8d}"
     + "".join(f".kc-f{i}{{fill:{c}}}.kc-l{i}{{stroke:{c}}}" for i, c in enumerate(_DARK))
     + "}"
 )
@@ -95,6 +96,8 @@ class Figure:
         x_label: Name of the value axis of bars, of the horizontal axis otherwise.
         y_label: Name of the other axis.
         unit: How values are written; ``percent`` takes fractions of 1.
+        mark: A position on the horizontal axis of lines that deserves attention, and its name.
+        log_x: Whether the horizontal axis of lines, all positive, grows by factors.
     """
 
     kind: Kind
@@ -103,6 +106,8 @@ class Figure:
     x_label: str = ""
     y_label: str = ""
     unit: Unit = "number"
+    mark: tuple[float, str] | None = None
+    log_x: bool = False
 
     def plotly(self) -> dict[str, Any]:
         """The figure as a Plotly JSON document, ``{"data": [...], "layout": {...}}``."""
@@ -154,13 +159,15 @@ def line_chart(
     x_label: str = "",
     y_label: str = "",
     unit: Unit = "number",
+    mark: tuple[float, str] | None = None,
+    log_x: bool = False,
 ) -> Figure:
     """Lines through (x, y) points in the order of x; points that are not finite are left out."""
     series = []
     for name, points in lines.items():
         ordered = sorted(point for point in points if all(map(math.isfinite, point)))
         series.append(Series(name, tuple(x for x, _ in ordered), tuple(y for _, y in ordered)))
-    return Figure("line", title, tuple(series), x_label, y_label, unit)
+    return Figure("line", title, tuple(series), x_label, y_label, unit, mark, log_x)
 
 
 def histogram(
@@ -257,7 +264,12 @@ def _plotly(figure: Figure) -> dict[str, Any]:
         layout["bargap"] = 0.05
     if figure.unit == "percent":
         layout[values]["tickformat"] = ".0%"
-    return {"data": [traces[figure.kind](series) for series in figure.series], "layout": layout}
+    if figure.log_x:
+        layout["xaxis"]["type"] = "log"
+    data = [traces[figure.kind](series) for series in figure.series]
+    if figure.mark:
+        data.append(_plotly_mark(figure))
+    return {"data": data, "layout": layout}
 
 
 def _plotly_bar(series: Series) -> dict[str, Any]:
@@ -286,6 +298,19 @@ def _plotly_line(series: Series) -> dict[str, Any]:
         "name": series.name,
         "x": list(series.x),
         "y": list(series.y),
+    }
+
+
+def _plotly_mark(figure: Figure) -> dict[str, Any]:
+    at, name = figure.mark or (0.0, "")
+    highest = max([y for series in figure.series for y in series.y if y is not None] or [1.0])
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "name": name,
+        "x": [at, at],
+        "y": [0, highest],
+        "line": {"dash": "dot", "color": COLOURS[-1]},
     }
 
 
@@ -457,6 +482,8 @@ def _lines(figure: Figure, sheet: _Sheet) -> str:
                 f'<path class="kc-line kc-l{colour} kc-d{colour}" d="M{route}">'
                 f"<title>{_escape(series.name)}</title></path>"
             )
+    if figure.mark:
+        paths.append(plot.marked(*figure.mark))
     return plot.axes() + "".join(paths)
 
 
@@ -508,7 +535,7 @@ class _Upright:
 
     def __init__(self, across: _Span, up: _Span, figure: Figure, sheet: _Sheet) -> None:
         left, right = across
-        self.across = _ticks(left, right, most=6)
+        self.across = _powers(left, right) if figure.log_x else _ticks(left, right, most=6)
         self.up = _ticks(*up)
         self.span = (left, right) if right > left else (left - 0.5, right + 0.5)
         self.figure = figure
@@ -521,11 +548,21 @@ class _Upright:
 
     def x(self, value: float) -> float:
         first, last = self.span
+        if self.figure.log_x:
+            value, first, last = map(math.log10, (value, first, last))
         return self.left + (value - first) / (last - first) * (self.right - self.left)
 
     def y(self, value: float) -> float:
         low, high = self.up[0], self.up[-1]
         return self.bottom - (value - low) / (high - low) * (self.bottom - self.top)
+
+    def marked(self, value: float, name: str) -> str:
+        """A line upwards at a value, with its name beside its foot."""
+        x, room = self.x(value), _text_width(name, 12) + 6
+        left = x + 6 + room > self.right
+        at, anchor = (x - 6, "end") if left else (x + 6, "start")
+        line = _path("kc-mark", x, self.top, x, self.bottom)
+        return line + _text(at, self.bottom - 8, name, "kc-soft", anchor=anchor)
 
     def axes(self) -> str:
         drawn = []
@@ -562,6 +599,14 @@ def _ticks(low: float, high: float, most: int = 5) -> list[float]:
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     return [float(f"{i * step:.12g}") for i in range(first, last + 1)]
+
+
+def _powers(low: float, high: float) -> list[float]:
+    """The powers of ten in [low, high], with their doubles and quintuples where they are few."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    factors = (1, 2, 5) if last - first < 3 else (1,)
+    ticks = (factor * 10.0**power for power in range(first, last + 1) for factor in factors)
+    return [tick for tick in ticks if low <= tick <= high]
 
 
 def _said(value: float, unit: Unit = "number") -> str:

@@ -33,7 +33,6 @@ from kyara_kedro.teachers.rules import (
     grading,
     judge,
     system_prompts,
-    tagging,
 )
 from kyara_kedro.teachers.rules.answers import (
     Documents,
@@ -50,6 +49,7 @@ from kyara_kedro.teachers.rules.evolution import TEMPLATES, unwrap, wrap
 from kyara_kedro.teachers.rules.simplified import in_traditional
 from kyara_kedro.teachers.tasks import ReplyError, Solution, read_reply
 from kyara_kedro.text.constraints import compose, stated
+from kyara_kedro.text.intentions import explain_intentions
 from kyara_kedro.text.numbers import equivalent
 
 LOGGER = logging.getLogger(__name__)
@@ -73,6 +73,7 @@ _SAYS = {
         "unsupported": "第 {numbers} 筆沒有逐字見於所引文件的同一句。",
         "right": "以規則重新解題，結果同樣是 {answer}。",
         "wrong": "以規則重新解題，結果是 {answer}，與這份解答不同。",
+        "words": "要求中出現「{words}」。",
     },
     "en": {
         "equal": "Politeness and spelling aside the questions are the same.",
@@ -81,9 +82,10 @@ _SAYS = {
         "unsupported": "Claims not found literally in one sentence of their text: {numbers}.",
         "right": "Solved again by rules, with the same result {answer}.",
         "wrong": "Solved again by rules, the result is {answer} and not this one.",
+        "words": "The request says '{words}'.",
     },
 }
-"""Reasons of the verdicts by rules."""
+"""Reasons of what the rules decide."""
 
 
 class ExtractiveOptions(Options):
@@ -356,9 +358,11 @@ def _rate_conversation(request: ChatRequest, options: ExtractiveOptions) -> Repl
 
 def _tag_instruction(request: ChatRequest, options: ExtractiveOptions) -> Reply:
     said = "\n".join(m["content"] for m in request.inputs["messages"] if m["role"] == "user")
+    says = _SAYS[request.language]
     return {
         "tags": [
-            {"tag": tag, "explanation": why} for tag, why in tagging.tag(said, request.language)
+            {"tag": tag, "explanation": says["words"].format(words=words) if words else ""}
+            for tag, words in explain_intentions(said)
         ]
     }
 

@@ -1,26 +1,11 @@
-"""Tags, quality, and what the data set card says about the result."""
+"""What the data set card says about the result."""
 
 from typing import Any
 
 import polars as pl
 
-from kyara_kedro.params import CurateParams
-from kyara_kedro.quality import tag_normalisation, tags
 from kyara_kedro.reporting import dataset_card as card
 from kyara_kedro.reporting.charts import Figure
-
-
-def tag_conversations(
-    reviewed_conversations: pl.DataFrame, params: CurateParams
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Tag what each conversation asks for (InsTag, arXiv:2308.07074) and normalise the tags.
-
-    Returns:
-        The map from raw to final tags, and each conversation's tags.
-    """
-    raw = tags.tag(reviewed_conversations)
-    tag_map = tag_normalisation.build_tag_map(raw, params.tags)
-    return tag_map, tag_normalisation.apply_tag_map(raw, tag_map, tags.TAGGER)
 
 
 def describe_corpus(

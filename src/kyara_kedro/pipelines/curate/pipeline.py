@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from kyara_kedro.pipelines.curate import nodes, reviewing, scoring, selecting
+from kyara_kedro.pipelines.curate import nodes, reviewing, scoring, selecting, tagging
 
 
 def create_pipeline(**_: object) -> Pipeline:
@@ -17,10 +17,20 @@ def create_pipeline(**_: object) -> Pipeline:
                 tags="cpu",
             ),
             Node(
-                nodes.tag_conversations,
-                ["reviewed_conversations", "params:curate"],
-                ["tag_map", "tags"],
+                tagging.tag_conversations,
+                ["reviewed_conversations", "tagger", "prompt_library", "params:curate"],
+                ["raw_tags", "tag_examples"],
                 name="tag_conversations",
+                tags="llm",
+            ),
+            Node(
+                tagging.normalise_tags,
+                [
+                    *("raw_tags", "tag_examples", "earlier_tag_map"),
+                    *("text_encoder", "embeddings", "params:curate"),
+                ],
+                ["tag_map", "tags", "tag_summary"],
+                name="normalise_tags",
                 tags="cpu",
             ),
             Node(
@@ -55,6 +65,13 @@ def create_pipeline(**_: object) -> Pipeline:
                 ],
                 ["refined_conversations", "curate_drops", "curate_summary"],
                 name="select_conversations",
+                tags="cpu",
+            ),
+            Node(
+                tagging.draw_tags,
+                ["tags", "tag_summary", "refined_conversations", "quality"],
+                ["tag_coverage", "tag_steps"],
+                name="draw_tags",
                 tags="cpu",
             ),
             Node(

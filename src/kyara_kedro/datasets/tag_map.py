@@ -1,0 +1,36 @@
+"""The tag map: a table that people edit."""
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from kedro_datasets._typing import TablePreview
+
+from kyara_kedro.datasets.atomic import AtomicDataset
+from kyara_kedro.quality.tag_map import read_tag_map, write_tag_map
+
+
+class TagMapDataset(AtomicDataset[pl.DataFrame, pl.DataFrame]):
+    """The map from raw to final tags in one CSV file, see `kyara_kedro.quality.tag_map`."""
+
+    def write(self, path: Path, data: pl.DataFrame) -> None:
+        """Write CSV that spreadsheets open."""
+        path.write_bytes(write_tag_map(data))
+
+    def load(self) -> pl.DataFrame:
+        """Read the file, with what a person has edited.
+
+        Raises:
+            UserError: it was edited so that it is no map any more.
+        """
+        return self.read(Path(self._get_load_path()))
+
+    def read(self, path: Path) -> pl.DataFrame:
+        """Read the file."""
+        return read_tag_map(path.read_bytes(), str(path))
+
+    def preview(self, nrows: int = 8) -> TablePreview:
+        """Give the first rows, for kedro-viz."""
+        cells: list[list[Any]] = [list(row) for row in self.load().head(nrows).rows()]
+        columns = list(self.load().columns)
+        return TablePreview({"index": list(range(len(cells))), "columns": columns, "data": cells})
