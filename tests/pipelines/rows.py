@@ -1,12 +1,17 @@
 """Rows in the shape of the records, for tests that need particular ones."""
 
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from kyara_kedro.content import content_id
+from kyara_kedro.params import CurateParams
 from kyara_kedro.pipelines.asking import assistant, synthetic, user
-from kyara_kedro.records import BENCHMARK_QUESTION, CONVERSATION, PREFERENCE, PROMPT
+from kyara_kedro.pipelines.curate import tagging
+from kyara_kedro.prompts import PromptLibrary
+from kyara_kedro.records import BENCHMARK_QUESTION, CONVERSATION, PREFERENCE, PROMPT, TAG_MAP
+from kyara_kedro.teachers.extractive import ExtractiveTeacher
 from kyara_kedro.text.script import language_of
 
 
@@ -18,6 +23,13 @@ def conversations(*turns: tuple[str, ...], source: str = "open") -> pl.DataFrame
         language = language_of(" ".join(contents))
         rows.append(synthetic(messages, source, language, None, ["test"], "CC0-1.0"))
     return CONVERSATION.validate(CONVERSATION.frame(rows))
+
+
+def tagged(pool: pl.DataFrame, params: CurateParams) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The tag map and the tags of conversations, by the embedded tagger."""
+    raw, examples = tagging.tag_conversations(pool, ExtractiveTeacher(), PromptLibrary(), params)
+    tag_map, tags, _ = tagging.normalise_tags(raw, examples, TAG_MAP.frame(), None, Path(), params)
+    return tag_map, tags
 
 
 def benchmark(*questions: str) -> pl.DataFrame:

@@ -19,7 +19,7 @@ from kyara_kedro.records import (
     drops,
 )
 
-from .rows import conversations
+from .rows import conversations, tagged
 
 ANSWER = (
     "可以先從附近的景點開始安排，再依照天氣和體力決定行程，記得帶水和外套，也要留意末班車的時間。"
@@ -44,7 +44,7 @@ NO_PAIRS = SIMILAR_PAIR.frame()
 
 
 def curated(params: CurateParams) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, int]]:
-    tag_map, tags = nodes.tag_conversations(POOL, params)
+    tag_map, tags = tagged(POOL, params)
     TAG_MAP.validate(tag_map)
     assert set(TAGS.validate(tags)["id"]) == set(POOL["id"])
     quality = QUALITY.validate(heuristics.score(POOL))
@@ -87,7 +87,7 @@ def test_the_same_pool_in_another_order_gives_the_same_rows() -> None:
     params = CurateParams(selection=SelectionOptions(budget=0.3, max_source_share=0.5))
     tables = []
     for pool in (POOL, POOL.reverse()):
-        _, tags = nodes.tag_conversations(pool, params)
+        _, tags = tagged(pool, params)
         refined, _, _ = selecting.select_conversations(
             pool, tags, heuristics.score(pool), NO_DECISIONS, NO_PAIRS, NO_PAIRS, params
         )
@@ -97,7 +97,7 @@ def test_the_same_pool_in_another_order_gives_the_same_rows() -> None:
 
 def test_of_near_copies_the_better_one_is_kept(caplog: pytest.LogCaptureFixture) -> None:
     params = CurateParams(selection=SelectionOptions(budget=0.9))
-    _, tags = nodes.tag_conversations(POOL, params)
+    _, tags = tagged(POOL, params)
     quality = heuristics.score(POOL)
     best = quality.sort("score", "id", descending=[True, False])["id"]
     pair = {"id": "p", "first_id": best[1], "second_id": best[0], "similarity": 0.66}
@@ -123,7 +123,7 @@ def test_aims_at_unwanted_languages_are_refused() -> None:
 def test_nothing_in_is_nothing_out() -> None:
     params = CurateParams()
     nothing = CONVERSATION.frame()
-    tag_map, tags = nodes.tag_conversations(nothing, params)
+    tag_map, tags = tagged(nothing, params)
     assert TAG_MAP.validate(tag_map).is_empty()
     refined, dropped, summary = selecting.select_conversations(
         nothing, tags, heuristics.score(nothing), NO_DECISIONS, NO_PAIRS, NO_PAIRS, params
@@ -136,7 +136,7 @@ def test_nothing_in_is_nothing_out() -> None:
 
 def test_a_card_describes_the_rows_that_were_kept() -> None:
     params = CurateParams(selection=SelectionOptions(budget=10))
-    _, tags = nodes.tag_conversations(POOL, params)
+    _, tags = tagged(POOL, params)
     quality = heuristics.score(POOL)
     refined, dropped, _ = selecting.select_conversations(
         POOL, tags, quality, NO_DECISIONS, NO_PAIRS, NO_PAIRS, params

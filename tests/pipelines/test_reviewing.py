@@ -9,7 +9,6 @@ import pytest
 
 from kyara_kedro.errors import UserError
 from kyara_kedro.params import CurateParams
-from kyara_kedro.pipelines.curate import nodes
 from kyara_kedro.pipelines.curate.reviewing import apply_decisions
 from kyara_kedro.pipelines.curate.selecting import select_conversations
 from kyara_kedro.quality import heuristics
@@ -17,7 +16,7 @@ from kyara_kedro.quality.selection import SelectionOptions
 from kyara_kedro.records import CONVERSATION, DECISION, SIMILAR_PAIR
 
 from .conftest import Sources
-from .rows import conversations
+from .rows import conversations, tagged
 
 POOL = conversations(
     *((f"第{n}座山在哪裡？", "在臺灣的中部，可以搭公車前往，記得先看天氣。") for n in range(8)),
@@ -48,7 +47,7 @@ def test_a_reviewer_overrules_language_score_and_budget(sources: Sources) -> Non
     params = CurateParams(
         languages=("zh-Hant-TW", "zh"), selection=SelectionOptions(budget=2, min_score=1.0)
     )
-    _, tags = nodes.tag_conversations(reviewed, params)
+    _, tags = tagged(reviewed, params)
     quality = heuristics.score(reviewed)
     refined, dropped, summary = select_conversations(
         reviewed, tags, quality, decisions, SIMILAR_PAIR.frame(), SIMILAR_PAIR.frame(), params

@@ -378,7 +378,9 @@ def test_other_tasks_answer_in_their_form(rules: Ask, passages: Passages) -> Non
         "tag_instruction",
         messages=[{"role": "user", "content": "茶在哪一年傳入？請以 JSON 格式回答。"}],
     )
-    assert {"時間查詢", "JSON 格式"} <= {tag.tag for tag in tags.parsed.tags}  # type: ignore[union-attr]
+    reasons = {tag.tag: tag.explanation for tag in tags.parsed.tags}  # type: ignore[union-attr]
+    assert reasons["時間查詢"] == "要求中出現「哪一年」。"
+    assert "JSON" in reasons["JSON 格式"]
 
 
 def test_samples_of_a_response_differ_and_nothing_given_is_admitted(

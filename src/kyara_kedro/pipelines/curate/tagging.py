@@ -39,7 +39,10 @@ _NAMED = 10
 
 
 def tag_conversations(
-    conversations: pl.DataFrame, tagger: Teacher, prompts: PromptLibrary, params: CurateParams
+    conversations: pl.DataFrame | pl.LazyFrame,
+    tagger: Teacher,
+    prompts: PromptLibrary,
+    params: CurateParams,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Tag what each conversation asks for (InsTag, arXiv:2308.07074).
 
@@ -50,7 +53,8 @@ def tag_conversations(
         Raw tags, and an example of each.
     """
     parts = []
-    for frame in conversations.select("id", "messages").iter_slices(_AT_ONCE):
+    rows = conversations.lazy().select("id", "messages")
+    for frame in rows.collect_batches(chunk_size=_AT_ONCE, maintain_order=True):
         requests = requests_of(frame)
         if params.tagger == "rules":
             parts.append(tag_by_rules(requests))
