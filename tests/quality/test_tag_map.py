@@ -3,7 +3,7 @@ import io
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kyara_kedro.errors import UserError
@@ -48,6 +48,7 @@ def test_an_untouched_file_is_read_as_it_was_written():
 TAG = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Z"]), min_size=1)
 
 
+@settings(deadline=None)
 @given(st.dictionaries(TAG, st.none() | TAG, max_size=6))
 def test_any_tag_survives_the_file(names):
     table = made([(raw, final, "rule") for raw, final in names.items()])
