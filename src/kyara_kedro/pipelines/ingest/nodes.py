@@ -19,6 +19,7 @@ from kyara_kedro.params import IngestParams
 from kyara_kedro.pipelines.balance import Flow, close
 from kyara_kedro.pipelines.ingest import formats
 from kyara_kedro.pipelines.ingest.formats import Malformed
+from kyara_kedro.pipelines.ingest.labelled import labelled_pair
 from kyara_kedro.pipelines.ingest.pairs import preference, taiwanese
 from kyara_kedro.pipelines.ingest.readers import RawRow
 from kyara_kedro.pipelines.ingest.rows import Table, in_memory, kept_frames, parsed_rows
@@ -26,6 +27,7 @@ from kyara_kedro.records import (
     BENCHMARK_QUESTION,
     CONVERSATION,
     DOCUMENT,
+    LABELLED_PAIR,
     PASSAGE,
     PERSONA,
     PREFERENCE,
@@ -389,6 +391,30 @@ def _protected_text(row: RawRow, params: IngestParams) -> Values:
     }
 
 
+def parse_labelled(raw_labelled: list[SourceFile], params: IngestParams) -> Frames:
+    """Read pairs that people have judged; `labelled_pair` says in which forms."""
+    return parsed_rows(LABELLED_PAIR, raw_labelled, lambda row: _labelled(row, params))
+
+
+def _labelled(row: RawRow, params: IngestParams) -> Values:
+    pair = labelled_pair(row.values)
+    data_set = _data_set(row)
+    return {
+        "id": content_id("labelled", data_set, pair.prompt, pair.first, pair.second, row.origin),
+        "data_set": data_set,
+        "prompt": pair.prompt,
+        "first": pair.first,
+        "second": pair.second,
+        "label": pair.label,
+        "labels": pair.labels,
+        "first_contestant": pair.contestants[0],
+        "second_contestant": pair.contestants[1],
+        "source": row.origin,
+        "language": language_of(pair.prompt),
+        "licence": _licence(row, params),
+    }
+
+
 def _item(row: RawRow, stratum: str) -> str:
     """A question's id where its row names one, unique in its subject alone; else its place."""
     number = row.values.get("id")
@@ -414,6 +440,7 @@ KINDS: dict[str, Record] = {
     "prompts": PROMPT,
     "benchmarks": BENCHMARK_QUESTION,
     "protected": PROTECTED_TEXT,
+    "labelled": LABELLED_PAIR,
 }
 
 

@@ -15,6 +15,7 @@ _TABLES = {
     "prompts": ("prompt", "prompts"),
     "benchmarks": ("benchmark", "benchmark_questions"),
     "protected": ("protected", "protected_texts"),
+    "labelled": ("labelled", "labelled_pairs"),
 }
 
 

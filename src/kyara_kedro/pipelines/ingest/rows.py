@@ -23,6 +23,7 @@ from kyara_kedro.records import (
     CONVERSATION,
     DOCUMENT,
     DROP,
+    LABELLED_PAIR,
     PASSAGE,
     PERSONA,
     PREFERENCE,
@@ -79,6 +80,7 @@ PERSONA_ROWS = RowTable(PERSONA)
 PROMPT_ROWS = RowTable(PROMPT)
 BENCHMARK_ROWS = RowTable(BENCHMARK_QUESTION)
 PROTECTED_ROWS = RowTable(PROTECTED_TEXT)
+LABELLED_ROWS = RowTable(LABELLED_PAIR)
 
 
 class Kept(NamedTuple):

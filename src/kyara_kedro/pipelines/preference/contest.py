@@ -11,12 +11,21 @@ import polars as pl
 from kyara_kedro.content import content_id
 from kyara_kedro.errors import UserError
 from kyara_kedro.judging.contest import assignment
+from kyara_kedro.judging.ratings import contestant_ratings
+from kyara_kedro.judging.reliability import (
+    labelled_reliability,
+    reliability,
+    side_ids,
+    warnings,
+)
 from kyara_kedro.judging.round_robin import PairOptions, preference_pairs
 from kyara_kedro.knowledge.store import KnowledgeStore
 from kyara_kedro.params import PreferenceParams
 from kyara_kedro.pipelines.asking import Duel, Fault, Side, answers, fault, user, verdicts
+from kyara_kedro.pipelines.balance import Flow, close
 from kyara_kedro.prompts.library import PromptLibrary
 from kyara_kedro.records import CANDIDATE, drops
+from kyara_kedro.reporting.judges_page import judges_page
 from kyara_kedro.teachers.base import Teacher, ask
 from kyara_kedro.teachers.families import family_of
 from kyara_kedro.teachers.panel import Panel
@@ -157,6 +166,77 @@ def pair_responses(
         for row_id, language in unanswered.select("id", "language").iter_rows()
     ]
     return found.pairs, drops(PIPELINE, [*found.drops.iter_rows(), *missing])
+
+
+def rate_contestants(
+    candidate_responses: pl.DataFrame, judged: pl.DataFrame, params: PreferenceParams
+) -> pl.DataFrame:
+    """Rate the contestants by Bradley and Terry's model, with intervals over prompts."""
+    return contestant_ratings(
+        candidate_responses, judged, resamples=params.resamples, seed=params.sampling.seed
+    )
+
+
+def judge_labelled(
+    labelled_pairs: pl.DataFrame,
+    judge: Teacher,
+    prompt_library: PromptLibrary,
+    params: PreferenceParams,
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Judge what people have judged, in both orders.
+
+    Returns:
+        Verdicts, and a drop for each duel that was not judged.
+    """
+    duels = []
+    for row in labelled_pairs.sort("id").iter_rows(named=True):
+        first_id, second_id = side_ids(row["id"])
+        sides = (
+            Side(first_id, row["first"], row["first_contestant"]),
+            Side(second_id, row["second"], row["second_contestant"]),
+        )
+        duels += [Duel(row["id"], row["prompt"], *order) for order in permutations(sides)]
+    found = verdicts(judge, prompt_library, duels, "labelled duels", judges=params.judges)
+    table = drops(PIPELINE, found.dropped)
+    close([Flow("labelled", found.tried, found.verdicts.height, table)])
+    return found.verdicts, table
+
+
+def measure_judges(
+    judged: pl.DataFrame,
+    labelled_pairs: pl.DataFrame,
+    labelled_verdicts: pl.DataFrame,
+    params: PreferenceParams,
+) -> pl.DataFrame:
+    """Measure how far each judge can be trusted, and say what is wrong with it."""
+    resamples, seed = params.resamples, params.sampling.seed
+    found = pl.concat(
+        [
+            reliability(judged, resamples=resamples, seed=seed),
+            labelled_reliability(labelled_pairs, labelled_verdicts, resamples=resamples, seed=seed),
+        ]
+    )
+    for line in warnings(found):
+        logger.warning(line)
+    return found
+
+
+def draw_judges(
+    judge_reliability: pl.DataFrame,
+    ratings: pl.DataFrame,
+    judged: pl.DataFrame,
+    candidate_responses: pl.DataFrame,
+    contest_summary: dict[str, Any],
+) -> str:
+    """Draw the page of the judges and the contestants."""
+    return judges_page(
+        judge_reliability,
+        ratings,
+        judged,
+        candidate_responses,
+        contest_summary["contestants"],
+        warnings(judge_reliability),
+    )
 
 
 def _check_contestants(names: list[str]) -> None:

@@ -37,6 +37,37 @@ def create_pipeline(**_: object) -> Pipeline:
                 tags="cpu",
             ),
             Node(
+                contest.rate_contestants,
+                ["candidate_responses", "verdicts", "params:preference"],
+                "contestant_ratings",
+                name="rate_contestants",
+                tags="cpu",
+            ),
+            Node(
+                contest.judge_labelled,
+                ["labelled_pairs", "judge", "prompt_library", "params:preference"],
+                ["labelled_verdicts", "labelled_verdict_drops"],
+                name="judge_labelled",
+                tags="llm",
+            ),
+            Node(
+                contest.measure_judges,
+                ["verdicts", "labelled_pairs", "labelled_verdicts", "params:preference"],
+                "judge_reliability",
+                name="measure_judges",
+                tags="cpu",
+            ),
+            Node(
+                contest.draw_judges,
+                [
+                    *("judge_reliability", "contestant_ratings", "verdicts"),
+                    *("candidate_responses", "contest_summary"),
+                ],
+                "judge_reliability_page",
+                name="draw_judges",
+                tags="cpu",
+            ),
+            Node(
                 nodes.play_against_itself,
                 ["sft_refine_rows", "sft_refine_model", "params:preference"],
                 ["self_play_preferences", "self_play_drops", "self_played"],
