@@ -178,8 +178,9 @@ def _warning(row: Mapping[str, Any]) -> str:
         if row["measure"] in MEASURES
         else "its agreement with people (kappa {value}, {low} to {high}) may be chance"
     )
+    form = ".2f" if row["measure"] == "kappa" else ".1%"
     figures = {
-        name: "unknown" if row[name] is None else f"{row[name]:.1%}"
+        name: "unknown" if row[name] is None else format(row[name], form)
         for name in ("value", "low", "high", "expected")
     }
     return f"judge {row['judge']}{where}: {text.format(**figures)}"

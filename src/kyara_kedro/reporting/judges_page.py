@@ -25,11 +25,11 @@ MEASURES = {
     "first": ("先出場者勝", "first wins"),
     "flip": ("換序後翻轉", "flips on swap"),
     "longer": ("較長者勝", "longer wins"),
-    "longer_agreed": ("較長者勝（兩序一致）", "longer wins, orders agree"),
+    "longer_agreed": ("一致時較長者勝", "longer, orders agree"),
     "self_preference": ("同家族勝", "own family wins"),
     "accuracy": ("與人一致", "agrees with people"),
-    "macro_f1": ("Macro F1", "macro F1"),
-    "kappa": ("Cohen κ", "Cohen's kappa"),
+    "macro_f1": ("F1 平均", "macro F1"),
+    "kappa": ("κ 係數", "Cohen's kappa"),
 }
 _LONGEST = 700
 _INVISIBLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
