@@ -62,7 +62,26 @@ def parse(lines: Iterable[tuple[str, str]]) -> list[Row]:
         except _Malformed as fault:
             row |= {"status": "invalid", "detail": str(fault)}
         rows.append(row)
+    _check_shapes([row for row in rows if row["messages"]])
     return rows
+
+
+def _check_shapes(edits: list[Row]) -> None:
+    """Mark edits whose turns are no conversation as invalid."""
+    shapes = pl.DataFrame(
+        {
+            "messages": [
+                [turn | {"content": normalise(turn["content"])} for turn in row["messages"]]
+                for row in edits
+            ]
+        },
+        schema={"messages": CONVERSATION.columns["messages"]},
+    )
+    for rule in reversed(_SHAPE):
+        for row, holds in zip(edits, shapes.select(rule.holds).to_series(), strict=True):
+            if not holds:
+                row |= {"messages": None, "decision": None, "status": "invalid"}
+                row["detail"] = f"messages must {rule.text}"
 
 
 def _read(line: str) -> Row:
@@ -109,20 +128,13 @@ def _time(value: str | None) -> str:
 
 
 def _turns(found: Any) -> list[Message]:
-    """The turns of an edited conversation, if they are one."""
+    """The turns of an edited conversation, in whatever order."""
     try:
         turns = [Message(role=turn["role"], content=turn["content"]) for turn in found]
     except (TypeError, KeyError):
         turns = []
     if not turns or not all(isinstance(text, str) for turn in turns for text in turn.values()):
         raise _Malformed("messages must be a list of {role, content}")
-    table = pl.DataFrame(
-        {"messages": [[{**turn, "content": normalise(turn["content"])} for turn in turns]]},
-        schema={"messages": CONVERSATION.columns["messages"]},
-    )
-    for rule in _SHAPE:
-        if not table.select(rule.holds).item():
-            raise _Malformed(f"messages must {rule.text}")
     return turns
 
 
