@@ -1,20 +1,24 @@
 """Contestants answer in equal shares, and one that is down is a gap and no end."""
 
 import logging
+import re
 from collections import Counter
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import polars as pl
 import pytest
-from tests.teachers.loopback import chat, failed, question, serving
+from tests.judging.rows import candidates
+from tests.teachers.loopback import Answer, chat, failed, question, serving
 from tests.teachers.test_panel import member, nowhere, panel
 
+from kyara_kedro.datasets import TeacherDataset
 from kyara_kedro.errors import UserError
 from kyara_kedro.params import PreferenceParams
 from kyara_kedro.pipelines.preference import contest
 from kyara_kedro.prompts import PromptLibrary
-from kyara_kedro.records import CANDIDATE, DROP
+from kyara_kedro.records import CANDIDATE, DROP, LABELLED_PAIR, VERDICT
 from kyara_kedro.teachers.panel import Panel
 from kyara_kedro.training.model_ref import pretrained
 
@@ -95,19 +99,13 @@ def test_a_contestant_that_is_down_is_reported_and_the_others_go_on(
         assert (told["asked"], told["answered"]) == (12, 0)
         assert "no answer for" in told["out_of_reach"]
         assert f"contestant {name}: 12 of its 12 prompts are without its answer" in caplog.text
-    pairs, gaps = contest.pair_responses(ASKED, table, no_verdicts(), PARAMS)
+    pairs, gaps = contest.pair_responses(ASKED, table, VERDICT.frame(), PARAMS)
     reasons = Counter(gaps["reason"].to_list())
     assert pairs.is_empty()
     assert reasons["language_not_wanted"] == 1
     assert reasons["one_answer"] + reasons["no_answer"] + reasons["not_judged"] == 30
     alone = table.group_by("prompt_id").len().filter(pl.col("len") == 1).height
     assert reasons["one_answer"] == alone > 0
-
-
-def no_verdicts() -> pl.DataFrame:
-    from kyara_kedro.records import VERDICT
-
-    return VERDICT.frame()
 
 
 def test_nobody_answers(tmp_path: Path) -> None:
@@ -139,3 +137,102 @@ def test_equal_and_blank_answers_count_once_or_not_at_all(tmp_path: Path) -> Non
     assert table.height == 30
     reasons = Counter(dropped["reason"].to_list())
     assert reasons == {"repeated": 30, "teacher_invalid": 30}
+
+
+def judged_by(answer: Any, folder: Path, answers: pl.DataFrame) -> pl.DataFrame:
+    with serving(answer) as server:
+        judge = TeacherDataset(
+            kind="openai",
+            ledger={"path": str(folder / "judge.db")},
+            options=member(server.url, "judge")["options"],
+        ).load()
+        said, dropped, tried = contest.judge_responses(answers, judge, PromptLibrary(), PARAMS)
+    assert dropped.is_empty()
+    assert tried == said.height
+    return VERDICT.validate(said)
+
+
+def four_answers() -> pl.DataFrame:
+    draw = Random(0)
+    return pl.concat(
+        candidates(f"p{n}", *(f"{name}{n}".ljust(draw.randint(5, 200), "字") for name in "abcd"))
+        for n in range(25)
+    )
+
+
+def test_a_planted_judge_that_takes_the_first_yields_no_pair_and_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    answers = four_answers()
+    said = judged_by(lambda number, body: chat("甲較好。\n[[A]]"), tmp_path, answers)
+    pairs, dropped = contest.pair_responses(ASKED.clear(), answers, said, PARAMS)
+    assert pairs.is_empty()
+    assert set(dropped["reason"]) == {"tie"}
+    table = measured(said, caplog)
+    assert "the answer shown first wins 100.0% of its decisions" in caplog.text
+    ratings = contest.rate_contestants(answers, said, PARAMS)
+    assert ratings["strength"].abs().max() < 1e-6  # type: ignore[operator]
+    summary = {"contestants": {name: {"out_of_reach": None, "asked": 25} for name in "abcd"}}
+    assert "先出場者勝" in contest.draw_judges(table, ratings, said, answers, summary)
+
+
+def measured(said: pl.DataFrame, caplog: pytest.LogCaptureFixture) -> pl.DataFrame:
+    with caplog.at_level(logging.WARNING, "kyara_kedro"):
+        return contest.measure_judges(said, LABELLED_PAIR.frame(), VERDICT.frame(), PARAMS)
+
+
+def test_a_planted_lover_of_length_is_flagged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def longest(number: int, body: dict[str, Any]) -> Answer:
+        first, second = re.findall(r"<answer_[ab]>\n(.*?)\n</answer_[ab]>", question(body), re.S)
+        return chat("[[A]]" if len(first) > len(second) else "[[B]]")
+
+    answers = four_answers()
+    said = judged_by(longest, tmp_path, answers)
+    table = measured(said, caplog)
+    assert set(table.filter("flagged")["measure"]) == {"longer", "longer_agreed"}
+    assert "set preference.length_controlled" in caplog.text
+    usual, _ = contest.pair_responses(ASKED.clear(), answers, said, PARAMS)
+    controlled, _ = contest.pair_responses(
+        ASKED.clear(), answers, said, PreferenceParams(length_controlled=True)
+    )
+    assert usual.height == 25
+    assert controlled.height <= 3
+
+
+def test_what_people_judged_is_judged_and_compared(tmp_path: Path) -> None:
+    pairs = LABELLED_PAIR.frame(
+        {
+            "id": f"pair {n}",
+            "data_set": "people",
+            "prompt": f"第{n}座山有多高？",
+            "first": "對" if n % 2 else "錯",
+            "second": "錯" if n % 2 else "對",
+            "label": "A" if n % 2 else "B",
+            "labels": ["A" if n % 2 else "B"],
+            "first_contestant": "one",
+            "second_contestant": "other",
+            "source": "test",
+            "language": "zh-Hant-TW",
+            "licence": "CC0-1.0",
+        }
+        for n in range(20)
+    )
+
+    def knows(number: int, body: dict[str, Any]) -> Answer:
+        return chat("[[A]]" if "<answer_a>\n對" in question(body) else "[[B]]")
+
+    with serving(knows) as server:
+        judge = TeacherDataset(
+            kind="openai",
+            ledger={"path": str(tmp_path / "judge.db")},
+            options=member(server.url, "judge")["options"],
+        ).load()
+        said, dropped = contest.judge_labelled(pairs, judge, PromptLibrary(), PARAMS)
+        assert len(server.seen) == said.height == 40
+    assert dropped.is_empty()
+    table = contest.measure_judges(VERDICT.frame(), pairs, said, PARAMS)
+    figures = dict(table.select("measure", "value").rows())
+    assert (figures["accuracy"], figures["kappa"], figures["first"]) == (1.0, 1.0, 0.5)
+    assert not table["flagged"].any()

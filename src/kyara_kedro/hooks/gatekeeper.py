@@ -20,6 +20,7 @@ SOURCES = (
     "raw_prompts",
     "raw_benchmarks",
     "raw_protected",
+    "raw_labelled",
     "raw_decisions",
 )
 SHARED = ("contamination",)
