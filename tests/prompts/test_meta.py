@@ -29,7 +29,7 @@ def test_the_table_of_tasks_and_the_metas_agree() -> None:
 
 def test_judgements_are_not_sampled() -> None:
     checks = ("compare_questions", "check_support", "check_solution")
-    for task in ("judge_pair", "judge_passage", "tag_instruction", *checks):
+    for task in ("judge_pair", "judge_passage", "rate_conversation", "tag_instruction", *checks):
         assert LIBRARY.meta(task).parameters.temperature == 0
 
 

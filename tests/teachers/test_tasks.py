@@ -144,7 +144,7 @@ def test_a_question_of_an_unknown_kind_is_out_of_form() -> None:
 
 def test_reasons_come_before_verdicts() -> None:
     """A model that writes its reason first can draw on it."""
-    for task in ("compare_questions", "check_support", "check_solution"):
+    for task in ("compare_questions", "check_support", "check_solution", "rate_conversation"):
         schema = TASKS[task].schema
         assert schema is not None
         assert next(iter(schema["properties"])) == "reason"
