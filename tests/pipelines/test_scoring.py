@@ -12,12 +12,14 @@ from tests.teachers.loopback import Answer, Server, chat, failed, serving
 
 from kyara_kedro.datasets.table import Frames
 from kyara_kedro.params import CurateParams
-from kyara_kedro.pipelines.curate import nodes, scoring, selecting
+from kyara_kedro.pipelines.curate import scoring, selecting
 from kyara_kedro.prompts import PromptLibrary
 from kyara_kedro.prompts.rubric import CRITERIA
 from kyara_kedro.quality import heuristics
+from kyara_kedro.quality.calibration import combine
 from kyara_kedro.quality.selection import SelectionOptions
-from kyara_kedro.records import DECISION, DROP, QUALITY, RAW_SCORES, SIMILAR_PAIR
+from kyara_kedro.records import DECISION, DROP, QUALITY, RAW_SCORES, SIMILAR_PAIR, TAGS
+from kyara_kedro.reporting import dataset_card as card
 from kyara_kedro.teachers.base import Teacher
 from kyara_kedro.teachers.extractive import ExtractiveTeacher
 from kyara_kedro.teachers.ledger import Ledger
@@ -197,7 +199,10 @@ def test_a_conversation_that_nobody_scored_is_dropped_with_a_reason(
     assert quality.filter(pl.col("score").is_null())["id"].to_list() == [lost]
     assert summary["conversations"]["scored_by_none"] == 1
     settings = CurateParams(selection=SelectionOptions(budget=1.0))
-    _, tags = nodes.tag_conversations(POOL, settings)
+    tags = TAGS.frame(
+        {"id": name, "raw_tags": [], "tags": ["茶"], "complexity": 1, "tagger": "test"}
+        for name in POOL["id"]
+    )
     pairs = SIMILAR_PAIR.frame()
     refined, dropped, _ = selecting.select_conversations(
         POOL, tags, quality, DECISION.frame(), pairs, pairs, settings
@@ -230,9 +235,15 @@ def test_a_reward_model_and_rules_side_by_side(tmp_path: Path) -> None:
     histogram, distributions = scoring.draw_quality(quality, raw.lazy(), settings)
     assert sum(count or 0 for count in histogram.series[0].y) == POOL.height
     assert "<svg" in distributions.svg()
-    lines = {line.name: sum(value or 0 for value in line.y) for line in distributions.series}
-    assert len(lines) == 3 * POOL["language"].n_unique()
-    assert all(total == pytest.approx(1) for total in lines.values())
+    assert len(distributions.series) == POOL["language"].n_unique()
+    reward = combine(raw.lazy(), settings.quality.scorers).raw["reward"]
+    for line in distributions.series:
+        assert line.x == ("heuristics", "reward", "judge")
+        code = next(key for key, name in card.LANGUAGE_NAMES.items() if name == line.name)
+        median = reward.filter(POOL["language"] == code).median()
+        span = reward.max() - reward.min()  # type: ignore[operator]
+        assert line.y[1] == pytest.approx((median - reward.min()) / span, abs=1e-4)  # type: ignore[operator]
+        assert all(a <= b <= c for a, b, c in zip(line.low, line.y, line.high, strict=True))  # type: ignore[operator]
 
 
 def test_the_embedded_judge_says_that_it_is_rules(tmp_path: Path) -> None:

@@ -11,11 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import polars as pl
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from kyara_kedro.reporting.charts import Figure, bar_chart, histogram, line_chart, waterfall
+from kyara_kedro.reporting.charts import Figure, bar_chart, histogram, waterfall
 
 RULE_BASED_TEACHERS = ("extractive-rules",)
 """Beginnings of the names of teachers that are programs, not language models."""
@@ -138,36 +137,39 @@ def quality_histogram(quality: pl.DataFrame) -> Figure:
     )
 
 
-def quality_distributions(raw: pl.DataFrame, languages: int = 4, bins: int = 20) -> Figure:
-    """How the raw values of each scorer are spread, by language.
+def quality_distributions(raw: pl.DataFrame, languages: int = 4) -> Figure:
+    """Median and quartiles of each scorer's raw values, by language.
 
     Scales differ, so positions count: from the lowest value of a scorer, 0, to its highest, 1.
 
     Args:
-        raw: Column language, and one for each scorer.
+        raw: Columns id and language, and one for each scorer.
         languages: Most languages that are drawn, the most frequent ones.
-        bins: Number of points of a line.
     """
-    most = list(_counts(raw["language"]))[:languages]
-    lines: dict[str, list[tuple[float, float]]] = {}
-    for scorer in raw.drop("id", "language", strict=False).columns:
-        known = raw.drop_nulls(scorer)
-        everything = known[scorer].to_numpy()
-        span = float(np.ptp(everything)) if len(everything) else 0.0
-        for language in most:
-            values = known.filter(language=language)[scorer].to_numpy()
-            if len(values) and span:
-                places = (values - everything.min()) / span
-                counts, edges = np.histogram(places, bins, (0, 1))
-                middles, shares = edges[:-1] + 0.5 / bins, counts / len(values)
-                label = f"{scorer}, {LANGUAGE_NAMES.get(language, language)}"
-                lines[label] = list(zip(middles.tolist(), shares.tolist(), strict=True))
-    return line_chart(
-        "原始分數的分布 Raw scores",
-        lines,
-        x_label="最低分到最高分 lowest to highest",
-        y_label="對話比例 share of conversations",
-        unit="percent",
+    scorers = raw.drop("id", "language").columns
+    values = [pl.col(scorer) for scorer in scorers]
+    places = raw.with_columns(
+        (value - value.min()) / (value.max() - value.min()) for value in values
+    )
+    medians, quartiles = {}, {}
+    for language in list(_counts(raw["language"]))[:languages]:
+        here = places.filter(language=language)
+        name = LANGUAGE_NAMES.get(language, language)
+        low, middle, high = (
+            [_quantile(here[scorer].fill_nan(None), q) for scorer in scorers]
+            for q in (0.25, 0.5, 0.75)
+        )
+        medians[name] = middle
+        quartiles[name] = [
+            None if one is None or other is None else (one, other)
+            for one, other in zip(low, high, strict=True)
+        ]
+    return bar_chart(
+        "原始分數的中位數與四分位數 Raw scores: medians and quartiles",
+        scorers,
+        medians,
+        quartiles,
+        x_label="從最低分 0 到最高分 1 from the lowest, 0, to the highest, 1",
     )
 
 

@@ -46,8 +46,8 @@ def score_conversations(
         name: _scorer(options, judge, prompt_library, reward_values)
         for name, options in params.quality.scorers.items()
     }
-    for scorer in scorers.values():
-        scorer.prepare(frames)
+    for scorer in sorted(scorers.values(), key=lambda one: isinstance(one, JudgeScorer)):
+        scorer.prepare(frames)  # what may have to be paid for comes last
     return Frames(lambda: side_by_side(frames, scorers))
 
 
