@@ -30,7 +30,7 @@ LARGE = 16 << 20
 """Bytes from which a page takes long to open."""
 
 _TITLE = 80
-_WITHOUT_SCORES = ("language_not_wanted", "other_teacher", "rejected_by_reviewer")
+_WITHOUT_SCORES = ("language_not_wanted", "other_teacher", "rejected_by_reviewer", "unscored")
 """Reasons of drops that no score would have changed."""
 _DOCUMENT = 4_000
 """Characters of a whole document that are shown as a source."""
