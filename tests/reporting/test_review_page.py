@@ -208,6 +208,18 @@ def test_the_margin_leaves_out_what_is_decided_or_in_another_language() -> None:
     assert numbers(ReviewOptions(which="decided"), told) == [5]
 
 
+def test_what_has_no_score_is_shown_too() -> None:
+    there = tables()
+    unscored = there.quality.with_columns(
+        score=pl.when(pl.col("id") != f"{3:032x}").then("score"),
+        scorer=pl.when(pl.col("id") != f"{3:032x}").then("scorer").otherwise(pl.lit("")),
+    )
+    told = tables(quality=QUALITY.validate(unscored))
+    records, _ = shown(told, ReviewOptions(which="dropped"))
+    assert {record["id"]: record["score"] for record in records}[f"{3:032x}"] is None
+    assert len(numbers(ReviewOptions(which="margin"), told)) == 10
+
+
 def test_a_sample_depends_on_its_seed_alone() -> None:
     there = tables()
     turned = tables(conversations=there.conversations.reverse())

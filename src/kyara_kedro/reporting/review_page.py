@@ -50,7 +50,7 @@ class ReviewOptions(Options):
         languages: Languages.
         sources: Sources.
         tags: Final tags; one of them is enough.
-        score: Lowest and highest score.
+        score: Lowest and highest score; null does not restrict.
         ids: Exactly these, in this order; nothing else is looked at then.
     """
 
@@ -60,7 +60,7 @@ class ReviewOptions(Options):
     languages: tuple[Language, ...] = ()
     sources: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
-    score: tuple[Share, Share] = (0.0, 1.0)
+    score: tuple[Share, Share] | None = None
     ids: tuple[str, ...] = ()
 
 
@@ -178,7 +178,7 @@ def choose(tables: ReviewTables, options: ReviewOptions) -> pl.DataFrame:
         return wanted.join(pool, on="id", how="left", maintain_order="left")
     tagged = pl.col("tags").list.set_intersection(list(options.tags)).list.len() > 0
     pool = pool.filter(
-        pl.col("score").is_between(*options.score),
+        pl.col("score").is_between(*options.score) if options.score else True,
         pl.col("language").is_in(list(options.languages)) if options.languages else True,
         pl.col("source").is_in(list(options.sources)) if options.sources else True,
         tagged if options.tags else True,
