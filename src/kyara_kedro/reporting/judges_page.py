@@ -73,7 +73,7 @@ def judges_page(
         verdicts: A table of ``records.VERDICT``.
         candidates: A table of ``records.CANDIDATE``, for the examples' texts.
         contestants: What became of each: ``asked``, ``answered``, ``out_of_reach``.
-        warnings: What a person should know first.
+        warnings: What a person should know first: a sentence in English for each flagged row.
         shown: Examples of each kind that are shown at most.
 
     Returns:
@@ -90,7 +90,7 @@ def judges_page(
     names = ratings["contestant"].to_list()
     return environment.get_template("judges.html.jinja").render(
         judges=_judges(reliability),
-        warnings=warnings,
+        alarms=list(zip(_alarms(reliability), warnings, strict=True)),
         measures=MEASURES,
         ratings=ratings.to_dicts(),
         ratings_chart=_ratings_chart(ratings),
@@ -101,6 +101,17 @@ def judges_page(
         unread=_examples(verdicts.filter(pl.col("verdict").is_null()), candidates, shown),
         verdicts=verdicts.height,
     )
+
+
+def _alarms(reliability: pl.DataFrame) -> list[str]:
+    """What is flagged, in Chinese."""
+    return [
+        f"評審 {row['judge']}{'（' + row['data_set'] + '）' if row['data_set'] else ''}："
+        f"{MEASURES[row['measure']][0]} {_rate(row['value'])}"
+        f"（區間 {_rate(row['low'])} 至 {_rate(row['high'])}"
+        + (f"，預期 {_rate(row['expected'])}）" if row["expected"] is not None else "）")
+        for row in reliability.filter("flagged").iter_rows(named=True)
+    ]
 
 
 def _judges(reliability: pl.DataFrame) -> list[_Judge]:
@@ -186,7 +197,7 @@ def _examples(verdicts: pl.DataFrame, candidates: pl.DataFrame, shown: int) -> l
             continue
         one, other = answers[low], answers[high]
         labels = [
-            f"A = {first}: {verdict or problem}"
+            f"先出場 shown first: {first} → {verdict or problem}"
             for first, verdict, problem in zip(firsts, said, problems, strict=True)
         ]
         found.append(

@@ -69,45 +69,31 @@ def collect_responses(
     """
     prompts = prompts.filter(pl.col("language").is_in(list(params.languages)))
     models = {"sft_base": sft_base_model, "sft_refine": sft_refine_model}
-    tuned = {name: models[name] for name in params.tuned}
+    tuned = {str(name): models[name] for name in params.tuned}
     names = [*contestants.direct, *tuned]
     _check_contestants(names)
     drawn = assignment(prompts["id"].to_list(), names, params.contestants)
     mine = {name: prompts.filter(pl.Series(drawn[:, i])) for i, name in enumerate(names)}
     panel = contestants.going_on()
     grounds = _grounds(prompts, passages, knowledge_base, params.references)
-    requests = [
-        ask(
-            prompt_library,
-            f"{row['id']}:{name}",
-            "respond",
-            row["language"],
-            prompt=row["text"],
-            documents=grounds.get(row["id"], []) if name in contestants.grounded else [],
-        )
-        for name in contestants.direct
-        for row in mine[name].iter_rows(named=True)
-    ]
     attempts = [
-        _Attempt(prompt_id, name, found.text, fault(found))
-        for row_id, found in answers(panel, requests, "answers of the contestants").items()
-        for prompt_id, _, name in [row_id.partition(":")]
+        *_asked(panel, {name: mine[name] for name in panel.direct}, grounds, prompt_library),
+        *(
+            one
+            for name, model in tuned.items()
+            for one in _generated(name, model, mine[name], params)
+        ),
     ]
-    for name, model in tuned.items():
-        attempts += _generated(name, model, mine[name], params)
     if panel.gaps and all(attempt.failure for attempt in attempts):
         raise UserError(f"no contestant answers: {next(iter(panel.gaps.values()))}")
-    family = {name: one.family for name, one in contestants.direct.items()}
-    family |= {name: family_of(model.base) for name, model in tuned.items()}
-    teacher = {name: one.name for name, one in contestants.direct.items()}
-    table, dropped = _candidates(
-        attempts, prompts, {name: (teacher.get(name, name), family[name]) for name in names}, params
-    )
+    who = {name: (one.name, one.family) for name, one in contestants.direct.items()}
+    who |= {name: (name, family_of(model.base)) for name, model in tuned.items()}
+    table, dropped = _candidates(attempts, prompts, who, params)
     answered = Counter(table["contestant"].to_list())
     summary = {
         name: {
-            "teacher": teacher.get(name, name),
-            "family": family[name],
+            "teacher": who[name][0],
+            "family": who[name][1],
             "grounded": name in contestants.grounded,
             "asked": mine[name].height,
             "answered": answered[name],
@@ -115,10 +101,11 @@ def collect_responses(
         }
         for name in names
     }
-    for absent, why in panel.gaps.items():
+    for name, why in panel.gaps.items():
+        asked = mine[name].height
         logger.warning(
             "contestant %s: %d of its %d prompts are without its answer: %s",
-            *(absent, mine[absent].height - answered[absent], mine[absent].height, why),
+            *(name, asked - answered[name], asked, why),
         )
     return table, drops(PIPELINE, dropped), len(attempts), {"contestants": summary}
 
@@ -250,6 +237,30 @@ def _check_contestants(names: list[str]) -> None:
             f"two contestants are called {twice[0]!r}: rename the one in the catalog's "
             "'contestants', or take the model out of preference.tuned"
         )
+
+
+def _asked(
+    panel: Panel,
+    mine: dict[str, pl.DataFrame],
+    grounds: dict[str, list[dict[str, str]]],
+    prompt_library: PromptLibrary,
+) -> Iterator[_Attempt]:
+    """Ask the members of a panel for their prompts, all at once."""
+    requests = [
+        ask(
+            prompt_library,
+            f"{row['id']}:{name}",
+            "respond",
+            row["language"],
+            prompt=row["text"],
+            documents=grounds.get(row["id"], []) if name in panel.grounded else [],
+        )
+        for name, prompts in mine.items()
+        for row in prompts.iter_rows(named=True)
+    ]
+    for row_id, found in answers(panel, requests, "answers of the contestants").items():
+        prompt_id, _, name = row_id.partition(":")
+        yield _Attempt(prompt_id, name, found.text, fault(found))
 
 
 def _generated(
