@@ -176,13 +176,14 @@ def choose(tables: ReviewTables, options: ReviewOptions) -> pl.DataFrame:
         for missing in wanted.join(pool, on="id", how="anti")["id"]:
             raise UserError(f"curate.review.ids: no conversation has the id '{missing}'")
         return wanted.join(pool, on="id", how="left", maintain_order="left")
-    tagged = pl.col("tags").list.set_intersection(list(options.tags)).list.len() > 0
-    pool = pool.filter(
-        pl.col("score").is_between(*options.score) if options.score else True,
-        pl.col("language").is_in(list(options.languages)) if options.languages else True,
-        pl.col("source").is_in(list(options.sources)) if options.sources else True,
-        tagged if options.tags else True,
-    )
+    for column, values in (("language", options.languages), ("source", options.sources)):
+        if values:
+            pool = pool.filter(pl.col(column).is_in(list(values)))
+    if options.tags:
+        shared = pl.col("tags").list.set_intersection(list(options.tags))
+        pool = pool.filter(shared.list.len() > 0)
+    if options.score:
+        pool = pool.filter(pl.col("score").is_between(*options.score))
     if options.which == "margin":
         return _at_the_margin(pool, tables.decisions).head(options.sample)
     if options.which == "decided":
