@@ -2,7 +2,14 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, NonNegativeInt, PositiveInt, SecretStr, model_validator
+from pydantic import (
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+    model_validator,
+)
 
 from kyara_kedro.evaluation.gate import GateOptions
 from kyara_kedro.evaluation.scores import StatisticsOptions
@@ -338,6 +345,55 @@ class TrainParams(Options):
     refine_rows: PositiveInt | None = None
 
 
+class SppoParams(Options):
+    """Pairs among several answers of the tuned model (SPPO, arXiv:2405.00675).
+
+    Attributes:
+        samples: Answers to each prompt.
+        temperature: 1 samples from the model's distribution.
+        top_p: Samples only from the most probable tokens that together have this probability.
+        sharpness: What a difference of two scores in [0, 1] is multiplied with before it becomes
+            a win probability.
+        margin: Smallest difference of win probabilities of a pair.
+    """
+
+    samples: Annotated[int, Field(ge=2)] = 5
+    temperature: PositiveFloat = 0.7
+    top_p: Annotated[float, Field(gt=0, le=1)] = 0.9
+    sharpness: PositiveFloat = 10.0
+    margin: Share = 0.1
+
+
+class SelfPlayParams(Options):
+    """How the tuned model plays against the corpus and itself.
+
+    Attributes:
+        rows: Most conversations that it plays; null for all it was trained on.
+        served: Whether the teacher ``self_player`` of the catalog answers, which serves the model;
+            otherwise it is loaded here.
+        iteration: 0 plays the refined model; later ones play what preference training made of the
+            one before, and train on the pairs of both.
+        temperature: 1 samples from the model's distribution.
+        top_p: Samples only from the most probable tokens that together have this probability.
+        held_out: Share of the conversations that make no pair and tell when to stop.
+        tolerance: How near to one half the accuracy on them has to be to stop.
+        batch_size: Conversations answered at once.
+        threads: CPU threads.
+        sppo: Pairs among several answers as well; null for none.
+    """
+
+    rows: PositiveInt | None = None
+    served: bool = False
+    iteration: NonNegativeInt = 0
+    temperature: PositiveFloat = 1.0
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    held_out: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    tolerance: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
+    batch_size: PositiveInt = 64
+    threads: PositiveInt = 1
+    sppo: SppoParams | None = None
+
+
 class PreferenceParams(Options):
     """How preference pairs are found.
 
@@ -354,7 +410,9 @@ class PreferenceParams(Options):
         sampling: How the tuned model answers as a contestant and against itself.
         margin: Smallest difference of win probabilities of a judged pair.
         licence: Licence of the contestants' answers.
-        self_play_rows: Most conversations that the model replays; null for all it was trained on.
+        self_play: How the tuned model plays against the corpus and itself.
+        weights: The sources to take and how many pairs each gives in relation to the others; null
+            for all there is.
     """
 
     languages: tuple[WrittenLanguage, ...] = ("zh-Hant-TW", "zh", "en")
@@ -368,7 +426,8 @@ class PreferenceParams(Options):
     sampling: GenerationOptions = GenerationOptions(temperature=1.0)
     margin: Share = 0.3
     licence: str = "unknown"
-    self_play_rows: PositiveInt | None = None
+    self_play: SelfPlayParams = SelfPlayParams()
+    weights: dict[str, PositiveFloat] | None = None
 
 
 class EvaluateParams(Options):

@@ -684,6 +684,31 @@ CANDIDATE = Record(
 )
 
 _WON = ("A", "B", "C")
+
+GENERATION = Record(
+    "generation",
+    {
+        "id": pl.String,
+        "conversation_id": pl.String,
+        "method": pl.String,
+        "iteration": pl.Int32,
+        "sample": pl.Int32,
+        "model": pl.String,
+        "max_tokens": pl.Int32,
+        "output": pl.String,
+        "tokens": pl.Int32,
+        "stopped": pl.Boolean,
+        "fault": pl.String,
+    },
+    nullable=frozenset({"fault"}),
+    rules=(
+        _one_of("method", ("self_play", "sppo")),
+        _at_least("iteration", 0),
+        _at_least("sample", 0),
+        _at_least("max_tokens", 1),
+    ),
+)
+
 VERDICT = Record(
     "verdict",
     {

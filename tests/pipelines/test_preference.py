@@ -1,18 +1,15 @@
-"""Preference pairs from judged answers, and all sources merged into one."""
-
-from typing import Any
+"""Preference pairs from judged answers."""
 
 import polars as pl
 
 from kyara_kedro.content import content_id
 from kyara_kedro.params import PreferenceParams
-from kyara_kedro.pipelines.preference import contest, nodes
+from kyara_kedro.pipelines.preference import contest
 from kyara_kedro.prompts import PromptLibrary
-from kyara_kedro.records import CANDIDATE, CONTAMINATION, DROP, PREFERENCE, PROTECTED_TEXT, VERDICT
-from kyara_kedro.similarity.contamination import ContaminationOptions
+from kyara_kedro.records import CANDIDATE, DROP, PREFERENCE, VERDICT
 from kyara_kedro.teachers.extractive import ExtractiveTeacher
 
-from .rows import benchmark, pair, pairs, prompts
+from .rows import prompts
 
 PARAMS = PreferenceParams()
 ASKED = prompts(
@@ -79,54 +76,3 @@ def test_without_candidates_every_prompt_is_a_drop() -> None:
     found, dropped = contest.pair_responses(ASKED, nothing, judged(nothing), PARAMS)
     assert found.is_empty()
     assert dropped.height == ASKED.height
-
-
-def merged(opened: pl.DataFrame, questions: pl.DataFrame, *rest: Any) -> tuple[Any, ...]:
-    found, unpaired, played = rest[-3:]
-    pool = nodes.pool_preferences(opened, found, played)
-    leaks = nodes.find_leaked_preferences(
-        pool, questions, PROTECTED_TEXT.frame(), ContaminationOptions()
-    )
-    CONTAMINATION.validate(leaks)
-    page = nodes.draw_leaked_preferences(
-        leaks, pool, questions, PROTECTED_TEXT.frame(), ContaminationOptions()
-    )
-    assert all(item in page for item in leaks["item_id"])
-    return nodes.merge_preferences(
-        pool, leaks, *rest[:-3], found, unpaired, played, DROP.frame(), 0
-    )
-
-
-def test_merged_pairs_are_distinct_and_hold_no_benchmark_question() -> None:
-    leaked = "請問玉山的主峰海拔有多高，在東亞的群山之中又排在第幾名？"
-    opened = pairs(
-        pair("玉山多高？", "很高。", "很矮。"),
-        pair("玉山多高？", "很高！", "很矮！", source="ultrafeedback"),
-        pair("玉山多高？", "三千九百公尺。", "三千公尺。"),
-        pair(leaked, "很高。", "很矮。"),
-    )
-    found, unpaired = contest.pair_responses(ASKED, ANSWERED, judged(), PARAMS)
-    kept, dropped, summary = merged(
-        *(opened, benchmark(leaked), ASKED, ANSWERED, DROP.frame(), ANSWERED.height, judged()),
-        *(DROP.frame(), judged().height, found, unpaired, PREFERENCE.frame()),
-    )
-    PREFERENCE.validate(kept)
-    DROP.validate(dropped)
-    assert kept["id"].is_sorted()
-    assert summary["pairs"] == {
-        "in": 4 + found.height,
-        "out": 2 + found.height,
-        "dropped": {"contaminated": 1, "exact_duplicate": 1},
-    }
-    assert dropped.height == unpaired.height + 2
-    assert leaked not in [row[0]["content"] for row in kept["prompt"].to_list()]
-
-
-def test_nothing_merges_to_nothing() -> None:
-    none, lost = PREFERENCE.frame(), DROP.frame()
-    kept, dropped, _ = merged(
-        *(none, benchmark(), ASKED.clear(), CANDIDATE.frame(), lost, 0),
-        *(judged(CANDIDATE.frame()), lost, 0, none, lost, none),
-    )
-    assert kept.is_empty()
-    assert dropped.is_empty()

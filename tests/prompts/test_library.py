@@ -36,7 +36,7 @@ INPUTS = {
     "system": "你是茶藝老師。第一行是放在【】裡的標題。",
 }
 EVOLVED = {name: INPUTS[name] for name in ("question", "title", "text")}
-PROMPTED = sorted(TASKS.keys() - {"magpie_query"})
+PROMPTED = sorted(TASKS.keys() - {"magpie_query", "self_play"})
 """Magpie has no prompt: what is sent is the start of a chat template."""
 
 

@@ -52,10 +52,10 @@ def test_samples_follow_the_distribution(embedded: ModelRef) -> None:
     import torch
 
     from kyara_kedro.training.chat import prompt_text
-    from kyara_kedro.training.generation import _load
+    from kyara_kedro.training.generation import load_model
 
     draws = 2000
-    network, tokenizer = _load(embedded)
+    network, tokenizer = load_model(embedded)
     prompt = tokenizer(
         prompt_text(tokenizer, CONVERSATIONS[0]), add_special_tokens=False, return_tensors="pt"
     )

@@ -4,9 +4,11 @@ from typing import Any
 
 _HOMES = {
     "TableDataset": "table",
-    "EarlierReferencesDataset": "earlier",
+    "EarlierTableDataset": "earlier",
     "EarlierTagMapDataset": "earlier",
     "TagMapDataset": "tag_map",
+    "EarlierModelDataset": "earlier",
+    "LedgerDataset": "ledger",
     "TextDataset": "files",
     "HTMLDataset": "files",
     "JSONDataset": "files",

@@ -1,15 +1,13 @@
 """Teachers as catalog entries."""
 
-import atexit
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 from kedro.io import AbstractDataset, DatasetError
 from pydantic import SecretStr
 
+from kyara_kedro.datasets.ledger import open_ledger
 from kyara_kedro.teachers.base import Teacher
-from kyara_kedro.teachers.ledger import Ledger
 
 Kind = Literal["extractive", "openai", "batch", "replay", "transformers-local", "team", "panel"]
 _MEMBER = frozenset({"weight", "kind", "options", "ledger", "credentials", "family"})
@@ -108,10 +106,10 @@ class TeacherDataset(AbstractDataset[None, Teacher]):
         if self._kind == "batch":
             from kyara_kedro.teachers.batch import BatchTeacher
 
-            return BatchTeacher(options, _ledger(path), secret)
+            return BatchTeacher(options, open_ledger(path), secret)
         from kyara_kedro.teachers.openai_chat import OpenAITeacher
 
-        return OpenAITeacher(options, _ledger(path), secret)
+        return OpenAITeacher(options, open_ledger(path), secret)
 
     def _team(self, what: str) -> Teacher:
         from kyara_kedro.teachers.panel import Panel
@@ -160,7 +158,7 @@ class TeacherDataset(AbstractDataset[None, Teacher]):
             raise DatasetError(
                 f"{what}: a 'path' is for 'kind: transformers-local', not {self._kind}"
             )
-        return LocalTeacher(options, _ledger(ledger))
+        return LocalTeacher(options, open_ledger(ledger))
 
     def save(self, data: None) -> None:
         """Refuse: teachers are asked, not saved."""
@@ -173,11 +171,3 @@ class TeacherDataset(AbstractDataset[None, Teacher]):
         return {"kind": self._kind} | {
             key: self._options[key] for key in ("role", "model", "path") if key in self._options
         }
-
-
-@cache
-def _ledger(path: Path) -> Ledger:
-    """The ledger of a file, opened once a process and closed with it."""
-    ledger = Ledger(path)
-    atexit.register(ledger.close)
-    return ledger

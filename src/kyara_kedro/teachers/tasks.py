@@ -361,6 +361,7 @@ TASKS: Mapping[str, Task] = {
     "write_system_prompt": _task("title text constraints", SystemPrompt),
     "answer_as_told": _task("system question documents"),
     "magpie_query": Task(frozenset()),
+    "self_play": Task(frozenset()),
 }
 
 

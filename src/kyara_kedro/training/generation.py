@@ -34,7 +34,7 @@ def generate(
     verify(model)
     sampling = Sampling(options.max_new_tokens, options.temperature, options.top_p)
     with quiet(options.threads):
-        network, tokenizer = _load(model)
+        network, tokenizer = load_model(model)
         ends = {tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids(END_OF_TURN)}
         prompts = [
             Prompt(
@@ -55,8 +55,8 @@ def generate(
 
 
 @lru_cache(maxsize=1)
-def _load(model: ModelRef) -> tuple[Any, Any]:
-    """The last model used stays in memory."""
+def load_model(model: ModelRef) -> tuple[Any, Any]:
+    """Network and tokenizer; those of the last model used stay in memory."""
     import torch
     from transformers import AutoModelForCausalLM
 

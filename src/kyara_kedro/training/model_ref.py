@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -95,6 +95,21 @@ def verify(ref: ModelRef) -> None:
             f"{ref.path}: fingerprint is {found.fingerprint} (stage '{found.stage}'), but "
             f"{ref.fingerprint} is asked for; run the stage '{ref.stage}' again"
         )
+
+
+def find_model(store: Path, fingerprint: str) -> ModelRef:
+    """Find a model that a stage wrote into the store.
+
+    Raises:
+        ModelRefError: it is not there any more.
+    """
+    for written in sorted(store.glob(f"*/*/{_REF}")):
+        found = ModelRef.from_dict(json.loads(written.read_text("utf-8")))
+        if found.fingerprint == fingerprint:
+            return replace(found, path=str(written.parent))
+    raise ModelRefError(
+        f"{store}: the model {fingerprint} is not here any more; begin with iteration 0"
+    )
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from kyara_kedro.pipelines.preference import contest, nodes
+from kyara_kedro.pipelines.preference import contest, merging, selfplay
 
 
 def create_pipeline(**_: object) -> Pipeline:
@@ -68,21 +68,61 @@ def create_pipeline(**_: object) -> Pipeline:
                 tags="cpu",
             ),
             Node(
-                nodes.play_against_itself,
-                ["sft_refine_rows", "sft_refine_model", "params:preference"],
-                ["self_play_preferences", "self_play_drops", "self_played"],
+                selfplay.choose_player,
+                [
+                    *("sft_refine_model", "earlier_self_play_generations", "earlier_dpo_model"),
+                    *("model_store", "params:preference"),
+                ],
+                "self_play_model",
+                name="choose_player",
+                tags="cpu",
+            ),
+            Node(
+                selfplay.play_against_itself,
+                [
+                    *("sft_refine_rows", "self_play_model", "earlier_self_play_generations"),
+                    *("self_player", "self_play_ledger", "params:preference"),
+                ],
+                "self_play_generations",
                 name="play_against_itself",
                 tags="gpu",
             ),
             Node(
-                nodes.pool_preferences,
-                ["open_preferences", "rlaif_preferences", "self_play_preferences"],
+                selfplay.pair_self_play,
+                ["sft_refine_rows", "self_play_generations", "params:preference"],
+                ["self_play_preferences", "self_play_drops", "self_played"],
+                name="pair_self_play",
+                tags="cpu",
+            ),
+            Node(
+                selfplay.rank_self_play,
+                ["sft_refine_rows", "self_play_generations", "params:preference"],
+                ["sppo_preferences", "sppo_drops", "sppo_tried"],
+                name="rank_self_play",
+                tags="cpu",
+            ),
+            Node(
+                selfplay.assess_self_play,
+                [
+                    *("sft_refine_rows", "self_play_model", "self_play_generations"),
+                    *("model_store", "params:preference"),
+                ],
+                "self_play_report",
+                name="assess_self_play",
+                tags="gpu",
+            ),
+            Node(
+                merging.pool_preferences,
+                [
+                    *("open_preferences", "rlaif_preferences"),
+                    *("self_play_preferences", "sppo_preferences"),
+                ],
                 "pooled_preferences",
                 name="pool_preferences",
                 tags="cpu",
             ),
             Node(
-                nodes.find_leaked_preferences,
+                merging.find_leaked_preferences,
                 [
                     *("pooled_preferences", "benchmark_questions", "protected_texts"),
                     "params:contamination",
@@ -92,7 +132,7 @@ def create_pipeline(**_: object) -> Pipeline:
                 tags="cpu",
             ),
             Node(
-                nodes.draw_leaked_preferences,
+                merging.draw_leaked_preferences,
                 [
                     *("preference_contamination", "pooled_preferences", "benchmark_questions"),
                     *("protected_texts", "params:contamination"),
@@ -102,16 +142,34 @@ def create_pipeline(**_: object) -> Pipeline:
                 tags="cpu",
             ),
             Node(
-                nodes.merge_preferences,
+                merging.merge_preferences,
                 [
-                    *("pooled_preferences", "preference_contamination"),
-                    *("prompts", "candidate_responses", "response_drops", "responses_tried"),
-                    *("verdicts", "verdict_drops", "verdicts_tried"),
-                    *("rlaif_preferences", "rlaif_drops"),
-                    *("self_play_preferences", "self_play_drops", "self_played"),
+                    *("pooled_preferences", "preference_contamination", "sft_refine_rows"),
+                    "params:preference",
                 ],
-                ["preferences", "preference_drops", "preference_summary"],
+                ["preferences", "merge_drops", "preference_sources_summary"],
                 name="merge_preferences",
+                tags="cpu",
+            ),
+            Node(
+                merging.draw_preferences,
+                ["preferences", "preference_sources_summary"],
+                ["preference_mix", "preference_margins"],
+                name="draw_preferences",
+                tags="cpu",
+            ),
+            Node(
+                merging.close_preference,
+                [
+                    *("pooled_preferences", "preferences", "merge_drops"),
+                    *("prompts", "rlaif_preferences", "rlaif_drops"),
+                    *("candidate_responses", "response_drops", "responses_tried"),
+                    *("verdicts", "verdict_drops", "verdicts_tried"),
+                    *("self_play_preferences", "self_play_drops", "self_played"),
+                    *("sppo_preferences", "sppo_drops", "sppo_tried"),
+                ],
+                ["preference_drops", "preference_summary"],
+                name="close_preference",
                 tags="cpu",
             ),
         ],

@@ -77,20 +77,20 @@ def _sft(
 
 
 def select_preferences(
-    preferences: pl.DataFrame, sft_refine_model: ModelRef, params: TrainParams
+    preferences: pl.DataFrame, self_play_model: ModelRef, params: TrainParams
 ) -> Selected:
     """Choose the preference pairs of the third stage; the others are drops with a reason."""
-    chosen = select_pairs(preferences, sft_refine_model, params.dpo.max_length, params.pair_sources)
+    chosen = select_pairs(preferences, self_play_model, params.dpo.max_length, params.pair_sources)
     return _some("dpo", chosen.rows, _staged("dpo", chosen.drops), "train.pair_sources")
 
 
 def train_preferences(
-    sft_refine_model: ModelRef, pairs: pl.DataFrame, model_store: Path, params: TrainParams
+    self_play_model: ModelRef, pairs: pl.DataFrame, model_store: Path, params: TrainParams
 ) -> Trained:
-    """Teach the second stage's model to prefer the better answers (DPO)."""
-    directory = model_store / "dpo" / _name(sft_refine_model, pairs, params.dpo)
+    """Teach the model that played against itself to prefer the better answers (DPO)."""
+    directory = model_store / "dpo" / _name(self_play_model, pairs, params.dpo)
     rows = [pair_of(row) for row in pairs.iter_rows(named=True)]
-    return _trained(train_dpo(sft_refine_model, rows, params.dpo, directory, "dpo"))
+    return _trained(train_dpo(self_play_model, rows, params.dpo, directory, "dpo"))
 
 
 def close_train(

@@ -62,14 +62,14 @@ def _dpo() -> Pipeline:
         [
             Node(
                 nodes.select_preferences,
-                ["preferences", "sft_refine_model", "params:train"],
+                ["preferences", "self_play_model", "params:train"],
                 ["dpo_pairs", "dpo_drops"],
                 name="select_pairs",
                 tags="cpu",
             ),
             Node(
                 nodes.train_preferences,
-                ["sft_refine_model", "dpo_pairs", "model_store", "params:train"],
+                ["self_play_model", "dpo_pairs", "model_store", "params:train"],
                 ["dpo_model", "dpo_curve"],
                 name="train_preferences",
                 tags="gpu",

@@ -1,14 +1,14 @@
-"""Preference pairs from four sources: judged answers, self-play, open sets and math steps."""
+"""All sources of preference pairs become one table."""
 
 from typing import Any
 
 import polars as pl
 
-from kyara_kedro.content import Message
-from kyara_kedro.judging.pairs import self_play_pairs
+from kyara_kedro.judging.merging import by_source, margin_shares, merge
 from kyara_kedro.params import PreferenceParams
 from kyara_kedro.pipelines.balance import Flow, close
 from kyara_kedro.records import drops
+from kyara_kedro.reporting.charts import Figure, bar_chart, histogram
 from kyara_kedro.reporting.contamination_page import contamination_page
 from kyara_kedro.similarity.contamination import (
     ContaminationIndex,
@@ -16,43 +16,19 @@ from kyara_kedro.similarity.contamination import (
     find_contamination,
 )
 from kyara_kedro.similarity.protected import all_questions
-from kyara_kedro.text.fold import match_key
-from kyara_kedro.training.generation import generate
-from kyara_kedro.training.model_ref import ModelRef
 
 PIPELINE = "preference"
-
-
-def play_against_itself(
-    sft_refine_rows: pl.DataFrame, sft_refine_model: ModelRef, params: PreferenceParams
-) -> tuple[pl.DataFrame, pl.DataFrame, int]:
-    """Pair the answers that the refined model learned with its own (SPIN, arXiv:2401.01335).
-
-    Returns:
-        Pairs, a drop for each conversation that gives none, and the number of conversations.
-    """
-    played = sft_refine_rows.head(params.self_play_rows or sft_refine_rows.height)
-    prompts: list[list[Message]] = [row[:-1] for row in played["messages"].to_list()]
-    written = generate(sft_refine_model, prompts, params.sampling)
-    generations = pl.DataFrame(
-        {
-            "conversation_id": played["id"],
-            "output": [output.text for output in written],
-            "stopped": [output.stopped for output in written],
-        },
-        schema={"conversation_id": pl.String, "output": pl.String, "stopped": pl.Boolean},
-    )
-    found = self_play_pairs(played, generations)
-    return found.pairs, drops(PIPELINE, found.drops.iter_rows()), played.height
 
 
 def pool_preferences(
     open_preferences: pl.DataFrame,
     rlaif_preferences: pl.DataFrame,
     self_play_preferences: pl.DataFrame,
+    sppo_preferences: pl.DataFrame,
 ) -> pl.DataFrame:
     """Put the pairs of all sources into one table, ordered by id."""
-    return pl.concat([open_preferences, rlaif_preferences, self_play_preferences]).sort("id")
+    sources = (open_preferences, rlaif_preferences, self_play_preferences, sppo_preferences)
+    return pl.concat(sources).sort("id")
 
 
 def find_leaked_preferences(
@@ -85,23 +61,13 @@ def draw_leaked_preferences(
 def merge_preferences(
     pooled_preferences: pl.DataFrame,
     preference_contamination: pl.DataFrame,
-    prompts: pl.DataFrame,
-    candidate_responses: pl.DataFrame,
-    response_drops: pl.DataFrame,
-    responses_tried: int,
-    judged: pl.DataFrame,
-    verdict_drops: pl.DataFrame,
-    verdicts_tried: int,
-    rlaif_preferences: pl.DataFrame,
-    rlaif_drops: pl.DataFrame,
-    self_play_preferences: pl.DataFrame,
-    self_play_drops: pl.DataFrame,
-    self_played: int,
+    sft_refine_rows: pl.DataFrame,
+    params: PreferenceParams,
 ) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, Any]]:
-    """Drop copies and pairs that contain a benchmark's question.
+    """Leave out leaks, contradictions and copies, and take each source by its weight.
 
     Returns:
-        The pairs, the drops and the counts.
+        The pairs, the drops and the counts by source.
     """
     hits = preference_contamination.sort("coverage", "id", descending=[True, False])
     leaks = hits.unique("record_id", keep="first", maintain_order=True)
@@ -109,25 +75,66 @@ def merge_preferences(
         row["record_id"]: f"{row['benchmark']} {row['item_id']}: {row['evidence']}"
         for row in leaks.iter_rows(named=True)
     }
-    dropped: list[tuple[str, str, str]] = []
-    seen: dict[str, str] = {}
-    for row_id, text in pair_texts(pooled_preferences).iter_rows():
-        if row_id in leaked:
-            dropped.append((row_id, "contaminated", leaked[row_id]))
-        elif (first := seen.setdefault(match_key(text), row_id)) != row_id:
-            dropped.append((row_id, "exact_duplicate", f"of {first}"))
-    table = drops(PIPELINE, dropped)
-    kept = pooled_preferences.filter(~pl.col("id").is_in(table["record_id"].to_list()))
-    closed, summary = close(
+    found = merge(pooled_preferences, leaked, sft_refine_rows, params.weights)
+    counts = by_source(pooled_preferences, found.pairs, found.drops)
+    return found.pairs, drops(PIPELINE, found.drops.iter_rows()), counts
+
+
+def draw_preferences(
+    preferences: pl.DataFrame, preference_sources_summary: dict[str, Any]
+) -> tuple[Figure, Figure]:
+    """Draw the sources before and after the merge, and how far apart the rated sides are."""
+    names = sorted(preference_sources_summary)
+    mix = bar_chart(
+        "偏好資料的來源 Preference pairs by source",
+        names,
+        {
+            "進入 in": [preference_sources_summary[name]["in"] for name in names],
+            "留下 out": [preference_sources_summary[name]["out"] for name in names],
+        },
+        x_label="筆 pairs",
+    )
+    margins = histogram(
+        "評分差距 Margins",
+        margin_shares(preferences),
+        span=(0.0, 1.0),
+        x_label="佔該來源最大差距的比例 share of the source's largest margin",
+        y_label="筆 pairs",
+    )
+    return mix, margins
+
+
+def close_preference(
+    pooled_preferences: pl.DataFrame,
+    preferences: pl.DataFrame,
+    merge_drops: pl.DataFrame,
+    prompts: pl.DataFrame,
+    rlaif_preferences: pl.DataFrame,
+    rlaif_drops: pl.DataFrame,
+    candidate_responses: pl.DataFrame,
+    response_drops: pl.DataFrame,
+    responses_tried: int,
+    verdicts: pl.DataFrame,
+    verdict_drops: pl.DataFrame,
+    verdicts_tried: int,
+    self_play_preferences: pl.DataFrame,
+    self_play_drops: pl.DataFrame,
+    self_played: int,
+    sppo_preferences: pl.DataFrame,
+    sppo_drops: pl.DataFrame,
+    sppo_tried: int,
+) -> tuple[pl.DataFrame, dict[str, Any]]:
+    """Merge the drops of all steps, and check that what came in is what goes on or was dropped."""
+    return close(
         [
             Flow("responses", responses_tried, candidate_responses.height, response_drops),
-            Flow("verdicts", verdicts_tried, judged.height, verdict_drops),
+            Flow("verdicts", verdicts_tried, verdicts.height, verdict_drops),
             Flow("prompts", prompts.height, rlaif_preferences.height, rlaif_drops),
             Flow("self_play", self_played, self_play_preferences.height, self_play_drops),
-            Flow("pairs", pooled_preferences.height, kept.height, table),
+            Flow("sppo", sppo_tried, sppo_preferences.height, sppo_drops),
+            Flow("pairs", pooled_preferences.height, preferences.height, merge_drops),
         ]
     )
-    return kept, closed, summary
 
 
 def pair_texts(preferences: pl.DataFrame) -> pl.DataFrame:

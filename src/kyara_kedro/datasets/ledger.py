@@ -1,0 +1,47 @@
+"""Ledgers, in which every reply is kept."""
+
+import atexit
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from kedro.io import AbstractDataset, DatasetError
+
+from kyara_kedro.teachers.ledger import Ledger
+
+
+class LedgerDataset(AbstractDataset[None, Ledger]):
+    """A ledger for teachers that a node makes itself.
+
+    Args:
+        filepath: The ledger's file; made when it is not there.
+        metadata: Free entries, such as kedro-viz's layer.
+    """
+
+    _SINGLE_PROCESS = True
+
+    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+        self._path = Path(filepath)
+        self.metadata = metadata
+
+    def load(self) -> Ledger:
+        """Open it."""
+        return open_ledger(self._path)
+
+    def save(self, data: None) -> None:
+        """Refuse: replies are put into it, one by one."""
+        raise DatasetError(f"{self._path} is written by teachers")
+
+    def _exists(self) -> bool:
+        return True
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._path)}
+
+
+@cache
+def open_ledger(path: Path) -> Ledger:
+    """The ledger of a file, opened once a process and closed with it."""
+    ledger = Ledger(path)
+    atexit.register(ledger.close)
+    return ledger

@@ -1,0 +1,84 @@
+"""How probable a model finds answers."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from kyara_kedro.content import Message, batched
+from kyara_kedro.training.chat import IGNORED, Encoded, encode
+from kyara_kedro.training.generation import load_model
+from kyara_kedro.training.loading import load_tokenizer, quiet
+from kyara_kedro.training.model_ref import ModelRef, verify
+
+
+def log_likelihoods(
+    model: ModelRef,
+    conversations: Sequence[list[Message]],
+    batch_size: int = 8,
+    threads: int = 1,
+) -> list[tuple[float, int]]:
+    """The log-probability of each conversation's last answer with its end of turn, and its tokens.
+
+    Args:
+        model: The model.
+        conversations: Turns that end with the assistant.
+        batch_size: Conversations at once, those of like length together.
+        threads: CPU threads.
+
+    Returns:
+        Natural logarithm and number of tokens of each, in their order.
+    """
+    import torch
+
+    verify(model)
+    found: dict[int, tuple[float, int]] = {}
+    with quiet(threads), torch.inference_mode():
+        network, tokenizer = load_model(model)
+        encoded = [_last_answer(encode(tokenizer, turns)) for turns in conversations]
+        order = sorted(range(len(encoded)), key=lambda i: -len(encoded[i].input_ids))
+        for batch in batched(order, batch_size):
+            sums = _sums(network, [encoded[number] for number in batch])
+            found.update(zip(batch, sums, strict=True))
+    return [found[number] for number in range(len(encoded))]
+
+
+def answer_lengths(model: ModelRef, conversations: Sequence[list[Message]]) -> list[int]:
+    """Tokens of each conversation's last answer, its end of turn included."""
+    tokenizer = load_tokenizer(model)
+    answers = (_last_answer(encode(tokenizer, turns)) for turns in conversations)
+    return [sum(label != IGNORED for label in answer.labels) for answer in answers]
+
+
+def _last_answer(encoded: Encoded) -> Encoded:
+    """The labels of the last answer alone."""
+    labels = list(encoded.labels)
+    end = max(number for number, label in enumerate(labels) if label != IGNORED)
+    start = end
+    while start > 0 and labels[start - 1] != IGNORED:
+        start -= 1
+    return Encoded(encoded.input_ids, [IGNORED] * start + labels[start:])
+
+
+def _sums(network: Any, rows: Sequence[Encoded]) -> list[tuple[float, int]]:
+    """Sums over one batch; padded on the right, where no real token looks."""
+    import torch
+    from torch.nn.utils.rnn import pad_sequence
+
+    device = network.device
+    ids, labels, mask = (
+        pad_sequence([torch.tensor(row) for row in some], batch_first=True, padding_value=value)
+        for some, value in (
+            ([row.input_ids for row in rows], 0),
+            ([row.labels for row in rows], IGNORED),
+            ([[1] * len(row.input_ids) for row in rows], 0),
+        )
+    )
+    logits = network(
+        input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=False
+    ).logits
+    sums = []
+    for row, target in zip(logits, labels.to(device), strict=True):
+        places = (target != IGNORED).nonzero()[:, 0]
+        said = torch.log_softmax(row[places - 1].float(), dim=-1)
+        chosen = said.gather(1, target[places][:, None])
+        sums.append((float(chosen.sum()), len(places)))
+    return sums
