@@ -14,7 +14,7 @@ from pydantic import (
 from kyara_kedro.evaluation.gate import GateOptions
 from kyara_kedro.evaluation.scores import StatisticsOptions
 from kyara_kedro.options import Options
-from kyara_kedro.quality.scorers import QualityOptions
+from kyara_kedro.quality.scorers import HeuristicsScorerOptions, QualityOptions, ScorerOptions
 from kyara_kedro.quality.selection import SelectionOptions
 from kyara_kedro.quality.tag_normalisation import NormalisationOptions
 from kyara_kedro.records import Language, Operation
@@ -352,14 +352,17 @@ class SppoParams(Options):
         samples: Answers to each prompt.
         temperature: 1 samples from the model's distribution.
         top_p: Samples only from the most probable tokens that together have this probability.
-        sharpness: What a difference of two scores in [0, 1] is multiplied with before it becomes
-            a win probability.
+        ranker: Who ranks the answers: a scorer as those of ``curate.quality``, or the judge in a
+            round robin.
+        sharpness: What a scorer's difference of two values is multiplied with before it becomes a
+            win probability: 1 for rewards in logits, about 100 for ArmoRM's.
         margin: Smallest difference of win probabilities of a pair.
     """
 
     samples: Annotated[int, Field(ge=2)] = 5
     temperature: PositiveFloat = 0.7
     top_p: Annotated[float, Field(gt=0, le=1)] = 0.9
+    ranker: ScorerOptions = HeuristicsScorerOptions(kind="heuristics")
     sharpness: PositiveFloat = 10.0
     margin: Share = 0.1
 

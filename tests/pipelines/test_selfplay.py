@@ -14,6 +14,7 @@ from kyara_kedro.judging.self_play import SPIN, SPPO
 from kyara_kedro.params import PreferenceParams
 from kyara_kedro.pipelines.balance import Flow
 from kyara_kedro.pipelines.preference import selfplay
+from kyara_kedro.prompts import PromptLibrary
 from kyara_kedro.records import DROP, GENERATION, PREFERENCE
 from kyara_kedro.teachers.extractive import ExtractiveTeacher
 from kyara_kedro.teachers.ledger import Ledger
@@ -32,7 +33,8 @@ FACTS = [(f"第{number}號公園種了幾棵樹？", f"一共種了{number * 7}�
 ROWS = conversations(*FACTS).with_columns(
     parents=pl.Series([[f"d{number}"] for number in range(len(FACTS))])
 )
-RULES = ExtractiveTeacher()
+RULES = JUDGE = ExtractiveTeacher()
+LIBRARY = PromptLibrary()
 
 
 def params(**more: Any) -> PreferenceParams:
@@ -154,7 +156,7 @@ def test_a_server_of_the_model_says_the_same(
         selfplay._player(model, RULES, ledger, settings.self_play)
 
 
-def test_several_samples_are_ranked(model: ModelRef, ledger: Ledger) -> None:
+def test_several_samples_are_ranked(model: ModelRef, ledger: Ledger, tmp_path: Path) -> None:
     sppo = {"samples": 3, "temperature": 1.5, "top_p": 1.0, "margin": 0.0}
     settings = {"sppo": sppo, "rows": 8, "held_out": 0.0}
     found = play(model, ledger, **settings)
@@ -165,14 +167,21 @@ def test_several_samples_are_ranked(model: ModelRef, ledger: Ledger) -> None:
         == [[0, 1, 2]] * 8
     )
     assert samples["output"].n_unique() > 8, "samples differ"
-    pairs, dropped, tried = selfplay.rank_self_play(ROWS, found, params(**settings))
-    Flow("sppo", tried, PREFERENCE.validate(pairs).height, DROP.validate(dropped)).counts()
-    assert tried == 8
-    for row in pairs.iter_rows(named=True):
-        assert row["p_chosen"] > 0.5 > row["p_rejected"]
-        assert row["margin"] == pytest.approx(row["p_chosen"] - row["p_rejected"])
-    nothing, dropped, tried = selfplay.rank_self_play(ROWS, found, params(rows=8))
-    assert (nothing.height, dropped.height, tried) == (0, 0, 0)
+
+    def rank(**more: Any) -> tuple[pl.DataFrame, pl.DataFrame, int]:
+        asked = params(**settings | {"sppo": sppo | more})
+        return selfplay.rank_self_play(ROWS, found, JUDGE, LIBRARY, tmp_path, asked)
+
+    for ranker in ("heuristics", "judge"):
+        pairs, dropped, tried = rank(ranker={"kind": ranker})
+        Flow("sppo", tried, PREFERENCE.validate(pairs).height, DROP.validate(dropped)).counts()
+        assert tried == 8
+        assert pairs.height > 0
+        for row in pairs.iter_rows(named=True):
+            assert row["p_chosen"] > 0.5 > row["p_rejected"]
+            assert row["margin"] == pytest.approx(row["p_chosen"] - row["p_rejected"])
+    off = selfplay.rank_self_play(ROWS, found, JUDGE, LIBRARY, tmp_path, params(rows=8))
+    assert (off[0].height, off[1].height, off[2]) == (0, 0, 0)
 
 
 def test_iterations_follow_each_other(model: ModelRef, ledger: Ledger, store: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Annotated, Literal, Protocol
 
 import polars as pl
@@ -127,6 +128,20 @@ class JudgeOptions(Weighted):
 ScorerOptions = Annotated[
     HeuristicsScorerOptions | RewardOptions | JudgeOptions, Field(discriminator="kind")
 ]
+
+
+def local_scorer(options: HeuristicsScorerOptions | RewardOptions, folder: Path) -> Scorer:
+    """The scorer that some settings name, of those that ask nobody.
+
+    Args:
+        options: Its settings.
+        folder: Where a reward model keeps its values.
+    """
+    if isinstance(options, HeuristicsScorerOptions):
+        return HeuristicsScorer(options)
+    from kyara_kedro.quality.rewards import RewardScorer
+
+    return RewardScorer(options, folder)
 
 
 class QualityOptions(Options):

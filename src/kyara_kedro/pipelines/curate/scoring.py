@@ -15,11 +15,10 @@ from kyara_kedro.prompts.rubric import CRITERIA
 from kyara_kedro.quality.calibration import combine, quality_table, summarise
 from kyara_kedro.quality.scorers import (
     SCORED,
-    HeuristicsScorer,
-    HeuristicsScorerOptions,
     JudgeOptions,
     Scorer,
     ScorerOptions,
+    local_scorer,
     side_by_side,
 )
 from kyara_kedro.reporting import dataset_card as card
@@ -72,13 +71,9 @@ def draw_quality(
 
 
 def _scorer(options: ScorerOptions, judge: Teacher, prompts: PromptLibrary, folder: Path) -> Scorer:
-    if isinstance(options, HeuristicsScorerOptions):
-        return HeuristicsScorer(options)
     if isinstance(options, JudgeOptions):
         return JudgeScorer(judge, prompts)
-    from kyara_kedro.quality.rewards import RewardScorer
-
-    return RewardScorer(options, folder)
+    return local_scorer(options, folder)
 
 
 class JudgeScorer:

@@ -96,10 +96,13 @@ def create_pipeline(**_: object) -> Pipeline:
             ),
             Node(
                 selfplay.rank_self_play,
-                ["sft_refine_rows", "self_play_generations", "params:preference"],
+                [
+                    *("sft_refine_rows", "self_play_generations", "judge", "prompt_library"),
+                    *("reward_values", "params:preference"),
+                ],
                 ["sppo_preferences", "sppo_drops", "sppo_tried"],
                 name="rank_self_play",
-                tags="cpu",
+                tags="llm",
             ),
             Node(
                 selfplay.assess_self_play,

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Sequence
+from itertools import permutations
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ import polars as pl
 from kyara_kedro.content import Message, content_id
 from kyara_kedro.errors import UserError
 from kyara_kedro.evaluation.statistics import wilson
+from kyara_kedro.judging import round_robin
 from kyara_kedro.judging.self_play import (
     SPIN,
     SPPO,
@@ -20,9 +22,10 @@ from kyara_kedro.judging.self_play import (
     win_probabilities,
 )
 from kyara_kedro.params import PreferenceParams, SelfPlayParams
-from kyara_kedro.pipelines.asking import answers, assistant
-from kyara_kedro.quality.heuristics import SCORER, score
-from kyara_kedro.records import GENERATION, drops
+from kyara_kedro.pipelines.asking import Duel, Side, answers, assistant, verdicts
+from kyara_kedro.prompts import PromptLibrary
+from kyara_kedro.quality.scorers import JudgeOptions, Scorer, local_scorer
+from kyara_kedro.records import CANDIDATE, DROP, GENERATION, PREFERENCE, drops
 from kyara_kedro.teachers.base import ChatRequest, Teacher, complete
 from kyara_kedro.teachers.ledger import Ledger
 from kyara_kedro.teachers.model import LanguageModel
@@ -162,24 +165,39 @@ def pair_self_play(
 
 
 def rank_self_play(
-    sft_refine_rows: pl.DataFrame, self_play_generations: pl.DataFrame, params: PreferenceParams
+    sft_refine_rows: pl.DataFrame,
+    self_play_generations: pl.DataFrame,
+    judge: Teacher,
+    prompt_library: PromptLibrary,
+    reward_values: Path,
+    params: PreferenceParams,
 ) -> tuple[pl.DataFrame, pl.DataFrame, int]:
-    """Pair the best and the worst of several answers of this iteration, ranked by the heuristics.
+    """Pair the best and the worst of several answers of this iteration.
+
+    A scorer ranks them, or the judge in a round robin.
 
     Returns:
         Pairs (SPPO), a drop for each conversation that gives none, and the number of these.
     """
     options = params.self_play.sppo
+    if options is None:
+        return PREFERENCE.frame(), DROP.frame(), 0
     rows = played(sft_refine_rows, params.self_play)
     rows = rows.filter(~pl.col("id").is_in(held_out(rows, params.self_play)))
-    if options is None:
-        rows = rows.clear()
     samples = self_play_generations.filter(
         pl.col("method") == SPPO, pl.col("iteration") == params.self_play.iteration
     )
-    wins = _wins(rows, samples, options.sharpness) if options else {}
-    margin = options.margin if options else 0.0
-    found = sppo_pairs(rows, samples, wins, margin, SCORER)
+    good = [unusable(one) is None for one in samples.iter_rows(named=True)]
+    prompts = rows.select("language", conversation_id="id", prompt="messages")
+    answered = samples.filter(pl.Series(good, dtype=pl.Boolean)).join(
+        prompts, on="conversation_id", maintain_order="left"
+    )
+    if isinstance(options.ranker, JudgeOptions):
+        wins, who = _judged(answered, judge, prompt_library), judge.name
+    else:
+        scorer = local_scorer(options.ranker, reward_values)
+        wins, who = _scored(answered, scorer, options.sharpness), scorer.name
+    found = sppo_pairs(rows, samples, wins, options.margin, who)
     return found.pairs, drops(PIPELINE, found.drops.iter_rows()), rows.height
 
 
@@ -321,27 +339,43 @@ def _recent(generations: pl.DataFrame, rows: pl.DataFrame, options: SelfPlayPara
     )
 
 
-def _wins(rows: pl.DataFrame, samples: pl.DataFrame, sharpness: float) -> dict[str, float]:
-    """Win probability of each usable sample among those to its prompt."""
-    good = [unusable(one) is None for one in samples.iter_rows(named=True)]
-    usable = samples.filter(pl.Series(good, dtype=pl.Boolean))
-    prompts = dict(rows.select("id", "messages").iter_rows())
-    answered = [
-        [*prompts[one["conversation_id"]][:-1], assistant(one["output"])]
-        for one in usable.iter_rows(named=True)
+def _scored(answered: pl.DataFrame, scorer: Scorer, sharpness: float) -> dict[str, float]:
+    """Win probability of each sample among those to its prompt that the scorer has a value for."""
+    turns = [
+        [*prompt[:-1], assistant(output)]
+        for prompt, output in answered.select("prompt", "output").iter_rows()
     ]
-    scored = score(
-        pl.DataFrame(
-            {"id": usable["id"], "messages": answered},
-            schema={"id": pl.String, "messages": rows.schema["messages"]},
+    frames = [
+        answered.select("id", "language").with_columns(
+            messages=pl.Series(turns, dtype=answered.schema["prompt"])
         )
-    )
-    ranked = usable.join(scored.select("id", "score"), on="id", maintain_order="left")
+    ]
+    scorer.prepare(frames)
+    values = pl.concat(scorer.score(frames))["value"]
+    ranked = answered.with_columns(value=values).filter(pl.col("value").is_not_null())
     wins: dict[str, float] = {}
     for _, group in ranked.group_by("conversation_id", maintain_order=True):
-        found = win_probabilities(group["score"].to_list(), sharpness)
+        found = win_probabilities(group["value"].to_list(), sharpness)
         wins.update(zip(group["id"], found.tolist(), strict=True))
     return wins
+
+
+def _judged(answered: pl.DataFrame, judge: Teacher, prompts: PromptLibrary) -> dict[str, float]:
+    """Win probability of each sample in a round robin of both orders."""
+    duels = (
+        Duel(str(prompt_id), group["prompt"][0][-2]["content"], first, second)
+        for (prompt_id,), group in answered.group_by("conversation_id", maintain_order=True)
+        for first, second in permutations(
+            [Side(row_id, said, "sft_refine", "") for row_id, said in _texts(group)], 2
+        )
+    )
+    met = verdicts(judge, prompts, duels, "self-play verdicts").verdicts
+    table = round_robin.win_probabilities(CANDIDATE.frame(), met)
+    return dict(table.select("id", "p").iter_rows())
+
+
+def _texts(group: pl.DataFrame) -> list[tuple[str, str]]:
+    return group.select("id", "output").rows()
 
 
 def _preferred(
