@@ -6,6 +6,7 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 
 import polars as pl
@@ -21,7 +22,6 @@ from kyara_kedro.training.embedded import build_embedded_base
 from kyara_kedro.training.model_ref import ModelRef
 from kyara_kedro.training.options import EmbeddedModelOptions
 
-from .conftest import wait_for
 from support import ROOT
 
 pytestmark = pytest.mark.faults
@@ -70,7 +70,11 @@ def test_what_was_written_before_a_kill_is_not_written_again(
         stderr=subprocess.STDOUT,
         text=True,
     )
-    wait_for(lambda: held(ledger), process)
+    limit = monotonic() + 300  # most of it goes into imports
+    while not held(ledger):
+        assert process.poll() is None, process.communicate()[0]
+        assert monotonic() < limit
+        sleep(0.01)
     process.kill()
     process.communicate()
     assert process.returncode == -signal.SIGKILL
