@@ -249,8 +249,10 @@ def test_the_report_and_the_card_say_what_they_are(finished: Path) -> None:
     card = (finished / "data/08_reporting/dataset/README.md").read_text(encoding="utf-8")
     assert "extractive-rules-v1" in card
     for picture in ("language_distribution", "round_distribution", "drop_waterfall"):
-        assert f"{picture}.svg" in card
-        assert (finished / f"data/08_reporting/dataset/{picture}.svg").exists()
+        assert f"images/{picture}.svg" in card
+        assert (finished / f"data/08_reporting/dataset/images/{picture}.svg").exists()
+    published = pl.read_parquet(finished / "data/08_reporting/dataset/data/train-*.parquet")
+    assert published["id"].equals(table(finished, "refined_conversations")["id"])
 
 
 @pytest.mark.parametrize("pipeline", PIPELINES)

@@ -5,7 +5,7 @@ import pytest
 from pydantic import ValidationError
 
 from kyara_kedro.params import CurateParams
-from kyara_kedro.pipelines.curate import nodes, selecting
+from kyara_kedro.pipelines.curate import publishing, selecting
 from kyara_kedro.quality import heuristics
 from kyara_kedro.quality.selection import SelectionOptions
 from kyara_kedro.records import (
@@ -18,6 +18,8 @@ from kyara_kedro.records import (
     TAGS,
     drops,
 )
+from kyara_kedro.reporting.dataset_card import SHOWN
+from kyara_kedro.reporting.publication import PUBLISHED
 
 from .rows import conversations, tagged
 
@@ -134,27 +136,35 @@ def test_nothing_in_is_nothing_out() -> None:
     assert summary["selection"]["reached"] == 0
 
 
-def test_a_card_describes_the_rows_that_were_kept() -> None:
+def test_the_card_pictures_and_rows_of_what_was_kept() -> None:
     params = CurateParams(selection=SelectionOptions(budget=10))
-    _, tags = tagged(POOL, params)
+    tag_map, tags = tagged(POOL, params)
     quality = heuristics.score(POOL)
-    refined, dropped, _ = selecting.select_conversations(
+    refined, dropped, counts = selecting.select_conversations(
         POOL, tags, quality, NO_DECISIONS, NO_PAIRS, NO_PAIRS, params
     )
     earlier = drops("ingest", [("row", "too_short", "a.txt: 3 characters")])
-    summary, card, languages, rounds = nodes.describe_corpus(
-        refined, tags, quality, earlier, DROP.frame(), DROP.frame(), dropped
+    summary, card = publishing.describe_corpus(
+        refined, tags, tag_map, quality, counts, earlier, DROP.frame(), DROP.frame(), dropped
     )
     assert summary["rows"] == 10
     assert "too\\_short" in card
     assert "CC0-1.0" in card
-    assert all("<svg" in figure.svg() for figure in (languages, rounds))
-
-
-def test_the_waterfall_falls_where_rows_were_lost() -> None:
     flow = {"in": 10, "out": 6, "dropped": {"blank": 4}}
-    written = {"total": {"attempts": 50, "written": 30}}
-    one = {"conversations": flow}
-    figure = nodes.draw_waterfall(one, written, {"conversations": flow}, one)
-    assert "<svg" in figure.svg()
-    assert figure.plotly()["data"]
+    ingest = {"documents": flow, "conversations": flow}
+    stages = ("passages", "questions", "evolutions")
+    synthesize = dict.fromkeys(stages, flow) | {"total": {"attempts": 50, "written": 30}}
+    synthesize["evolutions"] = {"in": 0, "out": 0}
+    figures = publishing.draw_corpus(
+        refined, tags, quality, ingest, synthesize, {"conversations": flow}, counts
+    )
+    kept, lost = figures.drop_waterfall.series
+    assert kept.x[0] == "文件 documents" and kept.x[-1] == "挑選 selected"
+    assert kept.y == (6, 6, 6, 6, 30, 6, 10)
+    assert lost.y == (4, 4, 4, 4, 20, 4, POOL.height - 10)
+    published = publishing.publish_corpus(refined, tags, quality, card, *figures, *figures[:2])
+    rows = pl.concat(published.rows)
+    assert rows["id"].equals(refined["id"])
+    assert rows.schema == PUBLISHED
+    assert rows["quality"].null_count() == rows["tags"].null_count() == 0
+    assert [*published.pictures] == [*SHOWN]

@@ -11,10 +11,13 @@ from kyara_kedro.reporting.charts import (
     _ticks,
     bar_chart,
     histogram,
+    histograms,
     line_chart,
+    stage_chart,
     waterfall,
 )
 
+STAGES = [("匯入", 100, 90), ("合成", 120, 120), ("挑選", 12000, 30)]
 SVG = "{http://www.w3.org/2000/svg}"
 STEPS = [("匯入", 100, 90), ("合成", 120, 120), ("挑選", 120, 30)]
 FIGURES = {
@@ -26,7 +29,10 @@ FIGURES = {
         unit="percent",
     ),
     "line": line_chart("損失", {"sft": [(2, 1.0), (1, 3.0)], "dpo": [(1, 0.5)]}, x_label="步"),
-    "histogram": histogram("品質", [0.1, 0.2, 0.2, 0.9], bins=4, span=(0, 1)),
+    "histogram": histograms(
+        "品質", {"全部": [0.1, 0.2, 0.2, 0.9], "入選": [0.9]}, bins=4, span=(0, 1)
+    ),
+    "stages": stage_chart("流程", STAGES, kept="留下", lost="捨去"),
     "waterfall": waterfall("流程", STEPS, start="讀入", end="入選", added="加入 {}"),
 }
 
@@ -105,10 +111,22 @@ def test_lines_run_in_the_order_of_x_and_skip_what_is_not_finite() -> None:
     assert "nan" not in figure.svg()
 
 
-def test_histogram_counts_within_the_span() -> None:
-    assert FIGURES["histogram"].series[0].y == (3.0, 0.0, 0.0, 1.0)
-    assert FIGURES["histogram"].series[0].x == (0.0, 0.25, 0.5, 0.75, 1.0)
+def test_histograms_count_within_the_span_in_the_same_bins() -> None:
+    every, chosen = FIGURES["histogram"].series
+    assert every.y == (3.0, 0.0, 0.0, 1.0)
+    assert chosen.y == (0.0, 0.0, 0.0, 1.0)
+    assert every.x == chosen.x == (0.0, 0.25, 0.5, 0.75, 1.0)
     assert histogram("空", [], span=(0, 1)).svg()
+
+
+def test_stages_show_what_they_kept_of_what_came() -> None:
+    kept, lost = FIGURES["stages"].series
+    assert (kept.y, lost.y) == ((90, 120, 30), (10, 0, 11970))
+    assert {"90 / 100", "120 / 120", "30 / 12,000", "留下", "捨去"} <= set(
+        _texts(FIGURES["stages"])
+    )
+    assert FIGURES["stages"].plotly()["layout"]["barmode"] == "stack"
+    assert stage_chart("無", [], kept="", lost="").svg()
 
 
 def test_waterfall_falls_rises_and_ends_where_the_last_step_does() -> None:

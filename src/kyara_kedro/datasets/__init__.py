@@ -20,6 +20,7 @@ _HOMES = {
     "EncoderDataset": "encoder",
     "ModelRefDataset": "models",
     "FolderDataset": "models",
+    "PublicationDataset": "publication",
     "ModelRegistryDataset": "models",
 }
 

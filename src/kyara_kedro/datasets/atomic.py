@@ -28,9 +28,9 @@ def written_whole(target: Path) -> Iterator[Path]:
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         yield part
-        _flush(part)
+        flush(part)
         part.replace(target)
-        _flush(target.parent)
+        flush(target.parent)
     finally:
         part.unlink(missing_ok=True)
 
@@ -38,11 +38,12 @@ def written_whole(target: Path) -> Iterator[Path]:
 def _sweep(folder: Path, name: str) -> None:
     """Remove what killed writers of a file left in a folder."""
     for leftover in folder.glob(f".{name}.*.part"):
-        if not _alive(int(leftover.name.split(".")[-2])):
+        if not alive(int(leftover.name.split(".")[-2])):
             leftover.unlink(missing_ok=True)
 
 
-def _alive(pid: int) -> bool:
+def alive(pid: int) -> bool:
+    """Whether there is a process of that number."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -52,7 +53,8 @@ def _alive(pid: int) -> bool:
     return True
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Wait until a file or a folder's list of names is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,13 +1,14 @@
 """Documents that people read, and small structured results."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from kedro_datasets._typing import HTMLPreview, JSONPreview, PlotlyPreview
 
 from kyara_kedro.datasets.atomic import AtomicDataset, written_whole
-from kyara_kedro.reporting.charts import Figure
+from kyara_kedro.reporting.charts import Figure, Series
 
 
 class TextDataset(AtomicDataset[str, str]):
@@ -47,21 +48,31 @@ class JSONDataset(AtomicDataset[Any, Any]):
         return JSONPreview(json.dumps(self.load(), ensure_ascii=False))
 
 
-class FigureDataset(AtomicDataset[Figure, dict[str, Any]]):
-    """A chart as a Plotly document for kedro-viz, with an SVG of the same name beside it."""
+class FigureDataset(AtomicDataset[Figure, Figure]):
+    """A chart as a Plotly document for kedro-viz, with an SVG of the same name beside it.
+
+    The document's ``layout.meta`` holds the figure itself, which is what is loaded.
+    """
 
     def write(self, path: Path, data: Figure) -> None:
         """Write the Plotly document and its SVG sibling."""
         picture = Path(self._get_save_path()).with_suffix(".svg")
         with written_whole(picture) as part:
             part.write_text(data.svg(), encoding="utf-8")
-        path.write_text(json.dumps(data.plotly(), ensure_ascii=False), encoding="utf-8")
+        document = data.plotly()
+        document["layout"]["meta"] = asdict(data)
+        path.write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
 
-    def read(self, path: Path) -> dict[str, Any]:
-        """Give the Plotly document."""
-        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return document
+    def read(self, path: Path) -> Figure:
+        """Give the figure."""
+        spec = json.loads(path.read_text(encoding="utf-8"))["layout"]["meta"]
+        series = tuple(
+            Series(s["name"], *(tuple(s[key]) for key in ("x", "y", "low", "high")))
+            for s in spec["series"]
+        )
+        mark = spec["mark"] and tuple(spec["mark"])
+        return Figure(**(spec | {"series": series, "mark": mark}))
 
     def preview(self) -> PlotlyPreview:
         """Give the Plotly document."""
-        return PlotlyPreview(self.load())
+        return PlotlyPreview(json.loads(Path(self._get_load_path()).read_text(encoding="utf-8")))

@@ -102,7 +102,7 @@ def _stream(path: Path, frames: Iterable[pl.DataFrame]) -> None:
 
     writer = None
     try:
-        for group in _groups(frames):
+        for group in groups(frames):
             table = group.to_arrow(compat_level=pl.CompatLevel.oldest())
             writer = writer or ParquetWriter(path, table.schema, compression="zstd")
             if table.schema != writer.schema:
@@ -115,7 +115,8 @@ def _stream(path: Path, frames: Iterable[pl.DataFrame]) -> None:
         raise UserError(f"{path.name}: a table needs at least one frame, be it empty")
 
 
-def _groups(frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+def groups(frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """Put frames together into row groups of some MB."""
     held: list[pl.DataFrame] = []
     size, rows = 0.0, 0
     for frame in frames:

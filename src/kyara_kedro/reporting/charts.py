@@ -1,8 +1,8 @@
 """Charts as data: one small specification, drawn as an SVG picture or written as Plotly JSON.
 
-Bars and waterfalls lie on their side, because the labels are often Chinese phrases and the reader
-often holds a phone. The pictures need no font, script or file beside them, follow the reader's
-light or dark setting, and the same figure always gives the same bytes.
+Bars, waterfalls and stages lie on their side, because the labels are often Chinese phrases and the
+reader often holds a phone. The pictures need no font, script or file beside them, follow the
+reader's light or dark setting, and the same figure always gives the same bytes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 
 from kyara_kedro.content import content_id
 
-Kind = Literal["bar", "line", "histogram", "waterfall"]
+Kind = Literal["bar", "line", "histogram", "waterfall", "stages"]
 Unit = Literal["number", "percent"]
 _Span = tuple[float, float]
 _Box = tuple[float, float, float, float]
@@ -90,9 +90,10 @@ class Figure:
     """A chart, independent of how it is drawn.
 
     Attributes:
-        kind: ``bar`` (grouped, on its side), ``line``, ``histogram`` or ``waterfall``.
+        kind: ``bar`` (grouped, on its side), ``line``, ``histogram`` (its series over one
+            another), ``waterfall`` or ``stages`` (bars of what was kept and lost, end to end).
         title: What the chart shows; also its accessible name.
-        series: The values; histogram and waterfall have exactly one.
+        series: The values; a waterfall has exactly one, those of a histogram have the same bins.
         x_label: Name of the value axis of bars, of the horizontal axis otherwise.
         y_label: Name of the other axis.
         unit: How values are written; ``percent`` takes fractions of 1.
@@ -179,19 +180,38 @@ def histogram(
     x_label: str = "",
     y_label: str = "",
 ) -> Figure:
-    """Counts of values in bins of equal width.
+    """Counts of values in bins of equal width; see :func:`histograms`."""
+    return histograms(
+        title, {title: values}, bins=bins, span=span, x_label=x_label, y_label=y_label
+    )
+
+
+def histograms(
+    title: str,
+    values: Mapping[str, Sequence[float]],
+    *,
+    bins: int = 20,
+    span: tuple[float, float] | None = None,
+    x_label: str = "",
+    y_label: str = "",
+) -> Figure:
+    """Counts of several sets of values in the same bins, later sets drawn over earlier ones.
 
     Args:
         title: Title of the figure.
-        values: The values; those outside ``span`` are not counted.
+        values: Series name to its values; those outside ``span`` are not counted.
         bins: Number of bins.
-        span: First and last edge; without it, the values' range.
+        span: First and last edge; without it, the range of all values.
         x_label: Name of the horizontal axis.
         y_label: Name of the vertical axis.
     """
-    counts, edges = np.histogram(np.asarray(values, dtype=np.float64), bins=bins, range=span)
-    bars = Series(title, tuple(edges.tolist()), tuple(map(float, counts.tolist())))
-    return Figure("histogram", title, (bars,), x_label, y_label)
+    arrays = {name: np.asarray(some, dtype=np.float64) for name, some in values.items()}
+    edges = np.histogram_bin_edges(np.concatenate([[], *arrays.values()]), bins, span)
+    series = [
+        Series(name, tuple(edges.tolist()), tuple(map(float, np.histogram(some, edges)[0])))
+        for name, some in arrays.items()
+    ]
+    return Figure("histogram", title, tuple(series), x_label, y_label)
 
 
 def waterfall(
@@ -237,14 +257,41 @@ def waterfall(
     return Figure("waterfall", title, (series,), x_label=x_label)
 
 
+def stage_chart(
+    title: str,
+    stages: Sequence[tuple[str, float, float]],
+    *,
+    kept: str,
+    lost: str,
+    x_label: str = "",
+) -> Figure:
+    """What each stage of a process keeps of what comes into it, in units of its own.
+
+    Args:
+        title: Title of the figure.
+        stages: (label, in, out) of each stage in order.
+        kept: Name of what goes on.
+        lost: Name of what does not.
+        x_label: Name of the value axis.
+    """
+    labels = tuple(label for label, _, _ in stages)
+    left = Series(kept, labels, tuple(out for _, _, out in stages))
+    gone = Series(lost, labels, tuple(came - out for _, came, out in stages))
+    return Figure("stages", title, (left, gone), x_label=x_label)
+
+
+_BAR_MODES = {"bar": "group", "stages": "stack", "histogram": "overlay"}
+
+
 def _plotly(figure: Figure) -> dict[str, Any]:
     traces = {
         "bar": _plotly_bar,
         "line": _plotly_line,
         "histogram": _plotly_histogram,
         "waterfall": _plotly_waterfall,
+        "stages": _plotly_bar,
     }
-    sideways = figure.kind in ("bar", "waterfall")
+    sideways = figure.kind in ("bar", "waterfall", "stages")
     values = "xaxis" if sideways else "yaxis"
     layout: dict[str, Any] = {
         "title": {"text": figure.title},
@@ -258,8 +305,8 @@ def _plotly(figure: Figure) -> dict[str, Any]:
     }
     if sideways:
         layout["yaxis"] |= {"autorange": "reversed", "type": "category"}
-    if figure.kind == "bar":
-        layout["barmode"] = "group"
+    if figure.kind in _BAR_MODES:
+        layout["barmode"] = _BAR_MODES[figure.kind]
     if figure.kind == "histogram":
         layout["bargap"] = 0.05
     if figure.unit == "percent":
@@ -345,7 +392,13 @@ def _totals(series: Series) -> list[bool]:
 
 
 def _svg(figure: Figure) -> str:
-    draw = {"bar": _bars, "line": _lines, "histogram": _columns, "waterfall": _falls}[figure.kind]
+    draw = {
+        "bar": _bars,
+        "line": _lines,
+        "histogram": _columns,
+        "waterfall": _falls,
+        "stages": _stages,
+    }[figure.kind]
     top = _Sheet(figure)
     body = draw(figure, top)
     key = f"kc-{content_id(figure.kind, figure.title, [s.y for s in figure.series])[:8]}"
@@ -446,16 +499,42 @@ def _falls(figure: Figure, sheet: _Sheet) -> str:
     return plot.axis(start, sheet, figure.x_label) + "".join(rows)
 
 
+def _stages(figure: Figure, sheet: _Sheet) -> str:
+    kept, lost = figure.series
+    labels = [str(x) for x in kept.x]
+    came = [a + b for a, b in zip(_filled(kept.y), _filled(lost.y), strict=True)]
+    longest = max((_text_width(_of(n, n), 12) for n in came), default=0.0)
+    plot = _Sideways(labels, _ticks(0.0, max([*came, 1.0])), figure.unit, room=longest)
+    start, thick, step = sheet.y, 20.0, 31.0
+    rows: list[str] = []
+    for i, (label, all_, left) in enumerate(zip(labels, came, _filled(kept.y), strict=True)):
+        y = start + i * step + 4
+        rows.append(plot.label(y + thick / 2, label))
+        for number, (series, ends) in enumerate(((kept, (0.0, left)), (lost, (left, all_)))):
+            if ends[1] > ends[0]:
+                hint = f"{label} · {series.name}: {_said(ends[1] - ends[0], figure.unit)}"
+                rows.append(plot.bar((y, y + thick), ends, _fill(number), hint))
+        rows.append(_text(plot.x(all_) + 6, y + thick / 2 + 4, _of(left, all_), "kc-soft"))
+    sheet.y = start + len(labels) * step
+    return plot.axis(start, sheet, figure.x_label) + "".join(rows)
+
+
+def _of(part: float, whole: float) -> str:
+    return f"{_said(part)} / {_said(whole)}"
+
+
 def _columns(figure: Figure, sheet: _Sheet) -> str:
-    series = figure.series[0]
-    edges = [float(x) for x in series.x]
-    plot = _Upright((edges[0], edges[-1]), (0.0, max([*_filled(series.y), 1.0])), figure, sheet)
+    edges = [float(x) for x in figure.series[0].x]
+    highest = max([1.0, *(n for series in figure.series for n in _filled(series.y))])
+    plot = _Upright((edges[0], edges[-1]), (0.0, highest), figure, sheet)
     bars = []
-    for (a, b), count in zip(pairwise(edges), _filled(series.y), strict=True):
-        x, top = plot.x(a) + 0.75, plot.y(count)
-        hint = f"{_said(a)}-{_said(b)}: {_said(count)}"
-        height = max(plot.y(0.0) - top, 0.0)
-        bars.append(_rect((x, top, max(plot.x(b) - x - 0.75, 0.5), height), _fill(0), hint))
+    for number, series in enumerate(figure.series):
+        for (a, b), count in zip(pairwise(edges), _filled(series.y), strict=True):
+            x, top = plot.x(a) + 0.75, plot.y(count)
+            hint = f"{series.name} · {_said(a)}-{_said(b)}: {_said(count)}"
+            height = max(plot.y(0.0) - top, 0.0)
+            box = (x, top, max(plot.x(b) - x - 0.75, 0.5), height)
+            bars.append(_rect(box, _fill(number), hint))
     return plot.axes() + "".join(bars)
 
 
@@ -490,10 +569,12 @@ def _lines(figure: Figure, sheet: _Sheet) -> str:
 class _Sideways:
     """A plot with labels on the left and values running to the right."""
 
-    def __init__(self, labels: Sequence[str], ticks: list[float], unit: Unit) -> None:
+    def __init__(
+        self, labels: Sequence[str], ticks: list[float], unit: Unit, room: float = 50.0
+    ) -> None:
         self.column = min(max([_text_width(text, 13) for text in labels] or [0.0]), 190.0)
         self.left = _PAD + self.column + 10
-        self.right = _WIDTH - _PAD - 56
+        self.right = _WIDTH - _PAD - 6 - room
         self.ticks = ticks
         self.unit = unit
 

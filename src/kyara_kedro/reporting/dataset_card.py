@@ -6,15 +6,16 @@ The card is Markdown with the front matter that the Hugging Face Hub reads
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import polars as pl
+import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from kyara_kedro.reporting.charts import Figure, bar_chart, histogram, waterfall
+from kyara_kedro.reporting.charts import Figure, bar_chart, histograms, stage_chart
+from kyara_kedro.reporting.publication import DATA_FILES, features
 
 RULE_BASED_TEACHERS = ("extractive-rules",)
 """Beginnings of the names of teachers that are programs, not language models."""
@@ -39,16 +40,66 @@ NO_TEACHER = "none"
 """Key of the rows that no teacher wrote: conversations of published data sets."""
 
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (10**6, "100K<n<1M"))
+_SIZES = (
+    *((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M")),
+    *((10**7, "1M<n<10M"), (10**8, "10M<n<100M")),
+)
 _TOP_TAGS = 20
+_MOST_BARS = 12
+_LONGEST = 8192
+_CONVERSATIONS = "對話數 conversations"
 _HUB_LICENCES = {
+    "unknown",
     *("apache-2.0", "mit", "cc0-1.0", "cc-by-4.0", "cc-by-3.0", "cc-by-sa-4.0", "cc-by-sa-3.0"),
     *("cc-by-nc-4.0", "cc-by-nc-sa-4.0", "odc-by", "gemma", "gfdl", "unlicense"),
 }
 
 
+class Pictures(NamedTuple):
+    """The pictures of a card, named as their files are."""
+
+    language_distribution: Figure
+    round_distribution: Figure
+    token_distribution: Figure
+    source_distribution: Figure
+    teacher_distribution: Figure
+    licence_distribution: Figure
+    top_tags: Figure
+    quality_histogram: Figure
+    drop_waterfall: Figure
+
+
+SHOWN = (*Pictures._fields, "tag_coverage", "tag_steps")
+"""What the card shows: its pictures, and those of :mod:`kyara_kedro.reporting.tag_figures`."""
+
+_PICTURES = dict(
+    zip(
+        SHOWN,
+        (
+            ("語言分布", "Languages"),
+            ("對話回合數", "Conversation rounds"),
+            ("對話長度", "Lengths"),
+            ("來源", "Sources"),
+            ("教師", "Teachers"),
+            ("授權", "Licences"),
+            ("最常見的標籤", "Most frequent tags"),
+            ("品質分數", "Quality scores"),
+            ("從文件到入選的對話", "From documents to selected conversations"),
+            ("標籤覆蓋率", "Coverage of the tags"),
+            ("標籤正規化", "Normalisation of the tags"),
+        ),
+        strict=True,
+    )
+)
+
+
 def dataset_summary(
-    conversations: pl.DataFrame, tags: pl.DataFrame, quality: pl.DataFrame, drops: pl.DataFrame
+    conversations: pl.DataFrame,
+    tags: pl.DataFrame,
+    tag_map: pl.DataFrame,
+    quality: pl.DataFrame,
+    drops: pl.DataFrame,
+    selection: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Count what a corpus holds.
 
@@ -56,18 +107,21 @@ def dataset_summary(
         conversations: Rows of ``records.CONVERSATION``, the corpus itself.
         tags: Rows of ``records.TAGS``; those of other conversations are not counted.
         quality: Rows of ``records.QUALITY``; those of other conversations are not counted.
+        tag_map: Rows of ``records.TAG_MAP``.
         drops: Rows of ``records.DROP``, of all pipelines on the way.
+        selection: What :class:`kyara_kedro.quality.selection.Selection` reports.
 
     Returns:
         A mapping that JSON can hold. Counts are sorted, the most frequent first:
         ``rows``, ``tokens`` (total, median, p95), ``rounds``, ``languages``, ``sources``,
         ``teachers`` (``none`` for published data), ``rule_based_teachers``, ``licences``,
         ``quality`` (scorers, rows, mean, quantiles), ``tags`` (distinct, taggers, the 20 most
-        frequent, mean complexity), ``drops`` (pipeline to reason to rows).
+        frequent, mean complexity, raw tags by the step that settled them), ``selection``,
+        ``drops`` (pipeline to reason to rows).
     """
     chosen = conversations.select("id")
     tagged = tags.join(chosen, on="id", how="semi")
-    scored = quality.join(chosen, on="id", how="semi")
+    scored = quality.join(chosen, on="id", how="semi").drop_nulls("score")
     teachers = _counts(conversations["teacher"].fill_null(NO_TEACHER))
     every_tag = _counts(tagged["tags"].list.drop_nulls().explode(empty_as_null=False))
     return {
@@ -94,7 +148,9 @@ def dataset_summary(
             "taggers": sorted(tagged["tagger"].unique().to_list()),
             "top": dict(list(every_tag.items())[:_TOP_TAGS]),
             "mean_complexity": _rounded(tagged["complexity"].mean()),
+            "raw": _counts(tag_map["step"]),
         },
+        "selection": dict(selection),
         "drops": {
             str(pipeline): _counts(rows["reason"])
             for (pipeline,), rows in sorted(drops.group_by("pipeline"), key=lambda g: str(g[0][0]))
@@ -102,38 +158,89 @@ def dataset_summary(
     }
 
 
-def language_distribution(conversations: pl.DataFrame) -> Figure:
-    """How many conversations there are in each language."""
-    counts = _counts(conversations["language"])
-    names = [LANGUAGE_NAMES.get(code, code) for code in counts]
-    return bar_chart(
-        "語言分布 Languages",
-        names,
-        {"對話數 conversations": list(counts.values())},
-        x_label="對話數 conversations",
+def draw(
+    conversations: pl.DataFrame,
+    tags: pl.DataFrame,
+    quality: pl.DataFrame,
+    stages: Sequence[tuple[str, int, int]],
+) -> Pictures:
+    """Draw a corpus.
+
+    Args:
+        conversations: Rows of ``records.CONVERSATION``, the corpus itself.
+        tags: Rows of ``records.TAGS``; those of other conversations are not counted.
+        quality: Rows of ``records.QUALITY``, of all conversations that were selected from.
+        stages: (label, in, out) of each step on the way here.
+    """
+    chosen = conversations.select("id")
+    tagged = tags.join(chosen, on="id", how="semi")
+    scores = quality.drop_nulls("score")
+    return Pictures(
+        _distribution("語言分布 Languages", conversations["language"], LANGUAGE_NAMES),
+        _round_distribution(conversations["rounds"]),
+        _token_distribution(conversations["tokens"]),
+        _distribution("來源 Sources", conversations["source"]),
+        _distribution("教師 Teachers", *_teachers(conversations["teacher"])),
+        _distribution("授權 Licences", conversations["licence"]),
+        _distribution(
+            "最常見的標籤 Most frequent tags",
+            tagged["tags"].list.drop_nulls().explode(empty_as_null=False),
+            most=_TOP_TAGS,
+        ),
+        histograms(
+            "品質分數 Quality scores",
+            {
+                "全部 all": scores["score"].to_list(),
+                "入選 selected": scores.join(chosen, on="id", how="semi")["score"].to_list(),
+            },
+            span=(0.0, 1.0),
+            x_label="分數 score",
+            y_label=_CONVERSATIONS,
+        ),
+        stage_chart(
+            "從文件到入選的對話 From documents to selected conversations",
+            stages,
+            kept="留下 kept",
+            lost="捨去 dropped",
+            x_label="筆數，各階段單位不同 rows, of a kind of their own at each stage",
+        ),
     )
 
 
-def round_distribution(conversations: pl.DataFrame, longest: int = 10) -> Figure:
+def _distribution(
+    title: str, values: pl.Series, names: Mapping[str, str] | None = None, most: int = _MOST_BARS
+) -> Figure:
+    """How many conversations have each value; what is beyond the first ``most`` is one bar."""
+    counts = _counts(values)
+    shown = {(names or {}).get(name, name): rows for name, rows in list(counts.items())[:most]}
+    if len(counts) > most and most == _MOST_BARS:
+        rest = len(counts) - most
+        shown[f"其他 {rest} 種 others"] = sum(counts.values()) - sum(shown.values())
+    return bar_chart(
+        title, list(shown), {_CONVERSATIONS: list(shown.values())}, x_label=_CONVERSATIONS
+    )
+
+
+def _teachers(values: pl.Series) -> tuple[pl.Series, dict[str, str]]:
+    """Teachers and what they are called: rules are told from language models."""
+    filled = values.fill_null(NO_TEACHER)
+    names = {
+        name: f"{name}（規則 rules）"
+        for name in filled.unique().to_list()
+        if name.startswith(RULE_BASED_TEACHERS)
+    }
+    return filled, names | {NO_TEACHER: "公開資料 published"}
+
+
+def _round_distribution(values: pl.Series, longest: int = 10) -> Figure:
     """How many conversations have one round, two, ...; those above ``longest`` are one bar."""
-    counts = _counts(conversations["rounds"].clip(upper_bound=longest + 1))
+    counts = _counts(values.clip(upper_bound=longest + 1))
     rounds = sorted(map(int, counts))
     return bar_chart(
         "對話回合數 Conversation rounds",
         [f"{n} 回合" if n <= longest else f"多於 {longest} 回合" for n in rounds],
-        {"對話數 conversations": [counts[str(n)] for n in rounds]},
-        x_label="對話數 conversations",
-    )
-
-
-def quality_histogram(quality: pl.DataFrame) -> Figure:
-    """How the quality scores are spread."""
-    return histogram(
-        "品質分數 Quality scores",
-        quality["score"].drop_nulls().to_list(),
-        span=(0.0, 1.0),
-        x_label="分數 score",
-        y_label="對話數 conversations",
+        {_CONVERSATIONS: [counts[str(n)] for n in rounds]},
+        x_label=_CONVERSATIONS,
     )
 
 
@@ -173,28 +280,26 @@ def quality_distributions(raw: pl.DataFrame, languages: int = 4) -> Figure:
     )
 
 
-def drop_waterfall(counts: Sequence[tuple[str, int, int]]) -> Figure:
-    """What becomes of the rows on their way through the pipelines.
-
-    Args:
-        counts: (label, rows in, rows out) of each step in order. A step that gets more rows than
-            the one before it gave away joins with other rows, which are shown as added.
-    """
-    return waterfall(
-        "從讀入到入選 From rows read to rows selected",
-        counts,
-        start="讀入 read",
-        end="入選 selected",
-        added="加入 added: {}",
-        x_label="列數 rows",
+def _token_distribution(values: pl.Series) -> Figure:
+    """How many conversations have up to 32 tokens, up to 64, ..., doubling."""
+    edges = [32 << n for n in range((_LONGEST // 32).bit_length())]
+    bins = values.cut(edges, left_closed=False).to_physical().cast(pl.Int64)
+    counts = dict(zip(*bins.value_counts().sort(bins.name), strict=True))
+    names = [f"{low + 1:,}–{high:,}" for low, high in zip([0, *edges], edges, strict=False)]
+    names.append(f"{edges[-1]:,} 以上 +")
+    used = range(min(counts, default=0), max(counts, default=0) + 1)
+    return bar_chart(
+        "對話長度 Lengths in tokens",
+        [names[n] for n in used],
+        {_CONVERSATIONS: [counts.get(n, 0) for n in used]},
+        x_label=_CONVERSATIONS,
     )
 
 
 def dataset_card(summary: dict[str, Any], language: Literal["zh-TW", "en"] = "zh-TW") -> str:
     """Write the card of a corpus.
 
-    The card shows the pictures ``language_distribution.svg``, ``round_distribution.svg`` and
-    ``drop_waterfall.svg``, which belong into the same folder.
+    The pictures :data:`SHOWN` belong into the folder ``images`` beside it.
 
     Args:
         summary: What :func:`dataset_summary` counted.
@@ -218,6 +323,7 @@ def dataset_card(summary: dict[str, Any], language: Literal["zh-TW", "en"] = "zh
         "language_names": LANGUAGE_NAMES,
         "english_names": _ENGLISH_NAMES,
         "no_teacher": NO_TEACHER,
+        "pictures": _PICTURES,
         "dropped": sum(sum(reasons.values()) for reasons in summary["drops"].values()),
         "only_rules": set(summary["teachers"]) <= {NO_TEACHER, *summary["rule_based_teachers"]},
         "written_by_rules": sum(summary["teachers"][t] for t in summary["rule_based_teachers"]),
@@ -229,21 +335,28 @@ def dataset_card(summary: dict[str, Any], language: Literal["zh-TW", "en"] = "zh
 
 
 def _front_matter(summary: dict[str, Any]) -> str:
-    tags = [code for code in summary["languages"] if code != "other"]
+    codes = [code for code in summary["languages"] if code != "other"]
     lower = [name.lower() for name in summary["licences"]]
-    licences = lower if lower and set(lower) <= _HUB_LICENCES else ["other"]
-    size = next((name for limit, name in _SIZES if summary["rows"] < limit), "1M<n<10M")
+    licences = [name if name in _HUB_LICENCES else "other" for name in lower] or ["other"]
+    size = next((name for limit, name in _SIZES if summary["rows"] < limit), "n>100M")
+    rules = ["rule-based-teacher"] if summary["rule_based_teachers"] else []
     fields: dict[str, Any] = {
         "pretty_name": "Kyara-Kedro curated conversations",
-        "language": list(dict.fromkeys(code.split("-")[0] for code in tags)),
-        "language_bcp47": tags,
-        "license": licences,
+        "language": list(dict.fromkeys(code.split("-")[0] for code in codes)),
+        "language_bcp47": codes,
+        "license": list(dict.fromkeys(licences)),
         "size_categories": [size],
         "task_categories": ["text-generation"],
-        "tags": ["traditional-chinese", "taiwan", "instruction-tuning", "kyara"],
+        "tags": ["traditional-chinese", "taiwan", "instruction-tuning", "kyara", *rules],
+        "configs": [
+            {"config_name": "default", "data_files": [{"split": "train", "path": DATA_FILES}]}
+        ],
+        "dataset_info": {
+            "features": features(),
+            "splits": [{"name": "train", "num_examples": summary["rows"]}],
+        },
     }
-    lines = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in fields.items()]
-    return "\n".join(["---", *lines, "---", ""])
+    return f"---\n{yaml.safe_dump(fields, allow_unicode=True, sort_keys=False)}---\n"
 
 
 def _counts(values: pl.Series) -> dict[str, int]:

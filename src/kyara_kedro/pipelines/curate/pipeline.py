@@ -2,7 +2,8 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from kyara_kedro.pipelines.curate import nodes, reviewing, scoring, selecting, tagging
+from kyara_kedro.pipelines.curate import publishing, reviewing, scoring, selecting, tagging
+from kyara_kedro.reporting.dataset_card import SHOWN, Pictures
 
 
 def create_pipeline(**_: object) -> Pipeline:
@@ -52,8 +53,8 @@ def create_pipeline(**_: object) -> Pipeline:
             ),
             Node(
                 scoring.draw_quality,
-                ["quality", "raw_scores", "params:curate"],
-                ["quality_histogram", "quality_distributions"],
+                ["raw_scores", "params:curate"],
+                "quality_distributions",
                 name="draw_quality",
                 tags="cpu",
             ),
@@ -75,20 +76,30 @@ def create_pipeline(**_: object) -> Pipeline:
                 tags="cpu",
             ),
             Node(
-                nodes.describe_corpus,
+                publishing.describe_corpus,
                 [
-                    *("refined_conversations", "tags", "quality"),
+                    *("refined_conversations", "tags", "tag_map", "quality", "curate_summary"),
                     *("ingest_drops", "synthesize_drops", "dedup_drops", "curate_drops"),
                 ],
-                ["dataset_summary", "dataset_card", "language_distribution", "round_distribution"],
+                ["dataset_summary", "dataset_card"],
                 name="describe_corpus",
                 tags="cpu",
             ),
             Node(
-                nodes.draw_waterfall,
-                ["ingest_summary", "synthesize_summary", "dedup_summary", "curate_summary"],
-                "drop_waterfall",
-                name="draw_waterfall",
+                publishing.draw_corpus,
+                [
+                    *("refined_conversations", "tags", "quality", "ingest_summary"),
+                    *("synthesize_summary", "dedup_summary", "curate_summary"),
+                ],
+                [*Pictures._fields],
+                name="draw_corpus",
+                tags="cpu",
+            ),
+            Node(
+                publishing.publish_corpus,
+                ["refined_conversations", "tags", "quality", "dataset_card", *SHOWN],
+                "published_dataset",
+                name="publish_corpus",
                 tags="cpu",
             ),
             Node(

@@ -1,4 +1,4 @@
-"""How good conversations are, by all configured scorers: raw values, one score, two pictures."""
+"""How good conversations are, by all configured scorers: raw values, one score, a picture."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -62,12 +62,9 @@ def combine_scores(raw_scores: pl.LazyFrame, params: CurateParams) -> tuple[Fram
     return table, summarise(raw_scores, combined, scorers)
 
 
-def draw_quality(
-    quality: pl.DataFrame, raw_scores: pl.LazyFrame, params: CurateParams
-) -> tuple[Figure, Figure]:
-    """Draw how the scores are spread, and the raw values of each scorer by language."""
-    raw = combine(raw_scores, params.quality.scorers).raw
-    return card.quality_histogram(quality), card.quality_distributions(raw)
+def draw_quality(raw_scores: pl.LazyFrame, params: CurateParams) -> Figure:
+    """Draw how the raw values of each scorer are spread, by language."""
+    return card.quality_distributions(combine(raw_scores, params.quality.scorers).raw)
 
 
 def _scorer(options: ScorerOptions, judge: Teacher, prompts: PromptLibrary, folder: Path) -> Scorer:

@@ -1,0 +1,151 @@
+"""A data set as it is uploaded: a folder with a card, its pictures and Parquet shards."""
+
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import polars as pl
+from kedro.io import AbstractDataset
+
+from kyara_kedro.datasets.atomic import alive, flush
+from kyara_kedro.datasets.table import groups
+from kyara_kedro.errors import UserError
+from kyara_kedro.reporting.charts import Figure
+
+_SHARD_BYTES = 512 << 20
+"""Size of a shard in memory, that is before compression."""
+
+
+class Publication(NamedTuple):
+    """What is published.
+
+    Attributes:
+        card: The README, in Markdown with front matter.
+        pictures: The pictures that the card shows in its folder ``images``, by name.
+        rows: The rows, as frames of one schema that come one after another; at least one frame.
+    """
+
+    card: str
+    pictures: Mapping[str, Figure]
+    rows: Iterable[pl.DataFrame]
+
+
+class PublicationDataset(AbstractDataset[Publication, Path]):
+    """A folder that `datasets.load_dataset` reads and the Hub shows; loads as its path.
+
+    It is written beside the old one and takes its place when it is complete. A writer that is
+    killed leaves the old folder, if need be under a name that the next one restores it from.
+
+    Args:
+        filepath: The folder.
+        shard_bytes: Size from which on another shard begins, in memory.
+        metadata: Free entries, such as kedro-viz's layer.
+    """
+
+    def __init__(
+        self,
+        *,
+        filepath: str,
+        shard_bytes: int = _SHARD_BYTES,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        self._folder = Path(filepath)
+        self._shard_bytes = shard_bytes
+        self.metadata = metadata
+
+    def load(self) -> Path:
+        """Give the folder."""
+        return self._folder
+
+    def save(self, data: Publication) -> None:
+        """Replace the folder.
+
+        Raises:
+            UserError: the folder cannot be written, as on a full disk.
+        """
+        try:
+            with _replaced(self._folder) as part:
+                (part / "README.md").write_text(data.card, encoding="utf-8")
+                (part / "images").mkdir()
+                for name, figure in data.pictures.items():
+                    (part / "images" / f"{name}.svg").write_text(figure.svg(), encoding="utf-8")
+                _write_shards(part / "data", data.rows, self._shard_bytes)
+        except OSError as error:
+            raise UserError(
+                f"{self._folder} cannot be written, what was there stays: {error}"
+            ) from error
+
+    def _exists(self) -> bool:
+        return (self._folder / "README.md").exists()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._folder)}
+
+
+@contextmanager
+def _replaced(folder: Path) -> Iterator[Path]:
+    """Give an empty folder that takes the place of another one once it is complete."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    old = folder.with_name(f".{folder.name}.old")
+    if old.exists() and not folder.exists():
+        old.rename(folder)
+    for leftover in folder.parent.glob(f".{folder.name}.*.part"):
+        if not alive(int(leftover.name.split(".")[-2])):
+            shutil.rmtree(leftover)
+    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    part.mkdir()
+    try:
+        yield part
+        for path in sorted(part.rglob("*")):
+            flush(path)
+        shutil.rmtree(old, ignore_errors=True)
+        if folder.exists():
+            folder.rename(old)
+        part.rename(folder)
+        flush(folder.parent)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _write_shards(folder: Path, frames: Iterable[pl.DataFrame], shard_bytes: int) -> None:
+    """Write frames as they come into Parquet files, and number these once they are all there."""
+    import pyarrow
+    from pyarrow.parquet import ParquetWriter
+
+    folder.mkdir()
+    shards: list[Path] = []
+    writer, size = None, 0
+    try:
+        for group in groups(frames):
+            table = group.to_arrow(compat_level=pl.CompatLevel.oldest())
+            table = table.cast(pyarrow.schema([(f.name, _plain(f.type)) for f in table.schema]))
+            if writer is None or size >= shard_bytes:
+                if writer is not None:
+                    writer.close()
+                shards.append(folder / f"{len(shards)}.part")
+                writer, size = ParquetWriter(shards[-1], table.schema, compression="zstd"), 0
+            if table.num_rows:  # readers stumble over an empty row group
+                writer.write_table(table)
+            size += table.nbytes
+    finally:
+        if writer is not None:
+            writer.close()
+    for number, shard in enumerate(shards):
+        shard.rename(folder / f"train-{number:05}-of-{len(shards):05}.parquet")
+
+
+def _plain(dtype: Any) -> Any:
+    """An Arrow type without the large offsets, which readers show as types of their own."""
+    import pyarrow
+
+    if pyarrow.types.is_large_string(dtype):
+        return pyarrow.string()
+    if pyarrow.types.is_large_list(dtype) or pyarrow.types.is_list(dtype):
+        return pyarrow.list_(_plain(dtype.value_type))
+    if pyarrow.types.is_struct(dtype):
+        return pyarrow.struct([(field.name, _plain(field.type)) for field in dtype])
+    return dtype
