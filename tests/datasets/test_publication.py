@@ -18,7 +18,7 @@ from kyara_kedro.quality.selection import select
 from kyara_kedro.records import CONVERSATION, DROP, QUALITY, TAG_MAP, TAGS
 from kyara_kedro.reporting.charts import bar_chart
 from kyara_kedro.reporting.dataset_card import dataset_card, dataset_summary
-from kyara_kedro.reporting.publication import published_rows
+from kyara_kedro.reporting.publication import PUBLISHED, published_rows
 
 FIGURE = bar_chart("長度", ["甲"], {"n": [1]})
 
@@ -109,11 +109,12 @@ def test_shards_are_bounded_and_numbered(tmp_path: Path, load: Any) -> None:
     assert load(folder)["train"].num_rows == 120_000
 
 
-def test_an_empty_corpus_is_published_too(tmp_path: Path, load: Any) -> None:
+def test_an_empty_corpus_is_published_too(tmp_path: Path) -> None:
     folder = tmp_path / "set"
     PublicationDataset(filepath=str(folder)).save(publication(0))
-    assert files(folder)[1] == "data/train-00000-of-00001.parquet"
-    assert load(folder)["train"].num_rows == 0
+    rows = pl.read_parquet(folder / "data/train-00000-of-00001.parquet")
+    assert rows.schema == PUBLISHED
+    assert rows.is_empty()
 
 
 def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:

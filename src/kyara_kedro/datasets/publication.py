@@ -128,8 +128,7 @@ def _write_shards(folder: Path, frames: Iterable[pl.DataFrame], shard_bytes: int
                     writer.close()
                 shards.append(folder / f"{len(shards)}.part")
                 writer, size = ParquetWriter(shards[-1], table.schema, compression="zstd"), 0
-            if table.num_rows:  # readers stumble over an empty row group
-                writer.write_table(table)
+            writer.write_table(table)
             size += table.nbytes
     finally:
         if writer is not None:
