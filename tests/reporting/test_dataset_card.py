@@ -203,7 +203,7 @@ def test_the_distributions_show_every_conversation(pictures: Pictures) -> None:
 
 def test_rules_are_told_from_models_in_the_picture_of_teachers(pictures: Pictures) -> None:
     names = pictures.teacher_distribution.series[0].x
-    assert names == ("extractive-rules-v1（規則 rules）", "公開資料 published")
+    assert names == ("規則 extractive-rules-v1", "公開資料 published")
 
 
 def test_quality_is_drawn_before_and_after_the_selection(pictures: Pictures) -> None:

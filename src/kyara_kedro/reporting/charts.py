@@ -711,7 +711,9 @@ def _character_width(character: str) -> float:
     """Width in em; good enough to lay out labels in any sans-serif font."""
     if unicodedata.east_asian_width(character) in "WF":
         return 1.0
-    return 0.35 if character in " .,:;'|il()[]!-" else 0.6
+    if character in " .,:;'|il()[]!-":
+        return 0.35
+    return 0.7 if character.isupper() or character in "mw%&@" else 0.6
 
 
 def _text_width(text: str, size: float) -> float:

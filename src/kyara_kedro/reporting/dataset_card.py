@@ -84,7 +84,7 @@ _PICTURES = dict(
             ("授權", "Licences"),
             ("最常見的標籤", "Most frequent tags"),
             ("品質分數", "Quality scores"),
-            ("從文件到入選的對話", "From documents to selected conversations"),
+            ("從文件到入選", "From documents to the selection"),
             ("標籤覆蓋率", "Coverage of the tags"),
             ("標籤正規化", "Normalisation of the tags"),
         ),
@@ -153,7 +153,7 @@ def dataset_summary(
         "selection": dict(selection),
         "drops": {
             str(pipeline): _counts(rows["reason"])
-            for (pipeline,), rows in sorted(drops.group_by("pipeline"), key=lambda g: str(g[0][0]))
+            for (pipeline,), rows in drops.group_by("pipeline", maintain_order=True)
         },
     }
 
@@ -198,11 +198,11 @@ def draw(
             y_label=_CONVERSATIONS,
         ),
         stage_chart(
-            "從文件到入選的對話 From documents to selected conversations",
+            "從文件到入選 From documents to the selection",
             stages,
             kept="留下 kept",
             lost="捨去 dropped",
-            x_label="筆數，各階段單位不同 rows, of a kind of their own at each stage",
+            x_label="筆數，各階段單位不同 rows, each stage counts its own kind",
         ),
     )
 
@@ -225,7 +225,7 @@ def _teachers(values: pl.Series) -> tuple[pl.Series, dict[str, str]]:
     """Teachers and what they are called: rules are told from language models."""
     filled = values.fill_null(NO_TEACHER)
     names = {
-        name: f"{name}（規則 rules）"
+        name: f"規則 {name}"
         for name in filled.unique().to_list()
         if name.startswith(RULE_BASED_TEACHERS)
     }
@@ -316,7 +316,7 @@ def dataset_card(summary: dict[str, Any], language: Literal["zh-TW", "en"] = "zh
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["cell"] = _cell
+    environment.filters |= {"cell": _cell, "whole": _whole}
     order = ("zh-TW", "en") if language == "zh-TW" else ("en", "zh-TW")
     context = {
         "s": summary,
@@ -372,6 +372,10 @@ def _quantile(values: pl.Series, q: float) -> float | None:
 
 def _rounded(value: Any) -> float | None:
     return None if value is None else round(float(value), 4)
+
+
+def _whole(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.0f}"
 
 
 def _cell(value: Any) -> str:
