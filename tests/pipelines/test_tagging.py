@@ -198,7 +198,7 @@ def test_a_map_that_a_person_edits_decides_in_the_runs_after(
             tags, summary = run()
         assert "語言轉換" in tags["tags"].explode().to_list()
         assert summary["edits"] == {"in_force": 1, "without_tag": 1, "named": ["沒有的標籤"]}
-        said = "1 edits by hand are in force; 1 name a tag that nobody gives now: 沒有的標籤"
+        said = "edits by hand in force: 1; of tags that nobody gives now: 1 (沒有的標籤)"
         assert said in caplog.text
         caplog.clear()
     before = file.read_bytes()

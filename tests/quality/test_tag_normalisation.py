@@ -17,6 +17,7 @@ from kyara_kedro.quality.tag_normalisation import (
     minimum_frequency,
     rule_key,
     spelled_alike,
+    tf_idf,
 )
 from kyara_kedro.records import TAG_MAP, TAGS
 
@@ -96,6 +97,7 @@ def test_clusters_are_dbscans(names, distance):
     if len(names) < 2:
         return
     alike = TfidfVectorizer(analyzer=_grams, sublinear_tf=True).fit_transform(names).toarray()
+    assert np.allclose(alike @ alike.T, (tf_idf(names) @ tf_idf(names).T).toarray())
     labels = DBSCAN(eps=distance + 1e-9, min_samples=2, metric="cosine").fit_predict(alike)
     by_rule = {}
     for name in sorted(names):

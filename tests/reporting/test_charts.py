@@ -1,5 +1,6 @@
 import json
 import xml.etree.ElementTree as ET
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -60,6 +61,25 @@ def test_pictures_are_accessible_self_contained_and_repeatable(kind: str) -> Non
     assert root.get("role") == "img" and root.get("aria-labelledby") == title.get("id")
     assert "href" not in picture and "url(" not in picture and "<script" not in picture
     assert picture == figure.svg()
+
+
+def test_a_mark_and_an_axis_that_grows_by_factors() -> None:
+    points = [(1.0, 0.1), (10.0, 0.2), (1000.0, 1.0)]
+    figure = line_chart("涵蓋", {"a": points}, mark=(1000.0, "入選"), log_x=True, unit="percent")
+    texts = _texts(figure)
+    assert {"1", "10", "100", "1,000", "入選"} <= set(texts)
+    places = [
+        float(element.get("x", "0"))
+        for element in _parse(figure.svg()).iter(f"{SVG}text")
+        if element.text in ("1", "10", "100", "1,000")
+    ]
+    steps = [b - a for a, b in pairwise(places)]
+    assert max(steps) - min(steps) < 0.5
+    document = figure.plotly()
+    assert document["layout"]["xaxis"]["type"] == "log"
+    assert document["data"][-1]["x"] == [1000.0, 1000.0]
+    few = line_chart("涵蓋", {"a": [(1.0, 0.1), (60.0, 0.2)]}, log_x=True)
+    assert {"1", "2", "5", "10", "20", "50"} <= set(_texts(few))
 
 
 @pytest.mark.parametrize("kind", FIGURES)

@@ -105,6 +105,7 @@ def test_the_summary_counts(summary: dict[str, Any]) -> None:
     assert summary["teachers"] == {"extractive-rules-v1": 3, "none": 1}
     assert summary["rule_based_teachers"] == ["extractive-rules-v1"]
     assert summary["quality"]["rows"] == 4 and summary["quality"]["mean"] == 0.375
+    assert summary["tags"]["diversity"] == 0.6667
     assert summary["tags"]["top"] == {"地理": 2, "歷史": 1}
     assert summary["drops"] == {
         "dedup": {"exact_duplicate": 1},

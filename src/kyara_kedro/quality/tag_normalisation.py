@@ -167,10 +167,8 @@ def spelled_alike(names: Sequence[str], distance: float) -> tuple[Places, Places
     Two unit vectors whose product reaches t share a gram of the head of either: its rarest grams,
     up to where the rest is shorter than t (Cauchy and Schwarz). So common grams make no candidates.
     """
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
     least = 1 - distance - 1e-9
-    vectors = TfidfVectorizer(analyzer=_grams, sublinear_tf=True).fit_transform(names).tocsr()
+    vectors = tf_idf(names)
     vectors = vectors[:, np.argsort(_counts(vectors), kind="stable")]
     heads, rests = _heads(vectors, least)
     other = vectors.T.tocsr()
@@ -198,6 +196,25 @@ def _heads(vectors: Any, least: float) -> tuple[Any, NDArray[np.float64]]:
     heads.eliminate_zeros()
     rests = np.sqrt(np.maximum(0, 1 - np.asarray(heads.multiply(heads).sum(axis=1)).ravel()))
     return heads, rests
+
+
+def tf_idf(names: Sequence[str]) -> Any:
+    """Unit vectors of the n-grams of names, (1 + ln tf) (1 + ln((1 + n) / (1 + df))); sparse."""
+    from scipy.sparse import csr_array
+
+    columns: dict[str, int] = {}
+    grams = [[columns.setdefault(gram, len(columns)) for gram in _grams(name)] for name in names]
+    lengths = [len(one) for one in grams]
+    rows = np.repeat(np.arange(len(names)), lengths)
+    flat = np.fromiter((gram for one in grams for gram in one), np.int64, sum(lengths))
+    shape = (len(names), len(columns))
+    counts = csr_array((np.ones(len(flat)), (rows, flat)), shape=shape)
+    counts.sum_duplicates()
+    weights = 1 + np.log((1 + len(names)) / (1 + _counts(counts)))
+    counts.data = (1 + np.log(counts.data)) * weights[counts.indices]
+    norms = np.sqrt(counts.multiply(counts).sum(axis=1))
+    counts.data /= np.repeat(norms, np.diff(counts.indptr))
+    return counts
 
 
 def _grams(tag: str) -> list[str]:

@@ -105,7 +105,7 @@ def dataset_summary(
 
     Args:
         conversations: Rows of ``records.CONVERSATION``, the corpus itself.
-        tags: Rows of ``records.TAGS``; those of other conversations are not counted.
+        tags: Rows of ``records.TAGS``; those of other conversations only tell which tags there are.
         quality: Rows of ``records.QUALITY``; those of other conversations are not counted.
         tag_map: Rows of ``records.TAG_MAP``.
         drops: Rows of ``records.DROP``, of all pipelines on the way.
@@ -116,14 +116,16 @@ def dataset_summary(
         ``rows``, ``tokens`` (total, median, p95), ``rounds``, ``languages``, ``sources``,
         ``teachers`` (``none`` for published data), ``rule_based_teachers``, ``licences``,
         ``quality`` (scorers, rows, mean, quantiles), ``tags`` (distinct, taggers, the 20 most
-        frequent, mean complexity, raw tags by the step that settled them), ``selection``,
-        ``drops`` (pipeline to reason to rows).
+        frequent, mean complexity, diversity, which is the share of all tags that the corpus
+        covers, raw tags by the step that settled them), ``selection``, ``drops`` (pipeline to
+        reason to rows).
     """
     chosen = conversations.select("id")
     tagged = tags.join(chosen, on="id", how="semi")
     scored = quality.join(chosen, on="id", how="semi").drop_nulls("score")
     teachers = _counts(conversations["teacher"].fill_null(NO_TEACHER))
     every_tag = _counts(tagged["tags"].list.drop_nulls().explode(empty_as_null=False))
+    known = tags["tags"].explode(empty_as_null=False).n_unique()
     return {
         "rows": conversations.height,
         "tokens": {
@@ -149,6 +151,7 @@ def dataset_summary(
             "top": dict(list(every_tag.items())[:_TOP_TAGS]),
             "mean_complexity": _rounded(tagged["complexity"].mean()),
             "raw": _counts(tag_map["step"]),
+            "diversity": _rounded(len(every_tag) / known) if known else None,
         },
         "selection": dict(selection),
         "drops": {

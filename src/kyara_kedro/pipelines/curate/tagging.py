@@ -154,10 +154,10 @@ def _tell(summary: dict[str, Any]) -> None:
     edits = summary["edits"]
     if edits["in_force"] or edits["without_tag"]:
         logger.info(
-            "tag map: %s edits by hand are in force; %s name a tag that nobody gives now%s",
+            "tag map: edits by hand in force: %s; of tags that nobody gives now: %s%s",
             f"{edits['in_force']:,}",
             f"{edits['without_tag']:,}",
-            f": {', '.join(edits['named'])}" if edits["named"] else "",
+            f" ({', '.join(edits['named'])})" if edits["named"] else "",
         )
 
 
