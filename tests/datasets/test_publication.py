@@ -78,12 +78,15 @@ def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return lambda folder: datasets.load_dataset(str(folder), cache_dir=str(tmp_path / "cache"))
 
 
-def test_load_dataset_gives_the_rows_and_the_features(tmp_path: Path, load: Any) -> None:
+def test_load_dataset_gives_the_rows_and_the_features(
+    tmp_path: Path, load: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     from datasets import List, Value
 
     folder = tmp_path / "set"
     PublicationDataset(filepath=str(folder)).save(publication(5))
     loaded = load(folder)
+    assert "dataset_info" not in caplog.text, "the front matter is understood"
     assert [*loaded] == ["train"]
     rows = loaded["train"]
     assert rows.num_rows == 5

@@ -152,11 +152,30 @@ def test_language_targets_are_aimed_at_by_largest_remainders():
     rows = [row("a", 0.9, language=name) for name in ["en"] * 10 + ["zh"] * 10 + ["ja"] * 10]
     result = selected(rows, budget=10, language_targets={"en": 0.25, "zh": 0.44})
     assert Counter(rows[int(n)][3] for n in result.ids) == {"en": 3, "zh": 4, "ja": 3}
-    assert details(result)[9] == "language en holds 3 of 10"
+    assert set(result.drops["reason"]) == {"over_budget"}
     assert result.report["notes"] == []
     assert result.report["languages"][0] == {
         "language": "zh", "available": 10, "taken": 4, "share": 0.4, "target": 0.44
     }  # fmt: skip
+
+
+def test_a_better_row_of_a_full_language_is_told_what_it_lost_to():
+    rows = [row("a", score, language="en") for score in (0.9, 0.8, 0.7)]
+    rows += [row("b", 0.85, language="en"), row("c", 0.1, language="zh"), row("c", 0.05)]
+    result = selected(rows, budget=3, language_targets={"en": 0.67, "zh": 0.33})
+    assert result.drops.rows() == [
+        (
+            "0001",
+            "over_language_share",
+            "language en holds 2 of 3, the share aimed at; score 0.8",
+        ),
+        (
+            "0002",
+            "over_language_share",
+            "language en holds 2 of 3, the share aimed at; score 0.7",
+        ),
+        ("0005", "over_budget", "score 0.05, 3 selected"),
+    ]
 
 
 def test_a_language_that_is_short_leaves_its_places_to_the_others():

@@ -429,8 +429,13 @@ def _explain(fit: pl.DataFrame, near: _Near, bounds: Bounds) -> pl.DataFrame:
             pl.format("teacher '{}' holds {} of {}", "teacher", "teacher_taken", pl.lit(size)),
         ),
         "over_language_share": (
-            full("aim", bounds.aims),
-            pl.format("language {} holds {} of {}", "aim", "aim_taken", pl.lit(size)),
+            full("aim", bounds.aims)
+            & (pl.col("score") > pl.col("lowest"))
+            & (pl.col("score") <= pl.col("aim_lowest").fill_null(1.0)),
+            pl.format(
+                "language {} holds {} of {}, the share aimed at; score {}",
+                *("aim", "aim_taken", pl.lit(size), _said("score")),
+            ),
         ),
         "over_quota": (
             pl.col("score") > pl.col("lowest"),
@@ -455,6 +460,7 @@ def _explain(fit: pl.DataFrame, near: _Near, bounds: Bounds) -> pl.DataFrame:
         ),
         cluster_rows=pl.len().over("cluster"),
         lowest=lowest,
+        aim_lowest=lowest.over("aim"),
     ).filter(~pl.col("taken"))
     told = counted.join(alike, on="row", how="left").select("id", said=said)
     return told.unnest("said").rename({"id": "record_id"})

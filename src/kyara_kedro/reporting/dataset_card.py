@@ -354,10 +354,7 @@ def _front_matter(summary: dict[str, Any]) -> str:
         "configs": [
             {"config_name": "default", "data_files": [{"split": "train", "path": DATA_FILES}]}
         ],
-        "dataset_info": {
-            "features": features(),
-            "splits": [{"name": "train", "num_examples": summary["rows"]}],
-        },
+        "dataset_info": {"features": features()},
     }
     return f"---\n{yaml.safe_dump(fields, allow_unicode=True, sort_keys=False)}---\n"
 
