@@ -55,7 +55,7 @@ def test_every_parquet_table_that_is_stored_has_a_contract() -> None:
     tables = {
         name: entry
         for name, entry in entries().items()
-        if str(entry["type"]).endswith("TableDataset")
+        if str(entry["type"]).endswith(".TableDataset")
     }
     assert tables
     assert [name for name, entry in tables.items() if "validator" not in entry] == []
