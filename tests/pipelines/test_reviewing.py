@@ -7,13 +7,21 @@ from typing import Any
 import polars as pl
 import pytest
 
+from kyara_kedro.datasets.sources import SourceFile
 from kyara_kedro.errors import UserError
 from kyara_kedro.params import CurateParams
 from kyara_kedro.pipelines.curate.reviewing import apply_decisions
 from kyara_kedro.pipelines.curate.selecting import select_conversations
 from kyara_kedro.quality import heuristics
 from kyara_kedro.quality.selection import SelectionOptions
-from kyara_kedro.records import CONVERSATION, DECISION, SIMILAR_PAIR
+from kyara_kedro.records import (
+    BENCHMARK_QUESTION,
+    CONVERSATION,
+    DECISION,
+    PROTECTED_TEXT,
+    SIMILAR_PAIR,
+)
+from kyara_kedro.similarity.contamination import ContaminationOptions
 
 from .conftest import Sources
 from .rows import conversations, tagged
@@ -24,6 +32,23 @@ POOL = conversations(
 ).sort("id")
 ENGLISH = POOL.filter(language="en")["id"][0]
 CHINESE = POOL.filter(pl.col("language") != "en")["id"].to_list()
+
+
+QUESTION = "臺灣海拔最高的山是哪一座，它的主峰有幾公尺高？"
+
+
+def decide(files: list[SourceFile]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    protected = PROTECTED_TEXT.frame(
+        [
+            {
+                **dict.fromkeys(PROTECTED_TEXT.columns, "x"),
+                **{"benchmark": "山岳", "item_id": "7", "text": QUESTION},
+            }
+        ]
+    )
+    return apply_decisions(
+        POOL, files, BENCHMARK_QUESTION.frame(), protected, ContaminationOptions()
+    )
 
 
 def line(record_id: str, decision: str, **more: Any) -> str:
@@ -40,7 +65,7 @@ def test_a_reviewer_overrules_language_score_and_budget(sources: Sources) -> Non
         line(CHINESE[1], "edit", messages=turns),
     ]
     files = sources(a__jsonl="\ufeff" + told[0] + "\r\n\r\n", b__jsonl="\n".join(told[1:]))
-    decisions, reviewed = apply_decisions(POOL, files)
+    decisions, reviewed = decide(files)
     assert DECISION.validate(decisions)["origin"].to_list() == [
         *("a.jsonl#1", "b.jsonl#1", "b.jsonl#2"),
     ]
@@ -63,15 +88,32 @@ def test_a_reviewer_overrules_language_score_and_budget(sources: Sources) -> Non
 
 
 def test_without_files_nothing_is_decided() -> None:
-    decisions, reviewed = apply_decisions(POOL, [])
+    decisions, reviewed = decide([])
     assert DECISION.validate(decisions).is_empty()
     assert reviewed.equals(POOL)
+
+
+def test_an_edit_that_leaks_a_protected_text_is_not_taken(
+    sources: Sources, caplog: pytest.LogCaptureFixture
+) -> None:
+    turns = POOL.filter(id=CHINESE[1])["messages"][0].to_list()
+    turns[-1]["content"] = f"先想想：{QUESTION}答案是玉山，高 3,952 公尺。"
+    clean = [{**turns[0]}, {"role": "assistant", "content": "玉山在臺灣的中部。"}]
+    told = [
+        line(CHINESE[1], "edit", messages=turns),
+        line(CHINESE[2], "edit", messages=clean),
+    ]
+    decisions, reviewed = decide(sources(a__jsonl="\n".join(told)))
+    assert decisions["status"].to_list() == ["invalid", "applies"]
+    assert "山岳 7" in decisions["detail"][0]
+    assert {*POOL["id"]} - {*reviewed["id"]} == {CHINESE[2]}
+    assert any("a.jsonl#1 is invalid: the edited text leaks" in one for one in caplog.messages)
 
 
 def test_what_does_not_apply_is_told(sources: Sources, caplog: pytest.LogCaptureFixture) -> None:
     lines = ["nonsense", *(line(f"{n:032x}", "accept") for n in range(5)), line(ENGLISH, "accept")]
     with caplog.at_level(logging.INFO, "kyara_kedro"):
-        apply_decisions(POOL, sources(a__jsonl="\n".join(lines)))
+        decide(sources(a__jsonl="\n".join(lines)))
     assert "decisions: 7 lines: applies 1, invalid 1, stale 5" in caplog.messages
     assert any("a.jsonl#1 is invalid: not a line of JSON" in text for text in caplog.messages)
     assert "decisions: 2 more are stale" in caplog.messages
@@ -79,4 +121,4 @@ def test_what_does_not_apply_is_told(sources: Sources, caplog: pytest.LogCapture
 
 def test_a_file_that_is_not_text_stops_the_run(sources: Sources) -> None:
     with pytest.raises(UserError, match=r"a\.jsonl is not a file of decisions: byte 0"):
-        apply_decisions(POOL, sources(a__jsonl=b"\xff\xfe"))
+        decide(sources(a__jsonl=b"\xff\xfe"))

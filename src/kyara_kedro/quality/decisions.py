@@ -172,6 +172,24 @@ def decide(conversations: pl.DataFrame, rows: Iterable[Row]) -> Reviewed:
     return Reviewed(DECISION.frame(decisions), conversations)
 
 
+def without(rows: Iterable[Row], decided: pl.DataFrame, leaks: Mapping[str, str]) -> list[Row]:
+    """Make edits invalid whose text must not be trained on.
+
+    Args:
+        rows: What ``parse`` made of the lines.
+        decided: What ``decide`` made of these.
+        leaks: Ids of edited texts, and what each holds of a benchmark.
+    """
+    edits = decided.filter(pl.col("decision") == "edit", pl.col("outcome_id").is_in(list(leaks)))
+    told = dict(edits.select("id", "outcome_id").iter_rows())
+    return [
+        row | {"status": "invalid", "detail": f"the edited text leaks {leaks[told[row['id']]]}"}
+        if row["id"] in told
+        else row
+        for row in rows
+    ]
+
+
 def _latest(decisions: list[Row]) -> dict[str, Row]:
     """The decision that counts for each record; the others are told by it."""
     latest: dict[str, Row] = {}

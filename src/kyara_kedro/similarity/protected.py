@@ -1,4 +1,4 @@
-"""What training records must not hold, as one table of questions."""
+"""What training records must not hold, as one table of questions, and where it is looked for."""
 
 import polars as pl
 
@@ -26,3 +26,21 @@ def all_questions(benchmark_questions: pl.DataFrame, protected_texts: pl.DataFra
         stratum=pl.lit("all"),
     )
     return pl.concat([benchmark_questions, texts.select(list(BENCHMARK_QUESTION.columns))])
+
+
+def conversation_texts(conversations: pl.DataFrame) -> pl.DataFrame:
+    """Everything that is said in each conversation, columns id and text."""
+    contents = pl.col("messages").list.eval(pl.element().struct.field("content"))
+    return conversations.select("id", text=contents.list.join("\n"))
+
+
+def worst_leaks(leaks: pl.DataFrame) -> dict[str, str]:
+    """For each leaking record the item of which it holds most, and the words.
+
+    Args:
+        leaks: A table of :data:`kyara_kedro.records.CONTAMINATION`.
+    """
+    hits = leaks.sort("coverage", "id", descending=[True, False])
+    worst = hits.unique("record_id", keep="first", maintain_order=True)
+    told = pl.format("{} {}: {}", "benchmark", "item_id", "evidence")
+    return dict(worst.select("record_id", told).iter_rows())

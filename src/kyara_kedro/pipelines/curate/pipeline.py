@@ -12,7 +12,10 @@ def create_pipeline(**_: object) -> Pipeline:
         [
             Node(
                 reviewing.apply_decisions,
-                ["base_conversations", "raw_decisions"],
+                [
+                    *("base_conversations", "raw_decisions", "benchmark_questions"),
+                    *("protected_texts", "params:contamination"),
+                ],
                 ["review_decisions", "reviewed_conversations"],
                 name="apply_decisions",
                 tags="cpu",

@@ -11,6 +11,8 @@ from kyara_kedro.datasets.sources import SourceFile
 from kyara_kedro.errors import UserError
 from kyara_kedro.quality import decisions
 from kyara_kedro.reporting.review_page import LARGE, ReviewOptions, ReviewTables, review_page
+from kyara_kedro.similarity.contamination import ContaminationOptions, find_contamination
+from kyara_kedro.similarity.protected import all_questions, conversation_texts, worst_leaks
 
 logger = logging.getLogger("kyara_kedro")
 
@@ -24,9 +26,16 @@ _TOLD = 3
 
 
 def apply_decisions(
-    base_conversations: pl.DataFrame, raw_decisions: list[SourceFile]
+    base_conversations: pl.DataFrame,
+    raw_decisions: list[SourceFile],
+    benchmark_questions: pl.DataFrame,
+    protected_texts: pl.DataFrame,
+    options: ContaminationOptions,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Read what reviewers decided and put edited texts in their place.
+
+    Benchmarks are looked for in edited texts as in all others before: one that holds a question is
+    not taken, and what it was edited from stays.
 
     Returns:
         Every decision with what came of it, and the conversations, as many as came in.
@@ -34,8 +43,15 @@ def apply_decisions(
     Raises:
         UserError: a file is not text.
     """
-    lines = (line for file in raw_decisions for line in _lines(file))
-    reviewed = decisions.decide(base_conversations, decisions.parse(lines))
+    said = decisions.parse(line for file in raw_decisions for line in _lines(file))
+    reviewed = decisions.decide(base_conversations, said)
+    edited = reviewed.conversations.join(base_conversations, on="id", how="anti")
+    if edited.height:
+        questions = all_questions(benchmark_questions, protected_texts)
+        leaks = worst_leaks(find_contamination(conversation_texts(edited), questions, options))
+        if leaks:
+            said = decisions.without(said, reviewed.decisions, leaks)
+            reviewed = decisions.decide(base_conversations, said)
     _tell(reviewed.decisions)
     return reviewed.decisions, reviewed.conversations
 

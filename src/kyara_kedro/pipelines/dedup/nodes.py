@@ -17,7 +17,7 @@ from kyara_kedro.records import SIMILAR_PAIR, drops
 from kyara_kedro.reporting.contamination_page import contamination_page
 from kyara_kedro.similarity import contamination, lexical, meaning
 from kyara_kedro.similarity.contamination import ContaminationOptions
-from kyara_kedro.similarity.protected import all_questions
+from kyara_kedro.similarity.protected import all_questions, conversation_texts, worst_leaks
 from kyara_kedro.similarity.resolve import resolve
 
 PIPELINE = "dedup"
@@ -40,7 +40,7 @@ def find_contamination(
     options: ContaminationOptions,
 ) -> pl.DataFrame:
     """Find conversations that contain a benchmark's question or a protected text, in any script."""
-    texts = (whole_texts(frame) for frame in batches(pool))
+    texts = (conversation_texts(frame) for frame in batches(pool))
     questions = all_questions(benchmark_questions, protected_texts)
     return contamination.find_contamination(texts, questions, options)
 
@@ -112,16 +112,7 @@ def keep_distinct(
     Returns:
         The base corpus, the drops and the counts.
     """
-    hits = leaks.sort("coverage", "id", descending=[True, False])
-    leaked = hits.unique("record_id", keep="first", maintain_order=True)
-    dropped = [
-        (
-            row["record_id"],
-            "contaminated",
-            f"{row['benchmark']} {row['item_id']}: {row['evidence']}",
-        )
-        for row in leaked.iter_rows(named=True)
-    ]
+    dropped = [(name, "contaminated", told) for name, told in worst_leaks(leaks).items()]
     dropped += [
         (
             row["removed_id"],
@@ -136,12 +127,6 @@ def keep_distinct(
     entered, left = (frame.select(pl.len()).collect().item() for frame in (pool, base))
     table, summary = close([Flow("conversations", entered, left, table)])
     return Frames(lambda: batches(base)), table, summary
-
-
-def whole_texts(conversations: pl.DataFrame) -> pl.DataFrame:
-    """Everything that is said in each conversation, columns id and text."""
-    contents = pl.col("messages").list.eval(pl.element().struct.field("content"))
-    return conversations.select("id", text=contents.list.join("\n"))
 
 
 def compared_texts(conversations: pl.DataFrame) -> pl.DataFrame:
@@ -168,6 +153,6 @@ def draw_contamination(
     """Draw the audit page: what was found of each benchmark, and where."""
     found = pool.join(leaks.lazy().select(id="record_id").unique(), on="id", how="semi").collect()
     questions = all_questions(benchmark_questions, protected_texts)
-    texts = whole_texts(found).join(found.select("id", "source"), on="id")
+    texts = conversation_texts(found).join(found.select("id", "source"), on="id")
     boilerplate = contamination.ContaminationIndex(questions, options).boilerplate
     return contamination_page(leaks, questions, texts, boilerplate)

@@ -15,7 +15,7 @@ from kyara_kedro.similarity.contamination import (
     ContaminationOptions,
     find_contamination,
 )
-from kyara_kedro.similarity.protected import all_questions
+from kyara_kedro.similarity.protected import all_questions, worst_leaks
 
 PIPELINE = "preference"
 
@@ -69,12 +69,7 @@ def merge_preferences(
     Returns:
         The pairs, the drops and the counts by source.
     """
-    hits = preference_contamination.sort("coverage", "id", descending=[True, False])
-    leaks = hits.unique("record_id", keep="first", maintain_order=True)
-    leaked = {
-        row["record_id"]: f"{row['benchmark']} {row['item_id']}: {row['evidence']}"
-        for row in leaks.iter_rows(named=True)
-    }
+    leaked = worst_leaks(preference_contamination)
     found = merge(pooled_preferences, leaked, sft_refine_rows, params.weights)
     counts = by_source(pooled_preferences, found.pairs, found.drops)
     return found.pairs, drops(PIPELINE, found.drops.iter_rows()), counts
