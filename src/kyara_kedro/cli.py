@@ -94,6 +94,7 @@ def where() -> None:
         ("Duplicates 重複資料", "data/08_reporting/duplicates.html", "open it in a browser"),
         ("Leaks 評測洩漏", "data/08_reporting/contamination.html", "open it in a browser"),
         ("Review 審閱", "data/08_reporting/review.html", "open it in a browser"),
+        ("Judge 評審", "data/08_reporting/judge_reliability.html", "open it in a browser"),
         ("Runs and models 執行紀錄與模型", "data/mlflow/mlflow.db", "make mlflow"),
     ):
         place = root / path
