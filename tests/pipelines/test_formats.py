@@ -118,6 +118,19 @@ def test_conversations_are_told_by_their_keys(row: Row, roles: str) -> None:
     assert " ".join(turn["role"] for turn in conversation(row)) == roles
 
 
+def test_a_seed_task_has_its_input_and_output_in_its_instance() -> None:
+    task = {"id": "seed_task_8", "instruction": "寫一首詩", "is_classification": False}
+    one = {"input": "夏天", "output": "綠樹陰濃夏日長。"}
+    asked, answered = conversation(task | {"instances": [one]})
+    assert (asked["content"], answered["content"]) == ("寫一首詩\n\n夏天", "綠樹陰濃夏日長。")
+    with pytest.raises(Malformed, match="no known conversation form"):
+        conversation(task | {"instances": [one, one]})
+
+
+def test_the_key_of_a_prompt_may_be_capital() -> None:
+    assert prompt({"idx": 1, "Skill": "Math", "Instruction": "多快？"}) == "多快？"
+
+
 def test_an_alpaca_input_follows_its_instruction() -> None:
     row = {"instruction": " 翻譯 ", "input": "cat", "output": "貓\u200b"}
     assert conversation(row) == [

@@ -30,7 +30,7 @@ _PAIRS = (
 )
 _MORE_ASKED = ("input", "context")
 _SYSTEM = ("system_prompt", "system")
-_ASKED = ("prompt", "instruction", "question", "query")
+_ASKED = ("prompt", "instruction", "question", "query", "Instruction")
 _LETTERS = "ABCDEFGHIJ"
 _FINAL_NUMBER = re.compile(r"\A.*\n?####\s*(.+?)\s*\Z", re.DOTALL)
 
@@ -83,7 +83,13 @@ def conversation(row: Mapping[str, Any]) -> list[Message]:
 
 
 def _pair(row: Mapping[str, Any]) -> list[Message]:
-    """One exchange, after Alpaca's ``history`` and before Magpie's second one."""
+    """One exchange, after Alpaca's ``history`` and before Magpie's second one.
+
+    Seed tasks (Self-Instruct, BELLE) hold input and output in their only instance.
+    """
+    instances = row.get("instances")
+    if isinstance(instances, list) and len(instances) == 1 and isinstance(instances[0], Mapping):
+        row = {**row, **instances[0]}
     keys = next((pair for pair in _PAIRS if pair[0] in row and pair[1] in row), None)
     if keys is None:
         raise Malformed("unknown_format", f"no known conversation form has keys {keys_of(row)}")
