@@ -69,7 +69,7 @@ def test_rules(same):
 
 
 def test_rules_keep_other_words_apart():
-    names = ["的", "類", "class", "clas", "人類學", "C", "C 語言", "C++", "C#", "++"]
+    names = ["的", "類", "class", "clas", "人類學", "C", "C 語言", "C++", "C#", "++", "🎉", "!"]
     assert len({rule_key(name) for name in names}) == len(names)
 
 
@@ -93,7 +93,7 @@ def test_clusters_are_dbscans(names, distance):
     from sklearn.cluster import DBSCAN
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    names = [name for name in names if rule_key(name)]
+    names = [name for name in names if name.strip()]
     if len(names) < 2:
         return
     alike = TfidfVectorizer(analyzer=_grams, sublinear_tf=True).fit_transform(names).toarray()

@@ -42,6 +42,12 @@ def test_rules_say_who_tagged_and_why(corpus):
     assert tag_by_rules([]).raw.height == 0
 
 
+def test_a_sign_beside_a_word_is_no_trouble():
+    raw, examples = tag_by_rules([Request("a", ["❶SQL"], False)])
+    assert raw["raw_tags"].to_list() == [["程式設計"]]
+    assert examples["explanation"].to_list() == [""]
+
+
 def test_replies_keep_their_tags_and_one_example_of_each():
     replies = [
         (Request("b", ["x"], True), "m", {"詩": "later", "夜": ""}),

@@ -156,7 +156,7 @@ def rule_key(tag: str) -> str:
 
     That is width, script, case and signs; 的, 之, 類 and 相關 in Chinese, and endings in English.
     """
-    words = _SPACE.sub("", " ".join(_SIGNS.sub(" ", fold(tag)).split()))
+    words = _SPACE.sub("", " ".join(_SIGNS.sub(" ", fold(tag)).split())) or fold(tag)
     bare = _AFFIXES.sub("", words).strip() or words
     return _WORD.sub(lambda word: stem(word[0]), bare)
 

@@ -76,7 +76,7 @@ def tag_by_rules(requests: Sequence[Request]) -> Tagged:
     asked = asked.with_columns(tag=find_intentions(asked["text"]))
     firsts = asked.sort("id").explode("tag").unique("tag", keep="first", maintain_order=True)
     examples = [
-        (tag, f"「{words}」" if (words := dict(explain_intentions(text))[tag]) else "", row)
+        (tag, f"「{words}」" if (words := dict(explain_intentions(text)).get(tag)) else "", row)
         for tag, text, row in firsts.select("tag", "text", "id").iter_rows()
     ]
     grounded = pl.when("grounded").then(pl.lit(GROUNDED))
