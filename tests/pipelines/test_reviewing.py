@@ -110,6 +110,30 @@ def test_an_edit_that_leaks_a_protected_text_is_not_taken(
     assert any("a.jsonl#1 is invalid: the edited text leaks" in one for one in caplog.messages)
 
 
+def test_no_edit_that_leaks_comes_back_from_behind_another(sources: Sources) -> None:
+    turns = POOL.filter(id=CHINESE[1])["messages"][0].to_list()
+
+    def edit(record_id: str, answer: str, minute: int) -> str:
+        said = [turns[0], {"role": "assistant", "content": answer}]
+        at = f"2026-11-29T08:{minute:02}:00Z"
+        return line(record_id, "edit", messages=said, decided_at=at)
+
+    first = edit(CHINESE[1], f"想想：{QUESTION}答案是玉山。", 1)
+    second = edit(CHINESE[1], f"先想想：{QUESTION}答案是玉山。", 2)
+    files = sources(a__jsonl="\n".join([first, second]), b__jsonl="\n".join([first, second]))
+    decisions, reviewed = decide(files)
+    assert decisions["status"].to_list() == ["invalid"] * 4
+    assert reviewed.equals(POOL)
+
+    clean = edit(CHINESE[1], "玉山在臺灣的中部。", 1)
+    _, between = decide(sources(a__jsonl=clean))
+    (name,) = {*between["id"]} - {*POOL["id"]}
+    leaking = edit(name, f"先想想：{QUESTION}答案是玉山。", 2)
+    decisions, reviewed = decide(sources(a__jsonl="\n".join([clean, leaking])))
+    assert decisions["status"].to_list() == ["applies", "invalid"], "the edit before it stays"
+    assert reviewed.equals(between)
+
+
 def test_what_does_not_apply_is_told(sources: Sources, caplog: pytest.LogCaptureFixture) -> None:
     lines = ["nonsense", *(line(f"{n:032x}", "accept") for n in range(5)), line(ENGLISH, "accept")]
     with caplog.at_level(logging.INFO, "kyara_kedro"):

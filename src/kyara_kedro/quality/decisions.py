@@ -173,14 +173,18 @@ def decide(conversations: pl.DataFrame, rows: Iterable[Row]) -> Reviewed:
 
 
 def without(rows: Iterable[Row], decided: pl.DataFrame, leaks: Mapping[str, str]) -> list[Row]:
-    """Make edits invalid whose text must not be trained on.
+    """Make edits invalid whose text must not be trained on: of each text the latest one.
 
     Args:
         rows: What ``parse`` made of the lines.
         decided: What ``decide`` made of these.
         leaks: Ids of edited texts, and what each holds of a benchmark.
     """
-    edits = decided.filter(pl.col("decision") == "edit", pl.col("outcome_id").is_in(list(leaks)))
+    edits = (
+        decided.filter(pl.col("decision") == "edit", pl.col("outcome_id").is_in(list(leaks)))
+        .sort("decided_at", "id")
+        .unique("outcome_id", keep="last", maintain_order=True)
+    )
     told = dict(edits.select("id", "outcome_id").iter_rows())
     return [
         row | {"status": "invalid", "detail": f"the edited text leaks {leaks[told[row['id']]]}"}

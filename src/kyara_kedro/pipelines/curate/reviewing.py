@@ -45,13 +45,13 @@ def apply_decisions(
     """
     said = decisions.parse(line for file in raw_decisions for line in _lines(file))
     reviewed = decisions.decide(base_conversations, said)
-    edited = reviewed.conversations.join(base_conversations, on="id", how="anti")
-    if edited.height:
-        questions = all_questions(benchmark_questions, protected_texts)
+    questions = all_questions(benchmark_questions, protected_texts)
+    while (edited := reviewed.conversations.join(base_conversations, on="id", how="anti")).height:
         leaks = worst_leaks(find_contamination(conversation_texts(edited), questions, options))
-        if leaks:
-            said = decisions.without(said, reviewed.decisions, leaks)
-            reviewed = decisions.decide(base_conversations, said)
+        if not leaks:
+            break
+        said = decisions.without(said, reviewed.decisions, leaks)  # what they hid counts now
+        reviewed = decisions.decide(base_conversations, said)
     _tell(reviewed.decisions)
     return reviewed.decisions, reviewed.conversations
 
