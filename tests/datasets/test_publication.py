@@ -1,6 +1,7 @@
 """A published folder is one that others can load."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -153,6 +154,30 @@ def test_the_next_run_restores_and_clears_what_a_kill_left(tmp_path: Path) -> No
     dataset.save(publication(2))
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
     assert pl.read_parquet(folder / "data/*.parquet").height == 2
+
+
+def test_what_people_keep_in_the_folder_stays(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    dataset = PublicationDataset(filepath=str(folder))
+    dataset.save(publication(3))
+    (folder / ".git").mkdir()
+    (folder / ".git/config").write_text("[core]")
+    (folder / "LICENSE").write_text("CC0")
+    (folder / "images/old.svg").write_text("<svg/>")
+    dataset.save(publication(2))
+    assert (folder / ".git/config").read_text() == "[core]"
+    assert (folder / "LICENSE").read_text() == "CC0"
+    assert not (folder / "images/old.svg").exists()
+    assert pl.read_parquet(folder / "data/*.parquet").height == 2
+    # killed after the new folder took the place of the old one, before the rest was moved
+    shutil.copytree(folder, tmp_path / ".set.old")
+    shutil.rmtree(folder / ".git")
+    (folder / "LICENSE").unlink()
+    dataset.save(publication(1))
+    assert (folder / ".git/config").read_text() == "[core]"
+    assert (folder / "LICENSE").read_text() == "CC0"
+    assert pl.read_parquet(folder / "data/*.parquet").height == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
 
 
 def test_a_killed_export_leaves_the_old_folder_whole(tmp_path: Path, load: Any) -> None:

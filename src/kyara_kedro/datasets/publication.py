@@ -15,6 +15,7 @@ from kyara_kedro.datasets.table import groups
 from kyara_kedro.errors import UserError
 from kyara_kedro.reporting.charts import Figure
 
+_MADE = ("README.md", "images", "data")
 _SHARD_BYTES = 512 << 20
 """Size of a shard in memory, that is before compression."""
 
@@ -37,7 +38,8 @@ class PublicationDataset(AbstractDataset[Publication, Path]):
     """A folder that `datasets.load_dataset` reads and the Hub shows; loads as its path.
 
     It is written beside the old one and takes its place when it is complete. A writer that is
-    killed leaves the old folder, if need be under a name that the next one restores it from.
+    killed leaves the old folder, if need be under a name that the next one restores it from. What
+    else people keep in the folder, such as a repository, moves into the new one.
 
     Args:
         filepath: The folder.
@@ -90,8 +92,7 @@ def _replaced(folder: Path) -> Iterator[Path]:
     """Give an empty folder that takes the place of another one once it is complete."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     old = folder.with_name(f".{folder.name}.old")
-    if old.exists() and not folder.exists():
-        old.rename(folder)
+    _settle(folder, old)
     for leftover in folder.parent.glob(f".{folder.name}.*.part"):
         if not alive(int(leftover.name.split(".")[-2])):
             shutil.rmtree(leftover)
@@ -101,14 +102,26 @@ def _replaced(folder: Path) -> Iterator[Path]:
         yield part
         for path in sorted(part.rglob("*")):
             flush(path)
-        shutil.rmtree(old, ignore_errors=True)
         if folder.exists():
             folder.rename(old)
         part.rename(folder)
         flush(folder.parent)
-        shutil.rmtree(old, ignore_errors=True)
+        _settle(folder, old)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _settle(folder: Path, old: Path) -> None:
+    """Put an old folder back where there is no new one; else move over what was not made here."""
+    if not old.exists():
+        return
+    if not folder.exists():
+        old.rename(folder)
+        return
+    for path in sorted(old.iterdir()):
+        if path.name not in _MADE:
+            path.rename(folder / path.name)
+    shutil.rmtree(old)
 
 
 def _write_shards(folder: Path, frames: Iterable[pl.DataFrame], shard_bytes: int) -> None:

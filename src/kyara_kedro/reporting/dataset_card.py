@@ -42,7 +42,7 @@ NO_TEACHER = "none"
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _SIZES = (
     *((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M")),
-    *((10**7, "1M<n<10M"), (10**8, "10M<n<100M")),
+    *((10**7, "1M<n<10M"), (10**8, "10M<n<100M"), (10**9, "100M<n<1B")),
 )
 _TOP_TAGS = 20
 _MOST_BARS = 12
@@ -341,7 +341,7 @@ def _front_matter(summary: dict[str, Any]) -> str:
     codes = [code for code in summary["languages"] if code != "other"]
     lower = [name.lower() for name in summary["licences"]]
     licences = [name if name in _HUB_LICENCES else "other" for name in lower] or ["other"]
-    size = next((name for limit, name in _SIZES if summary["rows"] < limit), "n>100M")
+    size = next((name for limit, name in _SIZES if summary["rows"] < limit), "1B<n<10B")
     rules = ["rule-based-teacher"] if summary["rule_based_teachers"] else []
     fields: dict[str, Any] = {
         "pretty_name": "Kyara-Kedro curated conversations",
