@@ -84,6 +84,13 @@ def test_by_default_the_heuristics_score_alone(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_rules_that_do_not_apply_say_so(tmp_path: Path) -> None:
+    only = {"kind": "heuristics", "weights": {"script": 1.0}}
+    _, quality, summary = scored(params(rules=only), tmp_path)
+    assert quality.filter(pl.col("score").is_null())["id"].to_list() == POOL["id"][8:].to_list()
+    assert summary["scorers"]["rules"]["without"] == {"no_aspect": 5}
+
+
 def test_no_conversations(tmp_path: Path) -> None:
     model = classifier(tmp_path / "rm")
     settings = params(

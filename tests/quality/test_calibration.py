@@ -113,6 +113,8 @@ def test_a_scorer_without_weight_is_only_reported() -> None:
     assert (found["score"][4], found["scorer"][4]) == (None, "")
     with pytest.raises(ValidationError, match="a weight above 0"):
         QualityOptions.model_validate({"scorers": {"a": {"kind": "judge", "weight": 0}}})
+    with pytest.raises(ValidationError, match="may not be called language"):
+        QualityOptions.model_validate({"scorers": {"language": {"kind": "judge"}}})
 
 
 def test_raw_scores_of_other_scorers_are_refused() -> None:

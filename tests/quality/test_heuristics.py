@@ -93,6 +93,7 @@ def test_compliance(rag):
         ("請以 JSON 回答", '{"山": "玉山"}', 1),
         ("請以 JSON 回答", '```json\n{"山": "玉山"}\n```', 1),
         ("請以 JSON 回答", "玉山", 0),
+        ("請以 JSON 回答", "[" * 200_000, 0),
         ("請寫一個 Python 函式", "def f(x):\n    return x", 1),
         ("請寫一個 Python 函式", "這很簡單。", 0),
         ("列出三座山", "1. 玉山\n2. 雪山\n3. 秀姑巒山", 1),
@@ -119,6 +120,11 @@ def test_all_rounds_count_and_weights_decide(corpus):
     assert bad < both < good
     alone = score(corpus((ASK, PLAIN)), HeuristicsOptions(weights={"relevance": 1.0}))
     assert alone["score"].to_list() == [0.0]
+
+
+def test_without_an_aspect_that_applies_there_is_no_score(corpus):
+    found = score(corpus((ASK, GOOD)), HeuristicsOptions(weights={"citation": 1.0}))
+    assert QUALITY.validate(found).select("score", "scorer").rows() == [(None, "")]
 
 
 def test_unknown_aspects_and_tables_without_rows(corpus):

@@ -125,7 +125,7 @@ def score(conversations: pl.DataFrame, options: HeuristicsOptions = _DEFAULT) ->
     """Score conversations by rules.
 
     An aspect of a conversation is its mean over the rounds to which it applies; the score is the
-    weighted mean of the aspects.
+    weighted mean of the aspects, null where none of them applies.
 
     Args:
         conversations: A table of :data:`kyara_kedro.records.CONVERSATION`.
@@ -157,11 +157,12 @@ def _row(
         if known:
             values[name] = sum(known) / len(known)
     total = sum(weights[name] for name in values)
+    weighted = sum(weights[name] * value for name, value in values.items())
     return {
         "id": row_id,
-        "score": sum(weights[name] * value for name, value in values.items()) / total,
+        "score": weighted / total if values else None,
         "aspects": [{"aspect": name, "value": value} for name, value in values.items()],
-        "scorer": SCORER,
+        "scorer": SCORER if values else "",
     }
 
 
@@ -304,7 +305,7 @@ def _holds_json(answer: str) -> bool:
     for candidate in (*_FENCE.findall(answer), answer):
         try:
             json.loads(candidate)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         return True
     return False

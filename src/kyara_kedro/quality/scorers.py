@@ -68,10 +68,11 @@ class HeuristicsScorer:
         """Score the table, frame by frame."""
         for frame in frames:
             scored = heuristics.score(frame, self._options)
+            without = pl.when(pl.col("score").is_null())
             yield scored.select(
                 value="score",
-                reason=pl.lit(None, pl.String),
-                detail=pl.lit(None, pl.String),
+                reason=without.then(pl.lit("no_aspect")),
+                detail=without.then(pl.lit("no aspect that has a weight applies")),
                 aspects="aspects",
             )
 
@@ -156,9 +157,11 @@ class QualityOptions(Options):
     }
 
     @model_validator(mode="after")
-    def _somebody_counts(self) -> QualityOptions:
+    def _can_be_told_apart_and_count(self) -> QualityOptions:
         if not any(one.weight for one in self.scorers.values()):
             raise ValueError("give one of the scorers a weight above 0")
+        for name in sorted(self.scorers.keys() & {"id", "language"}):
+            raise ValueError(f"a scorer may not be called {name}, as a column is")
         return self
 
 
