@@ -104,6 +104,11 @@ def test_an_edit_is_saved_cancelled_and_refused_when_blank(opened: Browser) -> N
     shown = opened.js("document.querySelector('.turn.assistant.changed .text').innerText")
     assert shown == "玉山。\nid_0123abcd"
     assert opened.js("document.querySelector('.turn.assistant details') !== null")
+    opened.press("e")
+    opened.js(f"document.activeElement.value = {json.dumps(before)}")
+    opened.press("Enter", CONTROL)
+    assert decided(opened) == [[0, "accept"]], "what was edited is as it was"
+    assert opened.js("document.querySelector('.turn.changed') === null")
 
 
 def test_decisions_survive_a_reload(opened: Browser, tmp_path: Path) -> None:
