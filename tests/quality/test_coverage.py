@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kyara_kedro.quality.coverage import complexity, coverage, diversity
+from kyara_kedro.quality.coverage import complexity, coverage
 
 
 def rows(*tags):
@@ -19,13 +19,6 @@ def test_complexity_counts_tags():
     found = complexity(rows("ab", "", "abcd"))
     assert (found["mean"], found["p50"], found["untagged"]) == (2.0, 2.0, 1)
     assert complexity(rows())["mean"] is None
-
-
-def test_diversity_is_the_share_of_unique_tags():
-    everything = rows("ab", "bc", "d")
-    assert diversity(everything[:1], everything) == 0.5
-    assert diversity(everything, everything) == 1
-    assert diversity(rows(), rows("")) is None
 
 
 @settings(max_examples=40, deadline=None)

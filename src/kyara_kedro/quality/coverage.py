@@ -1,4 +1,4 @@
-"""Complexity and diversity of InsTag (arXiv:2308.07074), and how coverage grows with a set."""
+"""The complexity of InsTag (arXiv:2308.07074), and how the coverage of tags grows with a set."""
 
 from __future__ import annotations
 
@@ -42,17 +42,6 @@ def complexity(tags: pl.DataFrame) -> dict[str, float | int | None]:
         **{f"p{round(100 * q)}": _rounded(counts.quantile(q, "linear")) for q in _QUANTILES},
         "untagged": int((counts == 0).sum()),
     }
-
-
-def diversity(chosen: pl.DataFrame, tags: pl.DataFrame) -> float | None:
-    """Share of the unique tags that a set covers; None where there are no tags.
-
-    Args:
-        chosen: Column tags, the set's.
-        tags: Column tags, everything's.
-    """
-    total = _occurrences(tags)["tag"].n_unique()
-    return _rounded(_occurrences(chosen)["tag"].n_unique() / total) if total else None
 
 
 def coverage(tags: pl.DataFrame) -> Coverage:
