@@ -1,8 +1,11 @@
+from random import Random
+
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.judging.rows import (
+    Answer,
     Said,
     always_first,
     both_orders,
@@ -60,8 +63,8 @@ def test_a_verdict_that_flips_on_swap_is_a_tie() -> None:
         ("C", "B", 0.5),
         ("A", "C", 0.5),
         ("C", "C", 0.5),
-        ("A", None, 1.0),
-        ("B", None, 0.0),
+        ("A", None, 0.5),
+        ("B", None, 0.5),
         ("C", None, 0.5),
         (None, None, None),
     ],
@@ -74,10 +77,17 @@ def test_two_orders_are_joined(
     assert row.get("orders") == (None if forward is None else 1 + (swapped is not None))
 
 
-def test_one_order_alone_counts_and_is_said() -> None:
+def test_one_order_alone_decides_nothing() -> None:
     result = preference_pairs(candidates("p", "甲", "乙"), verdicts("p", [("b", "a", "A")]))
-    assert result.pairs["chosen"].to_list() == ["乙"]
-    assert result.pairs["judged_orders"].to_list() == [1]
+    assert dropped(result) == {"p": "tie"}
+
+
+def test_one_order_alone_between_the_ends_is_said() -> None:
+    rows = [row for row in both_orders("abc") if row[:2] != ("a", "c")]
+    result = preference_pairs(candidates("p", *"甲乙丙"), verdicts("p", rows))
+    (pair,) = result.pairs.to_dicts()
+    assert (pair["chosen"], pair["rejected"], pair["judged_orders"]) == ("甲", "丙", 1)
+    assert (pair["p_chosen"], pair["p_rejected"]) == (2 / 3, 1 / 3)
 
 
 def test_judges_are_averaged() -> None:
@@ -142,9 +152,9 @@ def by_hand(rows: list[Said], names: str) -> dict[str, float]:
 
     def better(one: str, other: str) -> float | None:
         forward, backward = said[one, other], said[other, one]
-        found = [won[forward]] if forward else []
-        found += [1 - won[backward]] if backward else []
-        return None if not found else found[0] if len(set(found)) == 1 else 0.5
+        if forward and backward and won[forward] == 1 - won[backward]:
+            return won[forward]
+        return 0.5 if forward or backward else None
 
     chances = {
         one: [p for other in names if other != one and (p := better(one, other)) is not None]
@@ -176,13 +186,27 @@ def test_the_order_of_the_verdicts_changes_nothing(
 
 
 def test_nothing_makes_nothing() -> None:
-    result = preference_pairs(CANDIDATE.frame(), VERDICT.frame())
-    assert result.pairs.is_empty()
-    assert result.drops.is_empty()
+    for controlled in (False, True):
+        options = PairOptions(length_controlled=controlled)
+        result = preference_pairs(CANDIDATE.frame(), VERDICT.frame(), options)
+        assert result.pairs.is_empty()
+        assert result.drops.is_empty()
 
 
-def test_a_judge_that_always_takes_the_first_yields_no_pair() -> None:
-    answers, said = tournament(always_first)
+@pytest.mark.parametrize("controlled", [False, True])
+def test_a_judge_that_says_nothing_yields_no_pair(controlled: bool) -> None:
+    said = verdicts("p", [(*order, None) for order in orders("abc")])
+    options = PairOptions(length_controlled=controlled)
+    result = preference_pairs(candidates("p", *"甲乙丙"), said, options)
+    assert dropped(result) == {"p": "not_judged"}
+
+
+@pytest.mark.parametrize("unread", [0.0, 0.2])
+def test_a_judge_that_always_takes_the_first_yields_no_pair(unread: float) -> None:
+    def taste(first: Answer, second: Answer, draw: Random) -> str | None:
+        return always_first(first, second, draw) if draw.random() >= unread else None
+
+    answers, said = tournament(taste)
     for controlled in (False, True):
         options = PairOptions(margin=0, length_controlled=controlled)
         result = preference_pairs(answers, said, options)

@@ -141,6 +141,30 @@ def test_best_and_worst_sample_make_a_pair_with_both_probabilities():
     ]
 
 
+def test_conversations_of_one_prompt_give_a_pair_once():
+    written = generations(
+        *(
+            (name, 0, number, text, True, None)
+            for name in "ab"
+            for number, text in enumerate("甲乙")
+        ),
+        method="sppo",
+    )
+    wins = {"a00": 0.75, "a01": 0.25, "b00": 0.75, "b01": 0.25}
+    result = sppo_pairs(conversations("a", "b"), written, wins, 0.1, "h")
+    (pair,) = PREFERENCE.validate(result.pairs).to_dicts()
+    assert pair["parents"][0] == "a"
+    assert result.drops.select("reason", "detail").rows() == [("repeated", "b as a")]
+
+
+def test_a_margin_that_is_just_reached_is_enough():
+    written = generations(
+        *(("a", 0, number, text, True, None) for number, text in enumerate("甲乙")), method="sppo"
+    )
+    result = sppo_pairs(conversations("a"), written, {"a00": 0.6, "a01": 0.5}, 0.1, "h")
+    assert result.pairs.height == 1
+
+
 def test_nothing_played_gives_nothing():
     nothing = pl.DataFrame(schema=GENERATION.schema)
     assert spin_pairs(conversations(), nothing).pairs.is_empty()

@@ -12,6 +12,7 @@ from kyara_kedro.decoding import Decoder
 from kyara_kedro.errors import UserError
 from kyara_kedro.judging.self_play import SPIN, SPPO
 from kyara_kedro.params import PreferenceParams
+from kyara_kedro.pipelines.asking import assistant, user
 from kyara_kedro.pipelines.balance import Flow
 from kyara_kedro.pipelines.preference import selfplay
 from kyara_kedro.prompts import PromptLibrary
@@ -154,6 +155,21 @@ def test_a_server_of_the_model_says_the_same(
             selfplay._player(other, teacher, ledger, settings.self_play)
     with pytest.raises(UserError, match="answers by rules"):
         selfplay._player(model, RULES, ledger, settings.self_play)
+
+
+def test_conversations_of_one_prompt_are_held_out_together() -> None:
+    options = params(held_out=0.5).self_play
+    again = ROWS.with_columns(id=pl.col("id") + "-2", parents=pl.concat_list("id"))
+    once = selfplay.held_out(ROWS, options)
+    both = selfplay.held_out(pl.concat([ROWS, again]), options)
+    assert len(once) < len(both) / 2 < ROWS.height
+    assert all((one in both) == (f"{one}-2" in both) for one in ROWS["id"])
+
+
+def test_a_judge_sees_a_dialogue_whole() -> None:
+    turns = [user("最高的山？"), assistant("玉山。"), user("多高？")]
+    assert selfplay._asked(turns[:1]) == "最高的山？"
+    assert selfplay._asked(turns) == "user: 最高的山？\n\nassistant: 玉山。\n\nuser: 多高？"
 
 
 def test_several_samples_are_ranked(model: ModelRef, ledger: Ledger, tmp_path: Path) -> None:

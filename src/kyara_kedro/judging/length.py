@@ -47,10 +47,12 @@ def length_effect(verdicts: pl.DataFrame) -> LengthEffect:
         verdicts: A table of :data:`kyara_kedro.records.VERDICT`; a tie is half a win for each.
     """
     said = verdicts.filter(pl.col("verdict").is_not_null())
+    if said.is_empty():
+        return LengthEffect(0.0, 0.0)
     names = pl.concat([said["first_contestant"], said["second_contestant"]]).unique().sort()
     number = {name: i for i, name in enumerate(names)}
     difference = (said["first_chars"] - said["second_chars"]).cast(pl.Float64).to_numpy()
-    scale = float(difference.std()) if len(difference) else 0.0
+    scale = float(difference.std())
     design = np.zeros((said.height, len(names) + 2))
     rows = np.arange(said.height)
     for column, sign in (("first_contestant", 1.0), ("second_contestant", -1.0)):

@@ -18,7 +18,8 @@ from kyara_kedro.text.fold import match_key
 RLAIF = "rlaif"
 ONE_ANSWER, NOT_JUDGED = "one_answer", "not_judged"
 TIE, MARGIN_BELOW_FLOOR, LENGTH_ALONE = "tie", "margin_below_floor", "length_alone"
-_EQUAL = 1e-9
+EQUAL = 1e-9
+"""Win probabilities that differ by no more are the same."""
 _TABLES_AT_ONCE = 1 << 20
 
 
@@ -47,11 +48,12 @@ def duels(verdicts: pl.DataFrame) -> pl.DataFrame:
 
     Returns:
         One row for every two answers that were judged: prompt_id; low and high, their ids in
-        order; probability that the first of these is better (a judge says 1 or 0, or 0.5 for a tie
-        and when the orders disagree); orders that every judge was asked in, 1 or 2; judges, their
-        names.
+        order; probability that the first of these is better (a judge says 1 or 0 when both orders
+        agree, else 0.5: in one order alone it may have gone by the place); orders that every judge
+        gave a verdict in, 1 or 2; judges, their names.
     """
     first_is_low = pl.col("first_id") < pl.col("second_id")
+    agreed = (pl.col("won").n_unique() == 1) & (pl.col("first_is_low").n_unique() == 2)
     return (
         verdicts.filter(pl.col("verdict").is_not_null())
         .select(
@@ -64,7 +66,7 @@ def duels(verdicts: pl.DataFrame) -> pl.DataFrame:
         )
         .group_by("prompt_id", "low", "high", "judge")
         .agg(
-            won=pl.when(pl.col("won").n_unique() == 1).then(pl.col("won").first()).otherwise(0.5),
+            won=pl.when(agreed).then(pl.col("won").first()).otherwise(0.5),
             orders=pl.col("first_is_low").n_unique().cast(pl.Int32),
         )
         .group_by("prompt_id", "low", "high")
@@ -146,13 +148,13 @@ def preference_pairs(
     for prompt_id, chosen, rejected, judged in ends.iter_rows():
         margin = chosen["p"] - rejected["p"]
         won = chosen["won"] - rejected["won"]
-        if abs(won) <= _EQUAL:
+        if abs(won) <= EQUAL:
             refused.append((prompt_id, TIE, f"{judged} answers"))
         elif won < 0:
             refused.append((prompt_id, LENGTH_ALONE, f"{-won:.3f} for the one that falls behind"))
         elif match_key(chosen["response"]) == match_key(rejected["response"]):
             refused.append((prompt_id, EQUAL_RESPONSES, f"{chosen['id']} and {rejected['id']}"))
-        elif margin < options.margin - _EQUAL:
+        elif margin < options.margin - EQUAL:
             refused.append((prompt_id, MARGIN_BELOW_FLOOR, f"{margin:.3f} < {options.margin}"))
         else:
             pairs.append(

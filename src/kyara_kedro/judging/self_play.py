@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from kyara_kedro.content import Message, content_id
 from kyara_kedro.judging.pairs import EQUAL_RESPONSES, Pairs, dropped, pair_row
-from kyara_kedro.judging.round_robin import MARGIN_BELOW_FLOOR, TIE
+from kyara_kedro.judging.round_robin import EQUAL, MARGIN_BELOW_FLOOR, TIE
 from kyara_kedro.records import PREFERENCE
 from kyara_kedro.text.fold import match_key
 
@@ -125,13 +125,15 @@ def sppo_pairs(
 
     Returns:
         A pair for each conversation, with both probabilities for the soft loss, or its drop:
-        too_few_samples, tie, equal_responses or margin_below_floor.
+        too_few_samples, tie, equal_responses, margin_below_floor, or repeated where another
+        conversation with the same prompt has given the same pair.
     """
     samples: dict[str, list[dict[str, Any]]] = {}
     for generation in generations.sort("sample", "id").iter_rows(named=True):
         if generation["id"] in wins:
             samples.setdefault(generation["conversation_id"], []).append(generation)
-    pairs, refused = [], []
+    pairs: dict[str, dict[str, Any]] = {}
+    refused = []
     for row in conversations.sort("id").iter_rows(named=True):
         record, ranked = content_id(SPPO, row["id"]), samples.get(row["id"], [])
         if len(ranked) < 2:
@@ -140,26 +142,26 @@ def sppo_pairs(
         chosen = max(ranked, key=lambda sample: wins[sample["id"]])
         rejected = min(ranked, key=lambda sample: wins[sample["id"]])
         gain = wins[chosen["id"]] - wins[rejected["id"]]
-        if gain == 0:
+        if gain <= EQUAL:
             refused.append((record, TIE, f"{len(ranked)} samples of {row['id']}"))
         elif answer_key(chosen["output"]) == answer_key(rejected["output"]):
             refused.append((record, EQUAL_RESPONSES, f"{chosen['id']} and {rejected['id']}"))
-        elif gain < margin:
+        elif gain < margin - EQUAL:
             refused.append((record, MARGIN_BELOW_FLOOR, f"{gain:.3f} < {margin} of {row['id']}"))
         else:
-            pairs.append(
-                pair_row(
-                    source=SPPO,
-                    prompt=row["messages"][:-1],
-                    chosen=chosen["output"],
-                    rejected=rejected["output"],
-                    judged_orders=0,
-                    margin=gain,
-                    p_chosen=wins[chosen["id"]],
-                    p_rejected=wins[rejected["id"]],
-                    judge=judge,
-                    parents=[row["id"], chosen["id"], rejected["id"]],
-                    licence=row["licence"],
-                )
+            pair = pair_row(
+                source=SPPO,
+                prompt=row["messages"][:-1],
+                chosen=chosen["output"],
+                rejected=rejected["output"],
+                judged_orders=0,
+                margin=gain,
+                p_chosen=wins[chosen["id"]],
+                p_rejected=wins[rejected["id"]],
+                judge=judge,
+                parents=[row["id"], chosen["id"], rejected["id"]],
+                licence=row["licence"],
             )
-    return Pairs(PREFERENCE.frame(pairs), dropped(refused))
+            if (first := pairs.setdefault(pair["id"], pair)) is not pair:
+                refused.append((record, REPEATED, f"{row['id']} as {first['parents'][0]}"))
+    return Pairs(PREFERENCE.frame(pairs.values()), dropped(refused))

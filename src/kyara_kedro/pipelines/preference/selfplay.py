@@ -16,6 +16,7 @@ from kyara_kedro.judging.self_play import (
     SPIN,
     SPPO,
     answer_key,
+    prompt_key,
     spin_pairs,
     sppo_pairs,
     unusable,
@@ -193,7 +194,8 @@ def rank_self_play(
         prompts, on="conversation_id", maintain_order="left"
     )
     if isinstance(options.ranker, JudgeOptions):
-        wins, who = _judged(answered, judge, prompt_library), judge.name
+        wins = _judged(answered, judge, prompt_library, params.judges)
+        who = judge.name
     else:
         scorer = local_scorer(options.ranker, reward_values)
         wins, who = _scored(answered, scorer, options.sharpness), scorer.name
@@ -246,12 +248,17 @@ def played(rows: pl.DataFrame, options: SelfPlayParams) -> pl.DataFrame:
 
 
 def held_out(rows: pl.DataFrame, options: SelfPlayParams) -> list[str]:
-    """Ids of the conversations that make no pair; those of one origin stay together."""
-    return [
-        row_id
+    """Ids of the conversations that make no pair; those of one origin or prompt stay together."""
+    prompts = {
+        row_id: prompt_key(messages[:-1])
+        for row_id, messages in rows.select("id", "messages").iter_rows()
+    }
+    drawn = {
+        prompts[row_id]
         for row_id, parents in rows.select("id", "parents").iter_rows()
         if int(content_id("held_out", parents[0])[:8], 16) / 2**32 < options.held_out
-    ]
+    }
+    return [row_id for row_id, prompt in prompts.items() if prompt in drawn]
 
 
 def _players(generations: pl.DataFrame) -> dict[int, str]:
@@ -360,18 +367,27 @@ def _scored(answered: pl.DataFrame, scorer: Scorer, sharpness: float) -> dict[st
     return wins
 
 
-def _judged(answered: pl.DataFrame, judge: Teacher, prompts: PromptLibrary) -> dict[str, float]:
+def _judged(
+    answered: pl.DataFrame, judge: Teacher, prompts: PromptLibrary, judges: int
+) -> dict[str, float]:
     """Win probability of each sample in a round robin of both orders."""
     duels = (
-        Duel(str(prompt_id), group["prompt"][0][-2]["content"], first, second)
+        Duel(str(prompt_id), _asked(group["prompt"].to_list()[0][:-1]), first, second)
         for (prompt_id,), group in answered.group_by("conversation_id", maintain_order=True)
         for first, second in permutations(
             [Side(row_id, said, "sft_refine", "") for row_id, said in _texts(group)], 2
         )
     )
-    met = verdicts(judge, prompts, duels, "self-play verdicts").verdicts
+    met = verdicts(judge, prompts, duels, "self-play verdicts", judges=judges).verdicts
     table = round_robin.win_probabilities(CANDIDATE.frame(), met)
     return dict(table.select("id", "p").iter_rows())
+
+
+def _asked(turns: list[Message]) -> str:
+    """What a judge sees of a prompt: its text, or all turns with who said them."""
+    if len(turns) == 1:
+        return turns[0]["content"]
+    return "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in turns)
 
 
 def _texts(group: pl.DataFrame) -> list[tuple[str, str]]:
