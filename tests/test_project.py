@@ -5,6 +5,7 @@ import subprocess
 import sys
 from graphlib import TopologicalSorter
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -14,6 +15,7 @@ from pydantic import ValidationError
 
 from kyara_kedro.params import SynthesizeParams
 from kyara_kedro.pipeline_registry import PIPELINES
+from kyara_kedro.teachers.families import family_of
 
 from support import ROOT, run_kedro
 
@@ -59,6 +61,22 @@ def test_every_parquet_table_that_is_stored_has_a_contract() -> None:
     }
     assert tables
     assert [name for name, entry in tables.items() if "validator" not in entry] == []
+
+
+@pytest.mark.parametrize("env", ["openai", "vllm"])
+def test_the_judge_of_an_environment_may_judge_its_contestants(env: str) -> None:
+    def read(file: str) -> dict[str, Any]:
+        path = ROOT / "conf" / env / file
+        return yaml.safe_load(path.read_text("utf-8")) if path.exists() else {}
+
+    teachers = read("catalog/teachers.yml")
+    judge, *contestants = (
+        family_of(entry["options"]["model"])
+        for entry in (teachers["judge"], *teachers["contestants"]["members"].values())
+    )
+    settings = read("parameters/preference.yml").get("preference", {})
+    assert contestants
+    assert settings.get("allow_own_family", False) == (judge in contestants)
 
 
 def test_namespaces_form_no_cycle() -> None:
