@@ -47,6 +47,7 @@ def collected(made: Panel, params: PreferenceParams = PARAMS) -> tuple[Any, ...]
         PromptLibrary(),
         none,
         none,
+        None,
         params,  # type: ignore[arg-type]
     )
     table, dropped, tried, _ = found

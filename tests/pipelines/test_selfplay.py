@@ -14,7 +14,7 @@ from kyara_kedro.judging.self_play import SPIN, SPPO
 from kyara_kedro.params import PreferenceParams
 from kyara_kedro.pipelines.asking import assistant, user
 from kyara_kedro.pipelines.balance import Flow
-from kyara_kedro.pipelines.preference import selfplay
+from kyara_kedro.pipelines.preference import contest, selfplay
 from kyara_kedro.prompts import PromptLibrary
 from kyara_kedro.records import DROP, GENERATION, PREFERENCE
 from kyara_kedro.teachers.extractive import ExtractiveTeacher
@@ -28,7 +28,7 @@ from kyara_kedro.training.options import DPOOptions, EmbeddedModelOptions, SFTOp
 from kyara_kedro.training.rows import pair_of
 from kyara_kedro.training.stages import train_dpo, train_sft
 
-from .rows import conversations
+from .rows import conversations, prompts
 
 FACTS = [(f"第{number}號公園種了幾棵樹？", f"一共種了{number * 7}棵樹。") for number in range(24)]
 ROWS = conversations(*FACTS).with_columns(
@@ -132,6 +132,25 @@ def test_a_killed_run_goes_on_with_what_is_missing(
         written.clear()
         assert play(model, ledger).equals(whole)
     assert written == []
+
+
+def test_a_tuned_contestant_is_not_asked_twice(
+    model: ModelRef, ledger: Ledger, written: list[int]
+) -> None:
+    asked = prompts(*(question for question, _ in FACTS[:6]))
+
+    def answered(**sampling: Any) -> list[contest._Attempt]:
+        settings = PreferenceParams.model_validate({"sampling": {"temperature": 1.5} | sampling})
+        return list(contest._generated("sft_refine", model, asked, ledger, settings))
+
+    first = answered()
+    assert [one.prompt_id for one in first] == asked["id"].to_list()
+    assert (sum(written), answered() == first, sum(written)) == (6, True, 6)
+    assert answered(seed=1) != first
+    assert sum(written) == 12
+    assert {one.failure[0] for one in answered(max_new_tokens=1) if one.failure} == {
+        "teacher_truncated"
+    }
 
 
 def test_a_server_of_the_model_says_the_same(

@@ -23,13 +23,16 @@ from kyara_kedro.knowledge.store import KnowledgeStore
 from kyara_kedro.params import PreferenceParams
 from kyara_kedro.pipelines.asking import Duel, Fault, Side, answers, fault, user, verdicts
 from kyara_kedro.pipelines.balance import Flow, close
+from kyara_kedro.pipelines.preference.tuned import tuned_request, tuned_teacher
 from kyara_kedro.prompts.library import PromptLibrary
 from kyara_kedro.records import CANDIDATE, drops
 from kyara_kedro.reporting.judges_page import judges_page
 from kyara_kedro.teachers.base import Teacher, ask
 from kyara_kedro.teachers.families import family_of
+from kyara_kedro.teachers.ledger import Ledger
 from kyara_kedro.teachers.panel import Panel
-from kyara_kedro.training.generation import generate
+from kyara_kedro.training.chat import prompt_text
+from kyara_kedro.training.loading import load_tokenizer, quiet
 from kyara_kedro.training.model_ref import ModelRef
 
 logger = logging.getLogger("kyara_kedro")
@@ -53,12 +56,14 @@ def collect_responses(
     prompt_library: PromptLibrary,
     sft_base_model: ModelRef,
     sft_refine_model: ModelRef,
+    self_play_ledger: Ledger,
     params: PreferenceParams,
 ) -> tuple[pl.DataFrame, pl.DataFrame, int, dict[str, Any]]:
     """Let some of the contestants answer each prompt.
 
-    A contestant that cannot be reached leaves a gap, which is told; the others go on. Equal answers
-    to one prompt count once.
+    All answers go through a ledger, those of the models tuned here too: what a run that is started
+    again judges is what it judged before. A contestant that cannot be reached leaves a gap, which
+    is told; the others go on. Equal answers to one prompt count once.
 
     Returns:
         The answers, a drop for each contestant's failure, the number of attempts, and what became
@@ -81,7 +86,7 @@ def collect_responses(
         *(
             one
             for name, model in tuned.items()
-            for one in _generated(name, model, mine[name], params)
+            for one in _generated(name, model, mine[name], self_play_ledger, params)
         ),
     ]
     if panel.gaps and all(attempt.failure for attempt in attempts):
@@ -264,12 +269,26 @@ def _asked(
 
 
 def _generated(
-    name: str, model: ModelRef, prompts: pl.DataFrame, params: PreferenceParams
+    name: str, model: ModelRef, prompts: pl.DataFrame, ledger: Ledger, params: PreferenceParams
 ) -> Iterator[_Attempt]:
-    written = generate(model, [[user(text)] for text in prompts["text"]], params.sampling)
-    for row_id, output in zip(prompts["id"], written, strict=True):
-        unfinished = None if output.stopped else ("truncated", f"{output.tokens} tokens")
-        yield _Attempt(row_id, name, output.text, unfinished)
+    options, tokenizer = params.sampling, load_tokenizer(model)
+    requests = [
+        tuned_request(
+            row_id,
+            prompt_text(tokenizer, [user(text)]),
+            "contest",
+            sample=options.seed,
+            temperature=options.temperature,
+            top_p=options.top_p,
+            max_tokens=options.max_new_tokens,
+        )
+        for row_id, text in prompts.select("id", "text").iter_rows()
+    ]
+    with quiet(options.threads):
+        teacher = tuned_teacher(model, "contestant", options.batch_size, ledger)
+        written = answers(teacher, requests, f"answers of {name}")
+    for row_id, found in written.items():
+        yield _Attempt(row_id, name, found.text, fault(found))
 
 
 def _candidates(

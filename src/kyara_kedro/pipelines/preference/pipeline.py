@@ -13,7 +13,8 @@ def create_pipeline(**_: object) -> Pipeline:
                 contest.collect_responses,
                 [
                     *("prompts", "passages", "knowledge_base", "contestants", "prompt_library"),
-                    *("sft_base_model", "sft_refine_model", "params:preference"),
+                    *("sft_base_model", "sft_refine_model", "self_play_ledger"),
+                    "params:preference",
                 ],
                 [
                     *("candidate_responses", "response_drops", "responses_tried"),

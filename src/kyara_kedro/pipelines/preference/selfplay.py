@@ -24,13 +24,14 @@ from kyara_kedro.judging.self_play import (
 )
 from kyara_kedro.params import PreferenceParams, SelfPlayParams
 from kyara_kedro.pipelines.asking import Duel, Side, answers, assistant, verdicts
+from kyara_kedro.pipelines.preference.tuned import tuned_request, tuned_teacher
 from kyara_kedro.prompts import PromptLibrary
 from kyara_kedro.quality.scorers import JudgeOptions, Scorer, local_scorer
 from kyara_kedro.records import CANDIDATE, DROP, GENERATION, PREFERENCE, drops
-from kyara_kedro.teachers.base import ChatRequest, Teacher, complete
+from kyara_kedro.teachers.base import Teacher
 from kyara_kedro.teachers.ledger import Ledger
 from kyara_kedro.teachers.model import LanguageModel
-from kyara_kedro.training.chat import END_OF_TURN, prompt_text
+from kyara_kedro.training.chat import prompt_text
 from kyara_kedro.training.likelihood import answer_lengths, log_likelihoods
 from kyara_kedro.training.loading import load_tokenizer, quiet
 from kyara_kedro.training.model_ref import ModelRef, find_model
@@ -122,7 +123,15 @@ def play_against_itself(
     draws = {_name(draw, self_play_model, limit, options): draw for draw in _draws(rows, options)}
     tokenizer = load_tokenizer(self_play_model)
     requests = [
-        _request(name, draw, prompt_text(tokenizer, draw.row["messages"][:-1]), limit)
+        tuned_request(
+            name,
+            prompt_text(tokenizer, draw.row["messages"][:-1]),
+            draw.method,
+            sample=draw.sample,
+            temperature=draw.temperature,
+            top_p=draw.top_p,
+            max_tokens=limit,
+        )
         for name, draw in draws.items()
     ]
     player = _player(self_play_model, self_player, self_play_ledger, options)
@@ -291,22 +300,6 @@ def _name(draw: Draw, model: ModelRef, limit: int, options: SelfPlayParams) -> s
     )
 
 
-def _request(name: str, draw: Draw, text: str, limit: int) -> ChatRequest:
-    """The prompt as the model was trained to read it, whatever template a server has."""
-    return complete(
-        name,
-        "self_play",
-        text,
-        language="zh-TW",
-        prompt_version=draw.method,
-        sample=draw.sample,
-        temperature=draw.temperature,
-        top_p=draw.top_p,
-        max_tokens=limit,
-        stop=(END_OF_TURN,),
-    )
-
-
 def _player(model: ModelRef, served: Teacher, ledger: Ledger, options: SelfPlayParams) -> Teacher:
     """Who answers: the model itself, or a server that says it has it.
 
@@ -314,12 +307,7 @@ def _player(model: ModelRef, served: Teacher, ledger: Ledger, options: SelfPlayP
         UserError: the server has another model, or may have.
     """
     if not options.served:
-        from kyara_kedro.teachers.local import LocalOptions, LocalTeacher
-
-        path = Path(model.path)
-        return LocalTeacher(
-            LocalOptions(path=path, role="self_player", batch_size=options.batch_size), ledger
-        )
+        return tuned_teacher(model, "self_player", options.batch_size, ledger)
     name = Path(model.path).name
     members = [one for one in served.members.values() if isinstance(one, LanguageModel)]
     if not members:
