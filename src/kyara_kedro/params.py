@@ -410,7 +410,7 @@ class PreferenceParams(Options):
         length_controlled: Whether what judges give to length alone is taken from the win
             probabilities.
         resamples: Resamples behind the intervals of ratings and reliability.
-        sampling: How the tuned model answers as a contestant and against itself.
+        sampling: How the tuned models answer as contestants.
         margin: Smallest difference of win probabilities of a judged pair.
         licence: Licence of the contestants' answers.
         self_play: How the tuned model plays against the corpus and itself.

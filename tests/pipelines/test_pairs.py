@@ -188,6 +188,11 @@ def test_plain_pairs_of_trl(row: Row) -> None:
     assert (pair.kind, pair.margin, pair.judge) == ("conversation", None, None)
 
 
+def test_an_answer_in_json_is_an_answer() -> None:
+    pair = preference({"prompt": "列出", "chosen": '[{"山": "玉山"}]', "rejected": "[{]"})
+    assert (pair.chosen, pair.rejected) == ('[{"山": "玉山"}]', "[{]")
+
+
 def test_a_prompt_of_several_turns_is_shared() -> None:
     earlier = [SYSTEM, ASKED, GOOD, ASKED]
     pair = preference({"chosen": [*earlier, GOOD], "rejected": [*earlier, BAD]})

@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from tokenizers.processors import TemplateProcessing
 
 from kyara_kedro.decoding import Decoder
 from kyara_kedro.errors import UserError
@@ -15,6 +16,7 @@ from kyara_kedro.params import PreferenceParams
 from kyara_kedro.pipelines.asking import assistant, user
 from kyara_kedro.pipelines.balance import Flow
 from kyara_kedro.pipelines.preference import contest, selfplay
+from kyara_kedro.pipelines.preference.tuned import tuned_request
 from kyara_kedro.prompts import PromptLibrary
 from kyara_kedro.records import DROP, GENERATION, PREFERENCE
 from kyara_kedro.teachers.extractive import ExtractiveTeacher
@@ -23,6 +25,7 @@ from kyara_kedro.teachers.model import EndpointOptions
 from kyara_kedro.teachers.openai_chat import OpenAITeacher
 from kyara_kedro.teachers.serving import served
 from kyara_kedro.training.embedded import build_embedded_base
+from kyara_kedro.training.loading import load_tokenizer
 from kyara_kedro.training.model_ref import ModelRef, ModelRefError
 from kyara_kedro.training.options import DPOOptions, EmbeddedModelOptions, SFTOptions
 from kyara_kedro.training.rows import pair_of
@@ -132,6 +135,22 @@ def test_a_killed_run_goes_on_with_what_is_missing(
         written.clear()
         assert play(model, ledger).equals(whole)
     assert written == []
+
+
+def test_a_sequence_is_begun_once(model: ModelRef) -> None:
+    tokenizer = load_tokenizer(model)
+    sampling = {"sample": 0, "temperature": 1.0, "top_p": 1.0, "max_tokens": 8}
+
+    def raw() -> str:
+        return tuned_request("r", tokenizer, [user("玉山？")], "contest", **sampling).raw
+
+    turns = "<start_of_turn>user\n玉山？<end_of_turn>\n<start_of_turn>model\n"
+    assert raw() == f"<bos>{turns}"
+    begins = [("<bos>", tokenizer.bos_token_id)]  # as Gemma's own tokenizer and its servers do
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing("<bos> $A", None, begins)
+    assert raw() == turns
+    whole = tokenizer(turns)["input_ids"]
+    assert whole == tokenizer(f"<bos>{turns}", add_special_tokens=False)["input_ids"]
 
 
 def test_a_tuned_contestant_is_not_asked_twice(

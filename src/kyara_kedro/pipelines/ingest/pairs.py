@@ -29,6 +29,8 @@ GPT_4, ARMORM = "gpt-4", "ArmoRM"
 ASPECTS = ("helpfulness", "honesty", "instruction_following", "truthfulness")
 
 _LARGEST_REWARD = 1e9
+_WRITTEN_TURNS = re.compile(r"\s*\[\s*\{\s*[\"'](?:role|content|from|value)[\"']\s*:")
+"""How turns begin that are written as a text, and an answer in JSON hardly ever."""
 _CONTROL = re.compile("|".join([*map(re.escape, CONTROL_TOKENS), r"<\|[a-z_0-9]{1,30}\|>"]))
 
 
@@ -187,7 +189,7 @@ def _sides(row: Mapping[str, Any]) -> tuple[list[Message], str, str]:
 
 def _whole(row: Mapping[str, Any], side: str, asked: list[Message]) -> list[Message]:
     """One side as a conversation, after the prompt unless it holds that itself."""
-    if isinstance(row[side], str) and not row[side].lstrip().startswith("[{"):
+    if isinstance(row[side], str) and not _WRITTEN_TURNS.match(row[side]):
         said = [Message(role="assistant", content=text_at(row, side))]
     else:
         said = [turn_of(turn)[0] for turn in list_at(row, side)]

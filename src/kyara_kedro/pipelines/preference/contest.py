@@ -31,7 +31,6 @@ from kyara_kedro.teachers.base import Teacher, ask
 from kyara_kedro.teachers.families import family_of
 from kyara_kedro.teachers.ledger import Ledger
 from kyara_kedro.teachers.panel import Panel
-from kyara_kedro.training.chat import prompt_text
 from kyara_kedro.training.loading import load_tokenizer, quiet
 from kyara_kedro.training.model_ref import ModelRef
 
@@ -275,7 +274,8 @@ def _generated(
     requests = [
         tuned_request(
             row_id,
-            prompt_text(tokenizer, [user(text)]),
+            tokenizer,
+            [user(text)],
             "contest",
             sample=options.seed,
             temperature=options.temperature,

@@ -31,7 +31,6 @@ from kyara_kedro.records import CANDIDATE, DROP, GENERATION, PREFERENCE, drops
 from kyara_kedro.teachers.base import Teacher
 from kyara_kedro.teachers.ledger import Ledger
 from kyara_kedro.teachers.model import LanguageModel
-from kyara_kedro.training.chat import prompt_text
 from kyara_kedro.training.likelihood import answer_lengths, log_likelihoods
 from kyara_kedro.training.loading import load_tokenizer, quiet
 from kyara_kedro.training.model_ref import ModelRef, find_model
@@ -125,7 +124,8 @@ def play_against_itself(
     requests = [
         tuned_request(
             name,
-            prompt_text(tokenizer, draw.row["messages"][:-1]),
+            tokenizer,
+            draw.row["messages"][:-1],
             draw.method,
             sample=draw.sample,
             temperature=draw.temperature,

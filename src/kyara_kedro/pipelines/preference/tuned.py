@@ -1,16 +1,20 @@
 """The models tuned here, asked like teachers: every answer is in a ledger before it is used."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from kyara_kedro.content import Message
 from kyara_kedro.teachers.base import ChatRequest, Teacher, complete
 from kyara_kedro.teachers.ledger import Ledger
-from kyara_kedro.training.chat import END_OF_TURN
+from kyara_kedro.training.chat import END_OF_TURN, prompt_text
 from kyara_kedro.training.model_ref import ModelRef, verify
 
 
 def tuned_request(
     row_id: str,
-    text: str,
+    tokenizer: Any,
+    messages: Sequence[Message],
     version: str,
     *,
     sample: int,
@@ -18,21 +22,27 @@ def tuned_request(
     top_p: float,
     max_tokens: int,
 ) -> ChatRequest:
-    """Ask for an answer.
+    """Ask for an answer to a prompt as the model was trained to read it.
+
+    Whatever template a server has does not matter. The token that begins a sequence is left out
+    where the tokenizer puts it in front of a text itself, as servers then do, too.
 
     Args:
         row_id: Of the row.
-        text: The prompt as the model was trained to read it, whatever template a server has.
+        tokenizer: Of the model.
+        messages: Turns that end with the user.
         version: What the answer is for.
         sample: Which of several.
         temperature: Of the sampling.
         top_p: Of the sampling.
         max_tokens: Longest answer.
     """
+    text = prompt_text(tokenizer, messages)
+    begun = tokenizer("")["input_ids"][:1] == [tokenizer.bos_token_id]
     return complete(
         row_id,
         "self_play",
-        text,
+        text.removeprefix(tokenizer.bos_token) if begun else text,
         language="zh-TW",
         prompt_version=version,
         sample=sample,
