@@ -17,6 +17,9 @@ from kyara_kedro.errors import UserError
 
 LOGGER = logging.getLogger(__name__)
 
+_CPU_SCORES = 1 << 24
+"""Attention scores of one head at once on a CPU: squares of prompts' lengths; 64 MiB a head."""
+
 
 class Sampling(NamedTuple):
     """How a row is written.
@@ -76,6 +79,8 @@ class Decoder:
         tokenizer: The model's.
         ends: Token ids that end a text.
         batch_size: Rows written at once; halved whenever the accelerator's memory is not enough.
+            On a CPU, where nothing tells that before the machine is out of memory, long prompts are
+            fewer from the start.
     """
 
     def __init__(
@@ -114,7 +119,7 @@ class Decoder:
         for sampling, same in groupby(order, key=lambda number: prompts[number].sampling):
             left = list(same)
             while left:
-                batch = left[: self.batch_size]
+                batch = left[: self._rows(prompts[left[0]])]
                 texts: list[Written] = []
                 with suppress(torch.OutOfMemoryError):
                     texts = self._write([prompts[number] for number in batch], sampling, halted)
@@ -123,6 +128,11 @@ class Decoder:
                     yield list(zip(batch, texts, strict=True))
                 else:
                     self._shrink(prompts[batch[0]], len(batch))
+
+    def _rows(self, longest: Prompt) -> int:
+        if self._network.device.type != "cpu":
+            return self.batch_size
+        return max(1, min(self.batch_size, _CPU_SCORES // max(1, len(longest.tokens)) ** 2))
 
     def _shrink(self, longest: Prompt, size: int) -> None:
         import torch

@@ -4,6 +4,7 @@ from collections import Counter
 import pytest
 
 from kyara_kedro.content import Message
+from kyara_kedro.decoding import Decoder, Prompt, Sampling
 from kyara_kedro.training.generation import generate
 from kyara_kedro.training.model_ref import ModelRef
 from kyara_kedro.training.options import GenerationOptions
@@ -41,6 +42,17 @@ def test_length_and_stop(embedded: ModelRef) -> None:
     for answer in generate(embedded, CONVERSATIONS, options):
         assert answer.stopped == (answer.tokens < 3)
         assert "<end_of_turn>" not in answer.text
+
+
+def test_long_prompts_are_fewer_at_once_on_a_cpu(embedded: ModelRef) -> None:
+    from kyara_kedro.training.generation import load_model
+
+    network, tokenizer = load_model(embedded)
+    short = Prompt([5] * 100, 0, Sampling(1))
+    long = Prompt([5] * 2100, 0, Sampling(1))
+    decoder = Decoder(network, tokenizer, {tokenizer.eos_token_id}, batch_size=8)
+    sizes = [len(batch) for batch in decoder.write([short] * 8 + [long] * 4)]
+    assert sizes == [3, 3, 6]
 
 
 def test_nothing_to_answer(embedded: ModelRef) -> None:
