@@ -55,6 +55,11 @@ def test_completeness(answer, value):
     assert heuristics.completeness(ASK, answer) == value
 
 
+@pytest.mark.parametrize("unit", ["a", "a("])
+def test_a_long_answer_without_an_end_takes_no_longer_for_it(unit):
+    assert heuristics.completeness(ASK, unit * 500_000) == 0.2  # in seconds, not in hours
+
+
 def test_repetition():
     assert heuristics.repetition(ASK, GOOD) == 1
     assert heuristics.repetition(ASK, "好的好的" * 50) < 0.1

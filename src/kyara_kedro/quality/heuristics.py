@@ -89,9 +89,10 @@ _ASKS = {
 _ASKED = {name: re.compile(fold(pattern)) for name, pattern in _ASKS.items()}
 _CODE = re.compile(
     r"```|^\s*(?:def|class|import|from|function|select|#include|public|const|let|var)\b"
-    r"|[{};]\s*$|\w+\([^)]*\)",
+    r"|[{};]\s*$",
     re.MULTILINE | re.IGNORECASE,
 )
+_CALL = re.compile(r"\w\(")
 _ITEM = re.compile(
     r"^\s*(?:[-*•‧·●]|\d+[.)、．]|[（(]?[一二三四五六七八九十\d]+[)）、.])\s*\S", re.MULTILINE
 )
@@ -183,7 +184,7 @@ def completeness(question: str, answer: str) -> float:
     last = text.rsplit("\n", 1)[-1]
     if _CLOSED.search(last) or _ITEM.match(last) or len(text) <= _BARE_ANSWER:
         return 1.0
-    return 0.6 if _CODE.search(text) else 0.2
+    return 0.6 if _holds_code(text) else 0.2
 
 
 def repetition(question: str, answer: str) -> float:
@@ -312,7 +313,8 @@ def _holds_json(answer: str) -> bool:
 
 
 def _holds_code(answer: str) -> bool:
-    return _CODE.search(answer) is not None
+    call = _CALL.search(answer)
+    return bool(_CODE.search(answer)) or (call is not None and answer.find(")", call.end()) >= 0)
 
 
 def _holds_table(answer: str) -> bool:
