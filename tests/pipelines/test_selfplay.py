@@ -256,6 +256,9 @@ def test_iterations_follow_each_other(model: ModelRef, ledger: Ledger, store: Pa
     options = DPOOptions(epochs=4, learning_rate=5e-4)
     trained = train_dpo(model, rows, options, store / "dpo" / "4567abcd", "dpo").model
     assert choose(first, [trained], 1) == trained
+    for stale in (model, replace(trained, start="d" * 32)):
+        with pytest.raises(UserError, match="trained on the pairs of iteration 0"):
+            choose(first, [stale], 1)
 
     second = play(trained, ledger, earlier=first, iteration=1)
     assert second.filter(pl.col("iteration") == 0).equals(first)

@@ -29,6 +29,7 @@ class ModelRef:
         stage: The training stage that wrote it, ``pretrained`` for a published model.
         base: What the first stage started from: ``embedded`` or the published model's path.
         run_id: The tracking run of the stage.
+        start: Fingerprint of the model that the stage started from.
     """
 
     path: str
@@ -36,6 +37,7 @@ class ModelRef:
     stage: str
     base: str
     run_id: str | None = None
+    start: str | None = None
 
     def to_dict(self) -> dict[str, str | None]:
         """The reference as JSON can hold it."""
@@ -49,7 +51,7 @@ class ModelRef:
             ModelRefError: naming the fields that are missing or unknown.
         """
         names = {field.name for field in fields(cls)}
-        if wrong := sorted((names - {"run_id"} - set(values)) | (set(values) - names)):
+        if wrong := sorted((names - {"run_id", "start"} - set(values)) | (set(values) - names)):
             raise ModelRefError(f"model reference: missing or unknown fields {wrong}")
         return cls(**values)
 

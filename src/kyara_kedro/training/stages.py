@@ -264,6 +264,7 @@ def _run(
         fingerprint=fingerprint(rows, options.model_dump(), start.fingerprint, template()),
         stage=stage,
         base=start.base,
+        start=start.fingerprint,
     )
     curve: list[dict[str, Any]] = []
     with (

@@ -91,8 +91,7 @@ def choose_player(
         )
     if iteration in players:
         return find_model(model_store, players[iteration])
-    before = {players[number] for number in range(iteration)}
-    if not earlier_dpo_model or earlier_dpo_model[0].fingerprint in before:
+    if not earlier_dpo_model or earlier_dpo_model[0].start != players[iteration - 1]:
         raise UserError(
             f"{wanted}: there is no model trained on the pairs of iteration {iteration - 1}; run "
             "`kedro run --pipelines=train` first"
