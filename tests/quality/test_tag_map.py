@@ -77,6 +77,10 @@ def test_edits_are_told_whatever_else_was_done():
     assert read(moved.write_csv()).sort("raw").equals(PLAIN.sort("raw"))
 
 
+def test_a_count_that_no_table_holds_is_nothing():
+    assert read(TEXT.replace(",3,", f",{10**30},"))["count"].to_list() == [0, 0, 0]
+
+
 def test_an_edit_that_was_read_stays_one():
     once = read(TEXT.replace("翻譯類,翻譯,", "翻譯類,語言轉換,"))
     TAG_MAP.validate(once)

@@ -19,6 +19,8 @@ from kyara_kedro.records import TAG_MAP
 EDITED = "edited"
 _COLUMNS = TAG_MAP.schema.names()
 _AS = "save it as 'CSV UTF-8'"
+_DIGITS = 19
+"""Fewest digits of a number that may be too large for a table."""
 
 
 def row_id(raw: str, final: str | None, step: str) -> str:
@@ -110,7 +112,7 @@ def _row(cells: dict[str, str]) -> dict[str, object]:
         "raw": raw,
         "final": final or None,
         "step": step,
-        "count": int(count) if count.isdecimal() else 0,
+        "count": int(count) if count.isdecimal() and len(count) < _DIGITS else 0,
         "found": found or None,
         "explanation": cells["explanation"],
         "id": row_id(raw, final or None, step),
