@@ -72,7 +72,7 @@ def fingerprint(directory: Path) -> str:
         UserError: the directory is missing, or holds no configuration or no safetensors.
     """
     if not directory.is_dir():
-        raise UserError(f"{directory}: no such model directory; nothing is ever downloaded")
+        raise UserError(f"{directory}: no such model directory")
     if not (directory / "config.json").is_file():
         raise UserError(f"{directory}: no model here, since there is no config.json")
     if not any(directory.glob(_WEIGHTS)):
