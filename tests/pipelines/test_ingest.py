@@ -24,6 +24,7 @@ from kyara_kedro.records import (
     CONVERSATION,
     DOCUMENT,
     DROP,
+    LABELLED_PAIR,
     PASSAGE,
     PERSONA,
     PREFERENCE,
@@ -358,6 +359,11 @@ READERS: dict[str, tuple[Record, Reader, tuple[str, ...]]] = {
         PROTECTED_TEXT,
         lambda files: nodes.parse_protected(files, PARAMS),
         ("text", "content", "prompt", "messages"),
+    ),
+    "labelled": (
+        LABELLED_PAIR,
+        lambda files: nodes.parse_labelled(files, PARAMS),
+        ("prompt", "first", "second", "label", "instruction", "input", "output_1", "output_2"),
     ),
 }
 plain = st.text(max_size=5) | st.sampled_from(["甲", "open", "choice", "\u200b", "\ud800", " "])

@@ -25,7 +25,7 @@ MEASURES = {
     "first": ("先出場者勝", "first wins"),
     "flip": ("換序後翻轉", "flips on swap"),
     "longer": ("較長者勝", "longer wins"),
-    "longer_agreed": ("一致時較長者勝", "longer, agreed"),
+    "longer_agreed": ("一致時較長者勝", "if agreed"),
     "self_preference": ("同家族勝", "own family wins"),
     "accuracy": ("與人一致", "agrees with people"),
     "macro_f1": ("F1 平均", "macro F1"),

@@ -3,6 +3,12 @@
 import re
 
 _THOUGHT = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
+_CLOSED = re.compile(r"<think>.*?</think>", re.DOTALL)
+
+
+def breaks_off_in_thoughts(text: str) -> bool:
+    """Whether a reply ends before its thoughts do."""
+    return "<think>" in _CLOSED.sub("", text)
 
 
 def without_thoughts(text: str) -> str:

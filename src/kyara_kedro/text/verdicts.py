@@ -6,7 +6,7 @@ import re
 import unicodedata
 from typing import Literal, cast
 
-from kyara_kedro.text.thoughts import without_thoughts
+from kyara_kedro.text.thoughts import breaks_off_in_thoughts, without_thoughts
 
 Verdict = Literal["A", "B", "C"]
 Problem = Literal["empty", "no_verdict", "several_verdicts"]
@@ -48,7 +48,7 @@ def parse_verdict(text: str) -> Verdict | Problem:
     beside it on the last line, or on the lines above that hold nothing else; no line alone after
     one that ends with a colon, unless that announces it; no single brackets, ``\\boxed{A}``,
     "Answer: A", JSON or 「甲較好」, which may as well be the judge's own solution of a question
-    with choices; nothing inside ``<think>``.
+    with choices; nothing inside ``<think>``, and nothing before one that does not end.
 
     Returns:
         The verdict, or why there is none.
@@ -57,6 +57,8 @@ def parse_verdict(text: str) -> Verdict | Problem:
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     if not lines:
         return "empty"
+    if breaks_off_in_thoughts(text):
+        return "no_verdict"
     if lines[-2:-1] and lines[-2].endswith(":"):
         lines[-2:] = [" ".join(lines[-2:])]
     ends = {_letter(one) for one in _ANY.findall(lines[-1])}
