@@ -352,6 +352,7 @@ def test_a_model_that_cannot_write_json_may_use_tags(
         (chat(None), "invalid", "empty", 2),
         (chat(None, "tool_calls", tool_calls=[{"id": "1"}]), "invalid", "tool_calls", 2),
         (chat('{"queries": []}'), "invalid", "schema", 2),
+        (chat(f"{GOOD}\n<think>或者"), "invalid", "form", 2),
         (chat('{"queries": ["茶"], "more": 1}'), "invalid", "schema", 2),
     ],
 )

@@ -20,7 +20,7 @@ from kyara_kedro.teachers.tasks import (
     tag_form,
     well_formed,
 )
-from kyara_kedro.text.thoughts import without_thoughts
+from kyara_kedro.text.thoughts import breaks_off_in_thoughts, without_thoughts
 
 _LONGEST = 4 * 2**20
 """Bytes of a body beyond which it cannot be the answer to a prompt."""
@@ -195,6 +195,8 @@ def completed(call: Call, outcome: Got | Failure, teacher: str) -> Completion:
         try:
             if not text and reply.finish_reason in ("tool_calls", "function_call"):
                 raise ReplyError("tool_calls", "it calls tools instead of answering")
+            if text and breaks_off_in_thoughts(reply.text):
+                raise ReplyError("form", "it ends in thoughts that have no end")
             parsed = read_reply(call.request.task, text)
         except ReplyError as error:
             status, fault, why = "invalid", error.fault, str(error)
