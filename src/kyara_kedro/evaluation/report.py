@@ -6,14 +6,12 @@ and a content security policy forbids scripts and anything from elsewhere.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import polars as pl
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from kyara_kedro.evaluation.benchmarks.base import Request
@@ -22,6 +20,7 @@ from kyara_kedro.evaluation.benchmarks.output import output_lengths
 from kyara_kedro.evaluation.gate import Decision
 from kyara_kedro.records import BENCHMARK_ITEM
 from kyara_kedro.reporting.charts import Figure, bar_chart, line_chart
+from kyara_kedro.reporting.pages import environment, legible
 
 LEVEL = 0.05
 """A difference is called significant below this adjusted p-value."""
@@ -37,7 +36,6 @@ _METRICS = {
 _LOSSES = {"loss": "訓練損失 Training loss", "rewards/margins": "偏好差距 Preference margin"}
 _STAGES = {stage: i for i, stage in enumerate(("sft_base", "sft_refine", "dpo"))}
 _LONGEST_TEXT = 600
-_INVISIBLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -95,15 +93,9 @@ def evaluation_report(
     """
     models = [name for name in context.models if name in set(scores["model"])]
     cases = _cases(outputs, context, models)
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"text": _text, "percent": _percent, "setting": _setting}
-    return environment.get_template("report.html.jinja").render(
+    templates = environment(Path(__file__).parent)
+    templates.filters |= {"text": _text, "percent": _percent, "setting": _setting}
+    return templates.get_template("report.html.jinja").render(
         decision=decision,
         context=context,
         models=models,
@@ -295,8 +287,7 @@ def _drawn(figure: Figure | None) -> Markup | None:
 
 def _text(value: str) -> str:
     """What a model wrote, without signs that would disturb the page, and not endless."""
-    shown = _INVISIBLE.sub("�", value[: _LONGEST_TEXT + 1].strip())
-    return shown[:_LONGEST_TEXT] + "…" if len(shown) > _LONGEST_TEXT else shown
+    return legible(value[: _LONGEST_TEXT + 1].strip(), _LONGEST_TEXT)
 
 
 def _setting(value: Any) -> str:

@@ -6,7 +6,6 @@ markup: the template escapes all values, and a content security policy forbids s
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,13 +13,12 @@ import polars as pl
 from markupsafe import Markup
 
 from kyara_kedro.reporting.charts import histogram
-from kyara_kedro.reporting.pages import environment
+from kyara_kedro.reporting.pages import environment, legible
 
 _CONTEXT = 160
 """Characters of a record that are shown on either side of a stretch."""
 _LONGEST = 600
 _BINS = 20
-_INVISIBLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -141,6 +139,4 @@ def _hit(row: dict[str, Any]) -> _Hit:
 
 
 def _text(value: str) -> str:
-    """Text without signs that would disturb the page, and not endless."""
-    shown = _INVISIBLE.sub("�", value[: _LONGEST + 1])
-    return shown[:_LONGEST] + "…" if len(shown) > _LONGEST else shown
+    return legible(value, _LONGEST)

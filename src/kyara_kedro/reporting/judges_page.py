@@ -7,17 +7,15 @@ content security policy forbids scripts.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import polars as pl
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from kyara_kedro.reporting.charts import bar_chart
+from kyara_kedro.reporting.pages import environment, legible
 
 MEASURES = {
     "parse_failure": ("讀不出結論", "no verdict"),
@@ -32,7 +30,6 @@ MEASURES = {
     "kappa": ("κ 係數", "Cohen's kappa"),
 }
 _LONGEST = 700
-_INVISIBLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -79,16 +76,10 @@ def judges_page(
     Returns:
         An HTML document.
     """
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"text": _text, "rate": _rate}
+    templates = environment()
+    templates.filters |= {"text": _text, "rate": _rate}
     names = ratings["contestant"].to_list()
-    return environment.get_template("judges.html.jinja").render(
+    return templates.get_template("judges.html.jinja").render(
         judges=_judges(reliability),
         alarms=list(zip(_alarms(reliability), warnings, strict=True)),
         measures=MEASURES,
@@ -217,6 +208,4 @@ def _rate(value: float | None) -> str:
 
 
 def _text(value: str) -> str:
-    """Text without signs that would disturb the page, and not endless."""
-    shown = _INVISIBLE.sub("�", value[: _LONGEST + 1])
-    return shown[:_LONGEST] + "…" if len(shown) > _LONGEST else shown
+    return legible(value, _LONGEST)

@@ -5,17 +5,20 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+_INVISIBLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
-def environment() -> Environment:
-    """Templates of this folder; every value is escaped."""
+
+def environment(folder: Path = Path(__file__).parent) -> Environment:
+    """Templates of a folder, this one by default; every value is escaped."""
     made = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader(folder),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -23,6 +26,12 @@ def environment() -> Environment:
     )
     made.filters |= {"digest": digest, "json_block": json_block}
     return made
+
+
+def legible(text: str, longest: int) -> str:
+    """Text without signs that would disturb a page, and not longer than so many characters."""
+    shown = _INVISIBLE.sub("�", text[: longest + 1])
+    return shown[:longest] + "…" if len(shown) > longest else shown
 
 
 def digest(block: str) -> str:
