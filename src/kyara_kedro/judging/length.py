@@ -16,7 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from kyara_kedro.judging.bradley_terry import sigmoid
-from kyara_kedro.judging.verdicts import FIRST_WON
+from kyara_kedro.records import FIRST_WON
 
 _RIDGE = 0.002
 """Precision of the prior on all weights: keeps a judge that is always right about length finite."""

@@ -7,8 +7,7 @@ import polars as pl
 
 from kyara_kedro.content import content_id
 from kyara_kedro.judging.bradley_terry import Ratings, bradley_terry
-from kyara_kedro.judging.verdicts import FIRST_WON
-from kyara_kedro.records import CONTESTANT_RATING
+from kyara_kedro.records import CONTESTANT_RATING, FIRST_WON
 
 
 def rated(verdicts: pl.DataFrame, *, resamples: int, seed: int) -> tuple[Ratings, list[str]]:

@@ -15,8 +15,7 @@ from kyara_kedro.judging.bootstrap import Interval, cluster_intervals
 from kyara_kedro.judging.bradley_terry import sigmoid
 from kyara_kedro.judging.ratings import rated
 from kyara_kedro.judging.round_robin import duels
-from kyara_kedro.judging.verdicts import FIRST_WON
-from kyara_kedro.records import JUDGE_RELIABILITY
+from kyara_kedro.records import FIRST_WON, JUDGE_RELIABILITY
 
 Floats = NDArray[np.float64]
 

@@ -10,9 +10,8 @@ from pydantic import Field
 from kyara_kedro.judging.bradley_terry import PRIOR, sigmoid, strengths
 from kyara_kedro.judging.length import length_effect, lengthened
 from kyara_kedro.judging.pairs import EQUAL_RESPONSES, Pairs, dropped, licences, pair_row
-from kyara_kedro.judging.verdicts import FIRST_WON
 from kyara_kedro.options import Options
-from kyara_kedro.records import PREFERENCE
+from kyara_kedro.records import FIRST_WON, PREFERENCE
 from kyara_kedro.text.fold import match_key
 
 RLAIF = "rlaif"

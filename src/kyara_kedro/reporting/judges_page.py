@@ -14,6 +14,7 @@ from typing import Any
 import polars as pl
 from markupsafe import Markup
 
+from kyara_kedro.records import FIRST_WON
 from kyara_kedro.reporting.charts import bar_chart
 from kyara_kedro.reporting.pages import environment, legible
 
@@ -140,13 +141,10 @@ def _ratings_chart(ratings: pl.DataFrame) -> Markup | None:
 
 def _head_to_head(verdicts: pl.DataFrame) -> dict[tuple[str, str], tuple[float, int]]:
     """Share of verdicts that one contestant won against another, and how many there are."""
-    won = pl.col("verdict").replace_strict(
-        {"A": 1.0, "C": 0.5, "B": 0.0}, default=None, return_dtype=pl.Float64
-    )
     sides = pl.concat(
         [
-            verdicts.select(own="first_contestant", other="second_contestant", won=won),
-            verdicts.select(own="second_contestant", other="first_contestant", won=1.0 - won),
+            verdicts.select(own="first_contestant", other="second_contestant", won=FIRST_WON),
+            verdicts.select(own="second_contestant", other="first_contestant", won=1.0 - FIRST_WON),
         ]
     ).drop_nulls()
     counted = sides.group_by("own", "other").agg(pl.col("won").mean(), pl.len())
