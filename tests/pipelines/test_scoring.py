@@ -62,7 +62,7 @@ def scored(
     raw = RAW_SCORES.validate(pl.concat(made))
     assert raw.equals(pl.concat(made))
     assert raw["id"].to_list() == pool["id"].to_list()
-    table, summary = scoring.combine_scores(raw.lazy(), settings)
+    table, summary, _ = scoring.combine_scores(raw.lazy(), settings)
     quality = QUALITY.validate(pl.concat(table))
     assert quality["id"].to_list() == pool["id"].to_list()
     return raw, quality, summary
@@ -239,7 +239,7 @@ def test_a_reward_model_and_rules_side_by_side(tmp_path: Path) -> None:
         ("heuristics", "judge"),
         ("reward", "judge"),
     }
-    distributions = scoring.draw_quality(raw.lazy(), settings)
+    *_, distributions = scoring.combine_scores(raw.lazy(), settings)
     assert "<svg" in distributions.svg()
     assert len(distributions.series) == POOL["language"].n_unique()
     reward = combine(raw.lazy(), settings.quality.scorers).raw["reward"]

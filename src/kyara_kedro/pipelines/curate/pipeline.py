@@ -50,15 +50,8 @@ def create_pipeline(**_: object) -> Pipeline:
             Node(
                 scoring.combine_scores,
                 ["raw_scores", "params:curate"],
-                ["quality", "quality_summary"],
+                ["quality", "quality_summary", "quality_distributions"],
                 name="combine_scores",
-                tags="cpu",
-            ),
-            Node(
-                scoring.draw_quality,
-                ["raw_scores", "params:curate"],
-                "quality_distributions",
-                name="draw_quality",
                 tags="cpu",
             ),
             Node(

@@ -50,21 +50,20 @@ def score_conversations(
     return Frames(lambda: side_by_side(frames, scorers))
 
 
-def combine_scores(raw_scores: pl.LazyFrame, params: CurateParams) -> tuple[Frames, dict[str, Any]]:
+def combine_scores(
+    raw_scores: pl.LazyFrame, params: CurateParams
+) -> tuple[Frames, dict[str, Any], Figure]:
     """Calibrate the raw values and make one score of them.
 
     Returns:
-        The quality of each conversation, and what the scorers found.
+        The quality of each conversation, what the scorers found, and how their raw values are
+        spread by language.
     """
     scorers = params.quality.scorers
     combined = combine(raw_scores, scorers)
     table = Frames(lambda: quality_table(batches(raw_scores), combined, scorers))
-    return table, summarise(raw_scores, combined, scorers)
-
-
-def draw_quality(raw_scores: pl.LazyFrame, params: CurateParams) -> Figure:
-    """Draw how the raw values of each scorer are spread, by language."""
-    return card.quality_distributions(combine(raw_scores, params.quality.scorers).raw)
+    summary = summarise(raw_scores, combined, scorers)
+    return table, summary, card.quality_distributions(combined.raw)
 
 
 def _scorer(options: ScorerOptions, judge: Teacher, prompts: PromptLibrary, folder: Path) -> Scorer:
