@@ -181,6 +181,11 @@ def verdicts(
     return Judged(VERDICT.frame(rows), dropped, len(rows) + len(dropped))
 
 
+def prompt_language(language: str) -> str:
+    """The language to ask in about a text: its own, or Taiwan's Chinese where no prompt is."""
+    return language if language in ("en", "zh-Hans-CN") else "zh-TW"
+
+
 def _tell_own_family(panel: Panel, skipped: int, asked: int, told: str) -> None:
     if not skipped:
         return
@@ -199,12 +204,11 @@ def _tell_own_family(panel: Panel, skipped: int, asked: int, told: str) -> None:
 
 
 def _question(prompts: PromptLibrary, row_id: str, duel: Duel) -> ChatRequest:
-    language = language_of(duel.prompt)
     return ask(
         prompts,
         row_id,
         "judge_pair",
-        language if language in ("en", "zh-Hans-CN") else "zh-TW",
+        prompt_language(language_of(duel.prompt)),
         prompt=duel.prompt,
         answer_a=duel.first.text,
         answer_b=duel.second.text,

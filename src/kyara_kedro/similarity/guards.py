@@ -84,6 +84,7 @@ _NO_NEGATION = {
     "别": (_points("特分区类级性个差识辨派"), _points("人墅")),
 }
 """Characters before and after which these two deny nothing."""
+_MINUS, _APOSTROPHES, _SIGNS = _points("-−"), _points("'’"), _points(_ARITHMETIC)
 
 
 T = TypeVar("T")
@@ -161,7 +162,7 @@ def _numbers(
         | part[after]
         | (around[before] == space) & part[before - 1]
         | (around[after] == space) & digit[after + 1]
-        | np.isin(around[before], _points("-−"))
+        | np.isin(around[before], _MINUS)
     )
     plain = ~intricate
     runs = zip((begins[plain] - 2).tolist(), (finishes[plain] - 2).tolist(), strict=True)
@@ -205,7 +206,7 @@ def _negations(around: NDArray[np.uint32], kinds: NDArray[np.uint8]) -> NDArray[
     for character, (preceding, following) in _NO_NEGATION.items():
         harmless = np.isin(before, preceding) | np.isin(after, following)
         denies &= (point != ord(character)) | ~harmless
-    apostrophe = np.isin(point, _points("'’"))
+    apostrophe = np.isin(point, _APOSTROPHES)
     ends_word = around[places + 2] - np.uint32(ord("a")) >= _LETTERS
     contracted = (before == ord("n")) & (after == ord("t")) & ends_word
     found: NDArray[np.int64] = places[denies & (~apostrophe | contracted)] - 2
@@ -216,7 +217,7 @@ def _operators(whole: str, around: NDArray[np.uint32], kinds: NDArray[np.uint8])
     """Signs by their places; hyphens and slashes beside letters are none."""
     places = np.flatnonzero(kinds == _SIGNIFIES)
     point, before, after = around[places], around[places - 1], around[places + 1]
-    arithmetic = np.isin(point, _points(_ARITHMETIC))
+    arithmetic = np.isin(point, _SIGNS)
     hyphen = arithmetic & (_is_letter(before) | _is_letter(after))
     exclamation = (point == ord("!")) & (after != ord("="))
     possible = places[~hyphen & ~exclamation] - 2

@@ -9,7 +9,7 @@ import polars as pl
 from kyara_kedro.content import batched
 from kyara_kedro.datasets.table import Frames, batches
 from kyara_kedro.params import CurateParams
-from kyara_kedro.pipelines.asking import Fault, answers, fault
+from kyara_kedro.pipelines.asking import Fault, answers, fault, prompt_language
 from kyara_kedro.prompts import PromptLibrary
 from kyara_kedro.prompts.rubric import CRITERIA
 from kyara_kedro.quality.calibration import combine, quality_table, summarise
@@ -28,8 +28,6 @@ from kyara_kedro.teachers.tasks import Grades
 
 _ASKED_AT_ONCE = 128
 """Frames whose conversations the judge is asked about together."""
-_PROMPTS = ("en", "zh-Hans-CN")
-"""Languages with a prompt of their own; all others are asked in Taiwan's Chinese."""
 
 
 def score_conversations(
@@ -98,7 +96,7 @@ class JudgeScorer:
                     self._prompts,
                     row_id,
                     "rate_conversation",
-                    language if language in _PROMPTS else "zh-TW",
+                    prompt_language(language),
                     messages=messages,
                 )
                 for frame in some
