@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kyara_kedro.content import content_id
+from kyara_kedro.mixing import mix
 
 
 def assignment(prompts: Sequence[str], contestants: Sequence[str], each: int) -> NDArray[np.bool_]:
@@ -30,7 +31,7 @@ def assignment(prompts: Sequence[str], contestants: Sequence[str], each: int) ->
     number = len(contestants)
     if each >= number:
         return np.ones((len(prompts), number), dtype=np.bool_)
-    times = _mixed(_seeds("prompt", prompts)[:, None] ^ _seeds("contestant", contestants)[None, :])
+    times = mix(_seeds("prompt", prompts)[:, None] ^ _seeds("contestant", contestants)[None, :])
     has = np.zeros(times.shape, dtype=np.bool_)
     np.put_along_axis(has, np.argsort(times, axis=1, kind="stable")[:, :each], values=True, axis=1)
     late = times.astype(np.float64)
@@ -48,10 +49,3 @@ def assignment(prompts: Sequence[str], contestants: Sequence[str], each: int) ->
 
 def _seeds(kind: str, names: Sequence[str]) -> NDArray[np.uint64]:
     return np.array([int(content_id(kind, name)[:16], 16) for name in names], dtype=np.uint64)
-
-
-def _mixed(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """SplitMix64's finaliser (Steele, Lea and Flood 2014), by which near inputs part."""
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        state = (state ^ (state >> np.uint64(shift))) * np.uint64(factor)
-    return state ^ (state >> np.uint64(31))

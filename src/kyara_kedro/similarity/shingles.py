@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from kyara_kedro.mixing import mix
 from kyara_kedro.text.fold import composes, fold, fold_table, is_cjk, simplified, width_and_case
 
 Hashes = NDArray[np.uint64]
@@ -197,16 +198,6 @@ def chunks(texts: Sequence[str], characters: int = CHUNK_CHARACTERS) -> Iterator
         held += len(text)
     if start < len(texts):
         yield slice(start, len(texts))
-
-
-def mix(values: Hashes) -> Hashes:
-    """Scramble 64-bit values so that all bits depend on all others (splitmix64's finaliser)."""
-    values = values ^ (values >> np.uint64(30))
-    values *= np.uint64(0xBF58476D1CE4E5B9)
-    values ^= values >> np.uint64(27)
-    values *= np.uint64(0x94D049BB133111EB)
-    values ^= values >> np.uint64(31)
-    return values
 
 
 def with_total(counts: Offsets) -> Offsets:

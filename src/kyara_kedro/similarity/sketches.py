@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from kyara_kedro.similarity.shingles import Hashes, Offsets, mix
+from kyara_kedro.mixing import mix
+from kyara_kedro.similarity.shingles import Hashes, Offsets
 
 Rows = NDArray[np.int64]
 Values = NDArray[np.uint32]
