@@ -3,8 +3,6 @@
 import gzip
 import json
 import math
-import os
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,9 +16,8 @@ from kyara_kedro.pipelines.ingest.pairs import ASPECTS, Pair, joined, preference
 from kyara_kedro.pipelines.ingest.readers import RawRow
 from kyara_kedro.records import PREFERENCE
 
-from support import ROOT
+from public_data import DATA, needs_data
 
-DATA = Path(os.environ.get("KYARA_CONFORMANCE_DATA", ROOT.parent / "shared" / "data"))
 Row = dict[str, Any]
 
 ASKED = {"role": "user", "content": "玉山多高？"}
@@ -332,8 +329,7 @@ def test_a_row_has_the_name_of_its_data_set_and_its_licence() -> None:
     assert (values["judge"], values["margin"]) == ("gpt-4", 1.75)
 
 
-@pytest.mark.conformance
-@pytest.mark.skipif(not DATA.is_dir(), reason=f"no data at {DATA}; set KYARA_CONFORMANCE_DATA")
+@needs_data
 def test_conformance_scored_answers_of_magpie() -> None:
     """Real rows with five answers each: the ends, where ArmoRM tells them apart by 0.01."""
     packed = (DATA / "preference/magpie_5responses_armorm.json.gz").read_bytes()

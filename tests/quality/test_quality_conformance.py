@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,9 @@ from kyara_kedro.records import QUALITY, RAW_SCORES
 from kyara_kedro.text.script import language_of
 from reward_models import classifier, conversation, table
 
-ROOT = Path(__file__).parents[2]
-DATA = Path(os.environ.get("KYARA_CONFORMANCE_DATA", ROOT.parent / "shared" / "data"))
-pytestmark = [
-    pytest.mark.conformance,
-    pytest.mark.skipif(not DATA.is_dir(), reason=f"no data at {DATA}; set KYARA_CONFORMANCE_DATA"),
-]
+from public_data import CONFORMANCE, DATA
+
+pytestmark = CONFORMANCE
 ROWS = 200
 
 

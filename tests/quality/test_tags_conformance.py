@@ -2,8 +2,6 @@
 
 import gzip
 import json
-import os
-from pathlib import Path
 
 import pytest
 
@@ -19,13 +17,9 @@ from kyara_kedro.quality.tags import Request, tag_by_replies, tag_by_rules
 from kyara_kedro.records import TAG_MAP, TAGS
 from kyara_kedro.text.intentions import explain_intentions
 
-ROOT = Path(__file__).parents[2]
-DATA = Path(os.environ.get("KYARA_CONFORMANCE_DATA", ROOT.parent / "shared" / "data"))
+from public_data import CONFORMANCE, DATA
 
-pytestmark = [
-    pytest.mark.conformance,
-    pytest.mark.skipif(not DATA.is_dir(), reason=f"no data at {DATA}; set KYARA_CONFORMANCE_DATA"),
-]
+pytestmark = CONFORMANCE
 
 
 def lines(name):

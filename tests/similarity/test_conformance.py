@@ -2,10 +2,8 @@
 
 import gzip
 import json
-import os
 import random
 import re
-from pathlib import Path
 
 import opencc
 import polars as pl
@@ -15,13 +13,9 @@ from kyara_kedro.similarity.guards import claims
 from kyara_kedro.similarity.lexical import LexicalOptions, find_pairs
 from kyara_kedro.similarity.resolve import resolve
 
-ROOT = Path(__file__).parents[2]
-DATA = Path(os.environ.get("KYARA_CONFORMANCE_DATA", ROOT.parent / "shared" / "data"))
+from public_data import CONFORMANCE, DATA
 
-pytestmark = [
-    pytest.mark.conformance,
-    pytest.mark.skipif(not DATA.is_dir(), reason=f"no data at {DATA}; set KYARA_CONFORMANCE_DATA"),
-]
+pytestmark = CONFORMANCE
 
 OPTIONS = LexicalOptions()
 COLUMNS = {

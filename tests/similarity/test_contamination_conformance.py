@@ -2,9 +2,7 @@
 
 import gzip
 import json
-import os
 import random
-from pathlib import Path
 
 import opencc
 import polars as pl
@@ -12,13 +10,9 @@ import pytest
 
 from kyara_kedro.similarity.contamination import ContaminationIndex
 
-ROOT = Path(__file__).parents[2]
-DATA = Path(os.environ.get("KYARA_CONFORMANCE_DATA", ROOT.parent / "shared" / "data"))
+from public_data import CONFORMANCE, DATA
 
-pytestmark = [
-    pytest.mark.conformance,
-    pytest.mark.skipif(not DATA.is_dir(), reason=f"no data at {DATA}; set KYARA_CONFORMANCE_DATA"),
-]
+pytestmark = CONFORMANCE
 
 QUESTIONS = {
     "gsm8k": ("gsm8k/test.jsonl.gz", "question"),

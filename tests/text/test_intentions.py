@@ -1,8 +1,6 @@
 import gzip
 import json
-import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import polars as pl
 import pytest
@@ -16,8 +14,7 @@ from kyara_kedro.text.intentions import (
     find_intentions,
 )
 
-ROOT = Path(__file__).parents[2]
-DATA = Path(os.environ.get("KYARA_CONFORMANCE_DATA", ROOT.parent / "shared" / "data"))
+from public_data import DATA, needs_data
 
 
 def tags(text: str) -> list[str]:
@@ -71,8 +68,7 @@ def requests() -> Iterator[tuple[str, str]]:
             yield "belle", f"{row['instruction']}\n{row['instances'][0]['input']}"
 
 
-@pytest.mark.conformance
-@pytest.mark.skipif(not DATA.is_dir(), reason=f"no data at {DATA}; set KYARA_CONFORMANCE_DATA")
+@needs_data
 def test_most_real_requests_are_recognised_and_both_ways_of_asking_agree() -> None:
     table = pl.DataFrame(list(requests()), schema=["set", "text"], orient="row")
     found = find_intentions(table["text"])
