@@ -310,9 +310,8 @@ def _flagged(measure: Measure, value: Interval, excess: Interval) -> bool:
 
 def _truth(pairs: pl.DataFrame) -> pl.DataFrame:
     rows = []
-    for pair, label in pairs.select("id", "label").iter_rows():
+    for pair, better in pairs.select("id", verdict="label").select("id", FIRST_WON).iter_rows():
         first, second = side_ids(pair)
-        better = {"A": 1.0, "C": 0.5, "B": 0.0}[label]
         rows += [(pair, first, better), (pair, second, 1.0 - better)]
     return pl.DataFrame(rows, schema=["prompt_id", "first_id", "expected"], orient="row")
 
