@@ -6,6 +6,8 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from kyara_kedro.options import Options
 
+Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
+Attention = Literal["auto", "eager", "sdpa", "flex_attention", "flash_attention_2"]
 Scheduler = Literal["constant_with_warmup", "cosine", "linear"]
 PreferenceLoss = Literal["sigmoid", "sigmoid_norm", "ipo", "hinge", "sppo_hard", "sft"]
 
@@ -58,10 +60,8 @@ class StageOptions(Options):
         max_grad_norm: Norm to which gradients are clipped.
         max_length: Longest row in tokens; longer ones are dropped, never cut.
         batch_size: Sequences that go through the model at once.
-        accumulation: Batches whose gradients make one optimiser step.
+        accumulation: Batches whose gradients make one optimiser step, over all processes together.
         logging_steps: Optimiser steps between two points of the training curve.
-        threads: CPU threads; more are slower for tiny models, and only one is reproducible on
-            every machine.
         seed: Seed of the order of rows.
     """
 
@@ -75,7 +75,6 @@ class StageOptions(Options):
     batch_size: PositiveInt = 1
     accumulation: PositiveInt = 1
     logging_steps: PositiveInt = 1
-    threads: PositiveInt = 1
     seed: int = 0
 
 
@@ -83,6 +82,7 @@ class SFTOptions(StageOptions):
     """Supervised fine-tuning.
 
     Attributes:
+        kind: What tells these options from those of the other kinds of stage.
         packing: Fill sequences of ``max_length`` tokens with several rows, which do not see each
             other. Eager attention is quadratic in ``batch_size * max_length`` then, so keep
             ``batch_size`` at 1 and raise ``accumulation``.
@@ -90,6 +90,7 @@ class SFTOptions(StageOptions):
             rows by heart.
     """
 
+    kind: Literal["sft"] = "sft"
     epochs: PositiveInt = 20
     learning_rate: PositiveFloat = 4e-3
     accumulation: PositiveInt = 2
@@ -113,11 +114,13 @@ class DPOOptions(StageOptions):
     """Direct preference optimisation (arXiv:2305.18290) on answers and their rivals.
 
     Attributes:
+        kind: What tells these options from those of the other kinds of stage.
         beta: Strength with which the model is held to the one it starts from.
         losses: Losses of the sum and their weights. The supervised term (RPO, arXiv:2404.19733)
             keeps the probability of chosen answers from falling with that of rejected ones.
     """
 
+    kind: Literal["dpo"] = "dpo"
     epochs: PositiveInt = 3
     learning_rate: PositiveFloat = 1e-4
     warmup_steps: Annotated[int, Field(ge=0)] = 5
@@ -130,6 +133,103 @@ class DPOOptions(StageOptions):
         if not set(self.losses) - {"sft"}:
             raise ValueError(f"losses must name a preference loss, but are {self.losses}")
         return self
+
+
+class SPPOOptions(StageOptions):
+    """Self-play preference optimisation with soft win probabilities (arXiv:2405.00675).
+
+    Attributes:
+        kind: What tells these options from those of the other kinds of stage.
+        beta: Inverse of the step that the log-probability of an answer takes for a certain win.
+    """
+
+    kind: Literal["sppo"] = "sppo"
+    epochs: PositiveInt = 3
+    learning_rate: PositiveFloat = 1e-4
+    warmup_steps: Annotated[int, Field(ge=0)] = 5
+    batch_size: PositiveInt = 8
+    beta: PositiveFloat = 0.1
+
+
+class MachineOptions(Options):
+    """What a stage runs on.
+
+    Attributes:
+        device: ``auto`` takes one accelerator where there is one; ``cpu``, ``cuda`` or ``cuda:N``.
+        attention: How attention is computed; ``auto`` is the fastest way that is exact for the
+            model on the device.
+        activation_checkpointing: Compute activations again in the backward pass instead of keeping
+            them: a third more work for a fraction of the memory.
+        threads: CPU threads; more are slower for tiny models, and only one is reproducible on
+            every machine.
+    """
+
+    device: Device = "auto"
+    attention: Attention = "auto"
+    activation_checkpointing: bool = False
+    threads: PositiveInt = 1
+
+
+class LauncherOptions(Options):
+    """Where the work of a stage is done.
+
+    Attributes:
+        kind: ``inprocess`` trains in this process on one device, ``torchrun`` in processes of its
+            own, one a device.
+        processes: Processes of this machine under ``torchrun``.
+        nodes: Machines; the usual environment variables (``MASTER_ADDR``, ``MASTER_PORT``,
+            ``NODE_RANK``) say which one this is.
+        sharded: Shard weights, gradients and optimiser state over the processes (FSDP2) instead of
+            holding a copy in each.
+    """
+
+    kind: Literal["inprocess", "torchrun"] = "inprocess"
+    processes: PositiveInt = 1
+    nodes: PositiveInt = 1
+    sharded: bool = False
+
+    @property
+    def world_size(self) -> int:
+        """Processes on all machines."""
+        return self.processes * self.nodes
+
+    @model_validator(mode="after")
+    def _one_process_alone(self) -> "LauncherOptions":
+        if self.kind == "inprocess" and (self.world_size > 1 or self.sharded):
+            raise ValueError("several processes and sharding need kind: torchrun")
+        return self
+
+
+class PeftOptions(Options):
+    """Which weights are trained.
+
+    Attributes:
+        method: ``none`` trains all; ``lora`` (arXiv:2106.09685) trains low-rank updates, ``qlora``
+            (arXiv:2305.14314) likewise on top of weights held in 4 bits. Updates are merged into
+            the weights at the end of every stage.
+        r: Rank of the updates.
+        alpha: Scale of the updates, divided by ``r``.
+        dropout: Share of an update's inputs left out at random.
+        target_modules: The layers that get an update; ``all-linear`` is all but the output's.
+    """
+
+    method: Literal["none", "lora", "qlora"] = "none"
+    r: PositiveInt = 16
+    alpha: PositiveFloat = 32.0
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    target_modules: str | tuple[str, ...] = "all-linear"
+
+
+class CheckpointOptions(Options):
+    """What is kept while a stage is under way, so that a killed one goes on where it was.
+
+    Attributes:
+        steps: Optimiser steps between two checkpoints.
+        keep: Checkpoints kept, the newest ones.
+    """
+
+    steps: PositiveInt = 200
+    keep: PositiveInt = 2
 
 
 class GenerationOptions(Options):
