@@ -84,7 +84,7 @@ def train_sft(
         ModelRefError: when ``start`` is not what is on disk.
     """
     verify(start)
-    with quiet(options.threads):
+    with quiet(threads=1):
         from datasets import Dataset
         from trl import SFTConfig, SFTTrainer
 
@@ -144,7 +144,7 @@ def train_dpo(
         ModelRefError: when ``start`` is not what is on disk.
     """
     verify(start)
-    with quiet(options.threads):
+    with quiet(threads=1):
         from datasets import Dataset
         from trl import DPOConfig, DPOTrainer
 
