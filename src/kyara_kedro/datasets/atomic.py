@@ -11,6 +11,7 @@ from kedro.io import AbstractVersionedDataset, Version
 from polars.exceptions import PolarsError
 
 from kyara_kedro.errors import UserError
+from kyara_kedro.files import alive, flush
 
 Saved = TypeVar("Saved")
 Loaded = TypeVar("Loaded")
@@ -40,26 +41,6 @@ def _sweep(folder: Path, name: str) -> None:
     for leftover in folder.glob(f".{name}.*.part"):
         if not alive(int(leftover.name.split(".")[-2])):
             leftover.unlink(missing_ok=True)
-
-
-def alive(pid: int) -> bool:
-    """Whether there is a process of that number."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def flush(path: Path) -> None:
-    """Wait until a file or a folder's list of names is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 class AtomicDataset(AbstractVersionedDataset[Saved, Loaded], Generic[Saved, Loaded]):

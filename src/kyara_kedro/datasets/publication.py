@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import polars as pl
 from kedro.io import AbstractDataset
 
-from kyara_kedro.datasets.atomic import alive, flush
 from kyara_kedro.datasets.table import groups
 from kyara_kedro.errors import UserError
+from kyara_kedro.files import alive, flush
 from kyara_kedro.reporting.charts import Figure
 
 _MADE = ("README.md", "images", "data")

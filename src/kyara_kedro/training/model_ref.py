@@ -1,9 +1,6 @@
 """References to models on disk, which is what nodes hand each other instead of live models."""
 
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
@@ -11,6 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from kyara_kedro.content import content_id
+from kyara_kedro.files import folder_written_whole
 
 _REF = "model_ref.json"
 
@@ -121,32 +119,7 @@ def written_whole(ref: ModelRef) -> Iterator[Path]:
     Yields:
         An empty sibling of the directory to write into; after the block it takes its place.
     """
-    target = Path(ref.path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    former = building.with_suffix(".former")
-    try:
+    with folder_written_whole(Path(ref.path)) as building:
         yield building
         content = json.dumps(ref.to_dict(), ensure_ascii=False, indent=2, sort_keys=True)
         (building / _REF).write_text(content + "\n", "utf-8")
-        building.chmod(0o755)
-        for path in building.rglob("*"):
-            path.chmod(0o755 if path.is_dir() else 0o644)
-            _sync(path)
-        _sync(building)
-        if target.exists():
-            target.rename(former)
-        building.rename(target)
-        _sync(target.parent)
-        if former.exists():
-            shutil.rmtree(former)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,0 +1,61 @@
+"""Files and folders that survive a kill: flushed, told from leftovers, replaced as a whole."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def alive(pid: int) -> bool:
+    """Whether there is a process of that number."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def flush(path: Path) -> None:
+    """Wait until a file or a folder's list of names is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def folder_written_whole(target: Path) -> Iterator[Path]:
+    """Fill a folder completely or leave what was there.
+
+    Leftovers of killed writers are cleared on the next write.
+
+    Yields:
+        An empty sibling of the folder to write into; after the block it takes its place.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for leftover in target.parent.glob(f".{target.name}.*.*.part"):
+        if not alive(int(leftover.name.split(".")[-3])):
+            shutil.rmtree(leftover)
+    prefix = f".{target.name}.{os.getpid()}."
+    part, former = (
+        Path(tempfile.mkdtemp(".part", prefix, target.parent)) for _ in ("part", "former")
+    )
+    try:
+        yield part
+        part.chmod(0o755)
+        for path in part.rglob("*"):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+            flush(path)
+        flush(part)
+        if target.exists():
+            target.rename(former)
+        part.rename(target)
+        flush(target.parent)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(former, ignore_errors=True)
