@@ -7,37 +7,23 @@ The card is Markdown with the front matter that the Hugging Face Hub reads
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import polars as pl
-import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from kyara_kedro.reporting.cards import (
+    ENGLISH_NAMES,
+    LANGUAGE_NAMES,
+    NO_TEACHER,
+    by_rules,
+    environment,
+    frequencies,
+    front_matter,
+    hub_licences,
+    spoken,
+)
 from kyara_kedro.reporting.charts import Figure, bar_chart, histograms, stage_chart
 from kyara_kedro.reporting.publication import DATA_FILES, features
-
-RULE_BASED_TEACHERS = ("extractive-rules",)
-"""Beginnings of the names of teachers that are programs, not language models."""
-
-LANGUAGE_NAMES = {
-    "zh-Hant-TW": "繁體中文（臺灣）",
-    "zh-Hans-CN": "簡體中文",
-    "zh": "中文（繁簡共通）",
-    "en": "英文 English",
-    "ja": "日文 Japanese",
-    "other": "其他 Other",
-}
-_ENGLISH_NAMES = {
-    "zh-Hant-TW": "Traditional Chinese (Taiwan)",
-    "zh-Hans-CN": "Simplified Chinese",
-    "zh": "Chinese, either script",
-    "en": "English",
-    "ja": "Japanese",
-    "other": "other",
-}
-NO_TEACHER = "none"
-"""Key of the rows that no teacher wrote: conversations of published data sets."""
 
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _SIZES = (
@@ -48,11 +34,6 @@ _TOP_TAGS = 20
 _MOST_BARS = 12
 _LONGEST = 8192
 _CONVERSATIONS = "對話數 conversations"
-_HUB_LICENCES = {
-    "unknown",
-    *("apache-2.0", "mit", "cc0-1.0", "cc-by-4.0", "cc-by-3.0", "cc-by-sa-4.0", "cc-by-sa-3.0"),
-    *("cc-by-nc-4.0", "cc-by-nc-sa-4.0", "odc-by", "gemma", "gfdl", "unlicense"),
-}
 
 
 class Pictures(NamedTuple):
@@ -123,8 +104,8 @@ def dataset_summary(
     chosen = conversations.select("id")
     tagged = tags.join(chosen, on="id", how="semi")
     scored = quality.join(chosen, on="id", how="semi").drop_nulls("score")
-    teachers = _counts(conversations["teacher"].fill_null(NO_TEACHER))
-    every_tag = _counts(tagged["tags"].list.drop_nulls().explode(empty_as_null=False))
+    teachers = frequencies(conversations["teacher"].fill_null(NO_TEACHER))
+    every_tag = frequencies(tagged["tags"].list.drop_nulls().explode(empty_as_null=False))
     known = tags["tags"].explode(empty_as_null=False).n_unique()
     return {
         "rows": conversations.height,
@@ -133,12 +114,14 @@ def dataset_summary(
             "median": _quantile(conversations["tokens"], 0.5),
             "p95": _quantile(conversations["tokens"], 0.95),
         },
-        "rounds": dict(sorted(_counts(conversations["rounds"]).items(), key=lambda c: int(c[0]))),
-        "languages": _counts(conversations["language"]),
-        "sources": _counts(conversations["source"]),
+        "rounds": dict(
+            sorted(frequencies(conversations["rounds"]).items(), key=lambda c: int(c[0]))
+        ),
+        "languages": frequencies(conversations["language"]),
+        "sources": frequencies(conversations["source"]),
         "teachers": teachers,
-        "rule_based_teachers": [t for t in teachers if t.startswith(RULE_BASED_TEACHERS)],
-        "licences": _counts(conversations["licence"]),
+        "rule_based_teachers": by_rules(teachers),
+        "licences": frequencies(conversations["licence"]),
         "quality": {
             "scorers": sorted(scored["scorer"].unique().to_list()),
             "rows": scored.height,
@@ -150,12 +133,12 @@ def dataset_summary(
             "taggers": sorted(tagged["tagger"].unique().to_list()),
             "top": dict(list(every_tag.items())[:_TOP_TAGS]),
             "mean_complexity": _rounded(tagged["complexity"].mean()),
-            "raw": _counts(tag_map["step"]),
+            "raw": frequencies(tag_map["step"]),
             "diversity": _rounded(len(every_tag) / known) if known else None,
         },
         "selection": dict(selection),
         "drops": {
-            str(pipeline): _counts(rows["reason"])
+            str(pipeline): frequencies(rows["reason"])
             for (pipeline,), rows in drops.group_by("pipeline", maintain_order=True)
         },
     }
@@ -214,7 +197,7 @@ def _distribution(
     title: str, values: pl.Series, names: Mapping[str, str] | None = None, most: int = _MOST_BARS
 ) -> Figure:
     """How many conversations have each value; what is beyond the first ``most`` is one bar."""
-    counts = _counts(values)
+    counts = frequencies(values)
     shown = {(names or {}).get(name, name): rows for name, rows in list(counts.items())[:most]}
     if len(counts) > most and most == _MOST_BARS:
         rest = len(counts) - most
@@ -227,17 +210,13 @@ def _distribution(
 def _teachers(values: pl.Series) -> tuple[pl.Series, dict[str, str]]:
     """Teachers and what they are called: rules are told from language models."""
     filled = values.fill_null(NO_TEACHER)
-    names = {
-        name: f"規則 {name}"
-        for name in filled.unique().to_list()
-        if name.startswith(RULE_BASED_TEACHERS)
-    }
+    names = {name: f"規則 {name}" for name in by_rules(filled.unique().to_list())}
     return filled, names | {NO_TEACHER: "公開資料 published"}
 
 
 def _round_distribution(values: pl.Series, longest: int = 10) -> Figure:
     """How many conversations have one round, two, ...; those above ``longest`` are one bar."""
-    counts = _counts(values.clip(upper_bound=longest + 1))
+    counts = frequencies(values.clip(upper_bound=longest + 1))
     rounds = sorted(map(int, counts))
     return bar_chart(
         "對話回合數 Conversation rounds",
@@ -262,7 +241,7 @@ def quality_distributions(raw: pl.DataFrame, languages: int = 4) -> Figure:
         (value - value.min()) / (value.max() - value.min()) for value in values
     )
     medians, quartiles = {}, {}
-    for language in list(_counts(raw["language"]))[:languages]:
+    for language in list(frequencies(raw["language"]))[:languages]:
         here = places.filter(language=language)
         name = LANGUAGE_NAMES.get(language, language)
         low, middle, high = (
@@ -311,20 +290,12 @@ def dataset_card(summary: dict[str, Any], language: Literal["zh-TW", "en"] = "zh
     Returns:
         Markdown with YAML front matter.
     """
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=False,  # noqa: S701 - Markdown; names go through the filter `cell`
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {"cell": _cell, "whole": _whole}
+    templates = environment()
     order = ("zh-TW", "en") if language == "zh-TW" else ("en", "zh-TW")
     context = {
         "s": summary,
         "language_names": LANGUAGE_NAMES,
-        "english_names": _ENGLISH_NAMES,
+        "english_names": ENGLISH_NAMES,
         "no_teacher": NO_TEACHER,
         "pictures": _PICTURES,
         "dropped": sum(sum(reasons.values()) for reasons in summary["drops"].values()),
@@ -332,22 +303,18 @@ def dataset_card(summary: dict[str, Any], language: Literal["zh-TW", "en"] = "zh
         "written_by_rules": sum(summary["teachers"][t] for t in summary["rule_based_teachers"]),
     }
     parts = [
-        environment.get_template(f"dataset_card.{code}.md.jinja").render(context) for code in order
+        templates.get_template(f"dataset_card.{code}.md.jinja").render(context) for code in order
     ]
     return _front_matter(summary) + "\n" + "\n---\n\n".join(parts)
 
 
 def _front_matter(summary: dict[str, Any]) -> str:
-    codes = [code for code in summary["languages"] if code != "other"]
-    lower = [name.lower() for name in summary["licences"]]
-    licences = [name if name in _HUB_LICENCES else "other" for name in lower] or ["other"]
     size = next((name for limit, name in _SIZES if summary["rows"] < limit), "1B<n<10B")
     rules = ["rule-based-teacher"] if summary["rule_based_teachers"] else []
     fields: dict[str, Any] = {
         "pretty_name": "Kyara-Kedro curated conversations",
-        "language": list(dict.fromkeys(code.split("-")[0] for code in codes)),
-        "language_bcp47": codes,
-        "license": list(dict.fromkeys(licences)),
+        **spoken(summary["languages"]),
+        "license": hub_licences(summary["licences"]),
         "size_categories": [size],
         "task_categories": ["text-generation"],
         "tags": ["traditional-chinese", "taiwan", "instruction-tuning", "kyara", *rules],
@@ -356,14 +323,7 @@ def _front_matter(summary: dict[str, Any]) -> str:
         ],
         "dataset_info": {"features": features()},
     }
-    return f"---\n{yaml.safe_dump(fields, allow_unicode=True, sort_keys=False)}---\n"
-
-
-def _counts(values: pl.Series) -> dict[str, int]:
-    """How often each value occurs, the most frequent first and equal ones by name."""
-    counted = values.cast(pl.String).rename("value").value_counts()
-    ordered = counted.sort(["count", "value"], descending=[True, False])
-    return dict(zip(ordered["value"].to_list(), ordered["count"].to_list(), strict=True))
+    return front_matter(fields)
 
 
 def _quantile(values: pl.Series, q: float) -> float | None:
@@ -372,21 +332,3 @@ def _quantile(values: pl.Series, q: float) -> float | None:
 
 def _rounded(value: Any) -> float | None:
     return None if value is None else round(float(value), 4)
-
-
-def _whole(value: float | None) -> str:
-    return "–" if value is None else f"{value:,.0f}"
-
-
-def _cell(value: Any) -> str:
-    """A value that cannot break out of its table cell or become HTML."""
-    if value is None:
-        return "–"
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, float):
-        return f"{value:,.3f}".rstrip("0").rstrip(".")
-    plain = " ".join(str(value).split())
-    for mark in ("\\", "|", "`", "*", "_", "[", "]"):
-        plain = plain.replace(mark, "\\" + mark)
-    return plain.replace("&", "&amp;").replace("<", "&lt;")

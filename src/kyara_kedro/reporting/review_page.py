@@ -23,7 +23,7 @@ from kyara_kedro.errors import UserError
 from kyara_kedro.options import Options
 from kyara_kedro.prompts.rag_format import question_of
 from kyara_kedro.records import Language
-from kyara_kedro.reporting.dataset_card import RULE_BASED_TEACHERS
+from kyara_kedro.reporting.cards import by_rules
 from kyara_kedro.reporting.pages import environment
 
 LARGE = 16 << 20
@@ -143,7 +143,7 @@ def shown(
                 "aspects": [
                     [part["aspect"], _rounded(part["value"])] for part in row["aspects"] or ()
                 ],
-                "rules": (row["teacher"] or "").startswith(RULE_BASED_TEACHERS),
+                "rules": bool(by_rules([row["teacher"] or ""])),
                 "sources": [name for name in dict.fromkeys(found) if name not in covered],
                 "evidence": list(dict.fromkeys(chain(*(evidence[one] for one in row["parents"])))),
                 "copies": [*copies[row["id"]], *chain(*(copies[one] for one in row["parents"]))],
