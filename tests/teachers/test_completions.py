@@ -55,7 +55,7 @@ def talker(chat_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         for q, a in FACTS.items()
     ]
     width = max(len(row.input_ids) for row in rows)
-    ids = torch.tensor([r.input_ids + [0] * (width - len(r.input_ids)) for r in rows])
+    ids = torch.tensor([r.input_ids.tolist() + [0] * (width - len(r.input_ids)) for r in rows])
     for _ in range(60):
         labels = ids.masked_fill(ids == 0, -100)
         network(input_ids=ids, attention_mask=(ids != 0).long(), labels=labels).loss.backward()

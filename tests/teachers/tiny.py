@@ -47,8 +47,8 @@ def _trained(folder: Path) -> Path:
         for q, a in FACTS.items()
     ]
     width = max(len(row.input_ids) for row in rows)
-    ids = torch.tensor([r.input_ids + [0] * (width - len(r.input_ids)) for r in rows])
-    labels = torch.tensor([r.labels + [-100] * (width - len(r.labels)) for r in rows])
+    ids = torch.tensor([r.input_ids.tolist() + [0] * (width - len(r.input_ids)) for r in rows])
+    labels = torch.tensor([r.labels.tolist() + [-100] * (width - len(r.labels)) for r in rows])
     for _ in range(80):
         loss = network(input_ids=ids, attention_mask=(ids != 0).long(), labels=labels).loss
         loss.backward()

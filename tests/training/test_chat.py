@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ from kyara_kedro.training.chat import (
     check_messages,
     check_pair,
     encode,
+    encode_batch,
     encode_pair,
     prompt_text,
 )
@@ -40,7 +42,7 @@ def test_system_prompt_goes_in_front_of_the_first_user_turn(tokenizer) -> None:
         "<start_of_turn>user\n再說一次<end_of_turn>\n"
         "<start_of_turn>model\n好😀<end_of_turn>\n"
     )
-    learned = [label for label in encoded.labels if label != IGNORED]
+    learned = encoded.labels[encoded.labels != IGNORED]
     assert tokenizer.decode(learned) == "3,952公尺<end_of_turn>好😀<end_of_turn>"
 
 
@@ -59,12 +61,40 @@ def test_prompt_is_a_token_prefix_and_exactly_the_answer_is_learned(
     encoded = encode(tokenizer, talk(question, answer))
     prompt = tokenizer(prompt_text(tokenizer, talk(question)), add_special_tokens=False)
     length = len(prompt["input_ids"])
-    assert encoded.input_ids[:length] == prompt["input_ids"]
-    assert all(label == IGNORED for label in encoded.labels[:length])
-    learned = [label for label in encoded.labels if label != IGNORED]
-    assert learned == encoded.input_ids[length:-1]
+    assert encoded.input_ids[:length].tolist() == prompt["input_ids"]
+    assert (encoded.labels[:length] == IGNORED).all()
+    learned = encoded.labels[encoded.labels != IGNORED]
+    assert np.array_equal(learned, encoded.input_ids[length:-1])
     expected = answer.strip().replace("▁", " ")
     assert tokenizer.decode(learned) == expected + "<end_of_turn>"
+
+
+@given(
+    batch=st.lists(
+        st.tuples(st.none() | text, st.lists(st.tuples(text, text), min_size=1, max_size=3)),
+        min_size=1,
+        max_size=4,
+    )
+)
+@settings(max_examples=150, deadline=None)
+def test_tokens_and_marks_are_those_of_the_template(tokenizer, batch) -> None:
+    conversations = [
+        talk(*(turn for turns in rounds for turn in turns), system=system)
+        for system, rounds in batch
+    ]
+    for messages, encoded in zip(
+        conversations, encode_batch(tokenizer, conversations), strict=True
+    ):
+        rendered = tokenizer.apply_chat_template(
+            messages, return_dict=True, return_assistant_tokens_mask=True
+        )
+        assert encoded.input_ids.tolist() == rendered["input_ids"]
+        marks = np.array(rendered["assistant_masks"], bool)
+        assert np.array_equal(encoded.labels != IGNORED, marks)
+        assert np.array_equal(encoded.labels[marks], encoded.input_ids[marks])
+        assert (encoded.input_ids == tokenizer.bos_token_id).sum() == 1
+        assert tokenizer.eos_token_id not in encoded.input_ids
+        assert encoded.labels[-2] == tokenizer.convert_tokens_to_ids("<end_of_turn>")
 
 
 @pytest.mark.parametrize(
@@ -139,7 +169,7 @@ def test_whole_turns_are_closed(tokenizer) -> None:
 def test_continuations_stay_open(tokenizer, prefix: str) -> None:
     ids = encode_pair(tokenizer, pair("山主峰", "山的海拔", prefix))
     head = prompt_text(tokenizer, talk("玉山？")) + prefix
-    assert tokenizer.decode(ids["prompt_ids"] + ids["chosen_ids"]) == head + "山主峰"
-    assert tokenizer.decode(ids["prompt_ids"] + ids["rejected_ids"]) == head + "山的海拔"
-    assert ids["chosen_ids"]
-    assert ids["rejected_ids"]
+    assert tokenizer.decode(np.r_[ids["prompt_ids"], ids["chosen_ids"]]) == head + "山主峰"
+    assert tokenizer.decode(np.r_[ids["prompt_ids"], ids["rejected_ids"]]) == head + "山的海拔"
+    assert len(ids["chosen_ids"])
+    assert len(ids["rejected_ids"])

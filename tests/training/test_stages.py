@@ -84,9 +84,9 @@ def test_packed_rows_do_not_see_each_other(
     total, count = 0.0, 0
     for row in ROWS:
         encoded = encode(tokenizer, row)
-        labels = torch.tensor([encoded.labels])
+        labels = torch.tensor(encoded.labels[None], dtype=torch.long)
         with torch.inference_mode():
-            loss = network(torch.tensor([encoded.input_ids]), labels=labels).loss.item()
+            loss = network(torch.tensor(encoded.input_ids[None]), labels=labels).loss.item()
         learned = int((labels[0, 1:] != IGNORED).sum())
         total, count = total + loss * learned, count + learned
     options = SFTOptions(

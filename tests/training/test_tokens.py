@@ -21,11 +21,15 @@ from kyara_kedro.training.tokens import (
 IDS = st.lists(st.integers(0, 2**31 - 1), min_size=1, max_size=9)
 
 
+def encoded(ids: list[int], labels: list[int]) -> Encoded:
+    return Encoded(np.array(ids, np.int32), np.array(labels, np.int32))
+
+
 @st.composite
 def conversation(draw: st.DrawFn) -> Encoded:
     ids = draw(IDS)
     learned = draw(st.lists(st.booleans(), min_size=len(ids), max_size=len(ids)))
-    return Encoded(ids, [i if mark else IGNORED for i, mark in zip(ids, learned, strict=True)])
+    return encoded(ids, [i if mark else IGNORED for i, mark in zip(ids, learned, strict=True)])
 
 
 def described(numbers: list[int], held_out: tuple[int, ...] = ()) -> pl.DataFrame:
@@ -47,7 +51,7 @@ def store(
         return writer.finish(described(order, held_out))
 
 
-TWO = [Encoded([1, 2, 3], [IGNORED, 2, 3]), Encoded([4, 5], [IGNORED, 5])]
+TWO = [encoded([1, 2, 3], [IGNORED, 2, 3]), encoded([4, 5], [IGNORED, 5])]
 
 
 @given(rows=st.lists(conversation(), min_size=1, max_size=6), data=st.data())
@@ -60,10 +64,10 @@ def test_kept_conversations_come_back_in_the_order_asked_for(
     assert found.ids.to_list() == [f"row {number}" for number in order]
     for place, number in enumerate(order):
         row = found.row(place)
-        assert row.input_ids.tolist() == rows[number].input_ids
-        assert row.labels.tolist() == rows[number].labels
+        assert np.array_equal(row.input_ids, rows[number].input_ids)
+        assert np.array_equal(row.labels, rows[number].labels)
         assert found.lengths[place] == len(rows[number].input_ids)
-        assert found.learned[place] == sum(label != IGNORED for label in rows[number].labels)
+        assert found.learned[place] == (rows[number].labels != IGNORED).sum()
         assert found.held_out[place] == (number == 0)
     assert (ref.rows, ref.held_out) == (len(order) - (0 in order), int(0 in order))
     assert ref.tokens == sum(len(rows[number].input_ids) for number in order if number)
@@ -80,7 +84,8 @@ def test_pairs_come_back_with_their_win_probabilities(
 ) -> None:
     with write_tokens(tmp_path_factory.mktemp("store") / "tokens", PairsWriter) as writer:
         for prompt, chosen, rejected in parts:
-            writer.add(EncodedPair(prompt_ids=prompt, chosen_ids=chosen, rejected_ids=rejected))
+            ids = [np.array(part, np.int32) for part in (prompt, chosen, rejected)]
+            writer.add(EncodedPair(prompt_ids=ids[0], chosen_ids=ids[1], rejected_ids=ids[2]))
         rows = described(list(range(len(parts)))).with_columns(
             p_chosen=pl.lit(chances[0]), p_rejected=pl.lit(None, pl.Float64)
         )
@@ -105,8 +110,8 @@ def test_the_digest_sees_content_and_order_but_not_how_the_rows_arrived(tmp_path
         store(tmp_path / "c", TWO, [0, 1]),
         store(tmp_path / "d", TWO, [1]),
         store(tmp_path / "e", TWO, [1, 0], held_out=(1,)),
-        store(tmp_path / "f", [TWO[0], Encoded([4, 5], [4, 5])], [1, 0]),
-        store(tmp_path / "g", [TWO[0], Encoded([4, 6], [IGNORED, 6])], [1, 0]),
+        store(tmp_path / "f", [TWO[0], encoded([4, 5], [4, 5])], [1, 0]),
+        store(tmp_path / "g", [TWO[0], encoded([4, 6], [IGNORED, 6])], [1, 0]),
     ]
     assert len({same.digest, *(other.digest for other in others)}) == 6
 

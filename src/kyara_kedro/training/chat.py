@@ -6,10 +6,13 @@ answer, and an assistant turn is learned up to and including its ``<end_of_turn>
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from importlib import resources
 from typing import Any, NamedTuple, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
 
 from kyara_kedro.content import Message
 from kyara_kedro.records import ROLES
@@ -18,6 +21,7 @@ START_OF_TURN = "<start_of_turn>"
 END_OF_TURN = "<end_of_turn>"
 CONTROL_TOKENS = ("<pad>", "<eos>", "<bos>", "<unk>", START_OF_TURN, END_OF_TURN)
 IGNORED = -100
+Ids = NDArray[np.int32]
 
 _CONTROL = re.compile("|".join(map(re.escape, CONTROL_TOKENS)))
 
@@ -38,16 +42,16 @@ class PreferencePair(TypedDict):
 class Encoded(NamedTuple):
     """A conversation as token ids and, of equal length, labels (-100 where nothing is learned)."""
 
-    input_ids: list[int]
-    labels: list[int]
+    input_ids: Ids
+    labels: Ids
 
 
 class EncodedPair(TypedDict):
     """A preference pair as token ids; the answers start where they leave the prompt's tokens."""
 
-    prompt_ids: list[int]
-    chosen_ids: list[int]
-    rejected_ids: list[int]
+    prompt_ids: Ids
+    chosen_ids: Ids
+    rejected_ids: Ids
 
 
 @cache
@@ -102,17 +106,52 @@ def check_pair(pair: PreferencePair) -> str | None:
 
 def encode(tokenizer: Any, messages: Sequence[Message]) -> Encoded:
     """Tokenise a whole conversation and label what its assistant says."""
-    encoded = tokenizer.apply_chat_template(
-        list(messages),
-        chat_template=template(),
-        return_dict=True,
-        return_assistant_tokens_mask=True,
+    return encode_batch(tokenizer, [messages])[0]
+
+
+def encode_batch(tokenizer: Any, conversations: Sequence[Sequence[Message]]) -> list[Encoded]:
+    """Tokenise whole conversations and label what the assistant says in them.
+
+    The marks are those of the template's ``generation`` blocks; they are found by the control
+    tokens, which the content does not hold, and so without the tokens' places in the text.
+
+    Args:
+        tokenizer: Of a model of the Gemma family.
+        conversations: Good ones, see :func:`check_messages`.
+
+    Raises:
+        ValueError: the tokenizer joins the start of an answer with what stands before it.
+    """
+    if not conversations:
+        return []
+    texts = tokenizer.apply_chat_template(
+        [list(messages) for messages in conversations], chat_template=template(), tokenize=False
     )
-    labels = [
-        token if learned else IGNORED
-        for token, learned in zip(encoded["input_ids"], encoded["assistant_masks"], strict=True)
-    ]
-    return Encoded(encoded["input_ids"], labels)
+    start, end = tokenizer.convert_tokens_to_ids([START_OF_TURN, END_OF_TURN])
+    header = next(_tokens(tokenizer, [f"{START_OF_TURN}model\n"]))
+    encoded = []
+    for ids in _tokens(tokenizer, texts):
+        labels = np.full_like(ids, IGNORED)
+        turns = (np.flatnonzero(ids == token)[1::2] for token in (start, end))
+        for first, last in zip(*turns, strict=True):
+            said = slice(first + len(header), last + 1)
+            if not np.array_equal(ids[first : said.start], header):
+                raise ValueError(
+                    "the tokenizer joins the start of an answer with what stands before it: "
+                    f"{tokenizer.decode(ids[first : said.start + 1])!r}"
+                )
+            labels[said] = ids[said]
+        encoded.append(Encoded(ids, labels))
+    return encoded
+
+
+def _tokens(tokenizer: Any, texts: Sequence[str]) -> Iterator[Ids]:
+    """Tokenise texts that hold their control tokens already; twice as fast without places."""
+    backend = tokenizer.backend_tokenizer
+    backend.no_padding()
+    backend.no_truncation()
+    for found in backend.encode_batch_fast(texts, add_special_tokens=False):
+        yield np.array(found.ids, np.int32)
 
 
 def prompt_text(tokenizer: Any, messages: Sequence[Message]) -> str:
@@ -124,19 +163,33 @@ def prompt_text(tokenizer: Any, messages: Sequence[Message]) -> str:
 
 
 def encode_pair(tokenizer: Any, pair: PreferencePair) -> EncodedPair:
-    """Tokenise a preference pair.
+    """Tokenise a preference pair, see :func:`encode_pair_batch`."""
+    return encode_pair_batch(tokenizer, [pair])[0]
+
+
+def encode_pair_batch(tokenizer: Any, pairs: Iterable[PreferencePair]) -> list[EncodedPair]:
+    """Tokenise preference pairs.
 
     Tokens may merge across the end of a prefix; then the answers start with the first token in
     which prompt and answer differ, for both answers at the same place.
     """
+    texts = [text for pair in pairs for text in _rendered(tokenizer, pair)]
+    found = _tokens(tokenizer, texts)
+    return [_parted(*parts) for parts in zip(found, found, found, strict=True)]
+
+
+def _rendered(tokenizer: Any, pair: PreferencePair) -> tuple[str, str, str]:
+    """The prompt, and the prompt with each answer."""
     head = prompt_text(tokenizer, pair["prompt"])
     if pair["prefix"] is None:
-        answers = [pair[side].strip() + END_OF_TURN for side in ("chosen", "rejected")]
+        chosen, rejected = (pair[side].strip() + END_OF_TURN for side in ("chosen", "rejected"))
     else:
         head += pair["prefix"]
-        answers = [pair["chosen"], pair["rejected"]]
-    texts = [head, *(head + answer for answer in answers)]
-    prompt, chosen, rejected = tokenizer(texts, add_special_tokens=False)["input_ids"]
+        chosen, rejected = pair["chosen"], pair["rejected"]
+    return head, head + chosen, head + rejected
+
+
+def _parted(prompt: Ids, chosen: Ids, rejected: Ids) -> EncodedPair:
     cut = min(_shared(prompt, chosen), _shared(prompt, rejected))
     return EncodedPair(
         prompt_ids=prompt[:cut], chosen_ids=chosen[cut:], rejected_ids=rejected[cut:]
@@ -148,7 +201,8 @@ def pair_length(pair: EncodedPair) -> int:
     return len(pair["prompt_ids"]) + max(len(pair["chosen_ids"]), len(pair["rejected_ids"]))
 
 
-def _shared(left: list[int], right: list[int]) -> int:
+def _shared(left: Ids, right: Ids) -> int:
     """Length of the common beginning of two sequences."""
-    pairs = zip(left, right, strict=False)
-    return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(left), len(right)))
+    shorter = min(len(left), len(right))
+    differing = np.flatnonzero(left[:shorter] != right[:shorter])
+    return int(differing[0]) if len(differing) else shorter

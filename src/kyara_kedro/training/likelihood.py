@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from kyara_kedro.content import Message, batched
 from kyara_kedro.training.chat import IGNORED, Encoded, encode
 from kyara_kedro.training.generation import load_model
@@ -45,17 +47,17 @@ def answer_lengths(model: ModelRef, conversations: Sequence[list[Message]]) -> l
     """Tokens of each conversation's last answer, its end of turn included."""
     tokenizer = load_tokenizer(model)
     answers = (_last_answer(encode(tokenizer, turns)) for turns in conversations)
-    return [sum(label != IGNORED for label in answer.labels) for answer in answers]
+    return [int((answer.labels != IGNORED).sum()) for answer in answers]
 
 
 def _last_answer(encoded: Encoded) -> Encoded:
     """The labels of the last answer alone."""
-    labels = list(encoded.labels)
-    end = max(number for number, label in enumerate(labels) if label != IGNORED)
-    start = end
-    while start > 0 and labels[start - 1] != IGNORED:
-        start -= 1
-    return Encoded(encoded.input_ids, [IGNORED] * start + labels[start:])
+    learned = encoded.labels != IGNORED
+    end = int(np.flatnonzero(learned)[-1])
+    start = int(np.flatnonzero(~learned[:end])[-1]) + 1
+    labels = encoded.labels.copy()
+    labels[:start] = IGNORED
+    return Encoded(encoded.input_ids, labels)
 
 
 def _sums(network: Any, rows: Sequence[Encoded]) -> list[tuple[float, int]]:
@@ -65,11 +67,15 @@ def _sums(network: Any, rows: Sequence[Encoded]) -> list[tuple[float, int]]:
 
     device = network.device
     ids, labels, mask = (
-        pad_sequence([torch.tensor(row) for row in some], batch_first=True, padding_value=value)
+        pad_sequence(
+            [torch.tensor(row, dtype=torch.long) for row in some],
+            batch_first=True,
+            padding_value=value,
+        )
         for some, value in (
             ([row.input_ids for row in rows], 0),
             ([row.labels for row in rows], IGNORED),
-            ([[1] * len(row.input_ids) for row in rows], 0),
+            ([np.ones_like(row.input_ids) for row in rows], 0),
         )
     )
     logits = network(

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from kyara_kedro.errors import UserError
 from kyara_kedro.files import folder_written_whole
-from kyara_kedro.training.chat import IGNORED, Encoded, EncodedPair, pair_length
+from kyara_kedro.training.chat import IGNORED, Encoded, EncodedPair, Ids, pair_length
 
 _TOKENS = "tokens.i32"
 _ROWS = "rows.parquet"
@@ -29,7 +29,6 @@ _STORE = "store.json"
 _AGAIN = "run the node again that selects the rows of this stage"
 
 Kind = Literal["conversations", "pairs"]
-Ids = NDArray[np.int32]
 
 
 class TokensError(UserError):
@@ -71,13 +70,6 @@ class TokensRef:
             return cls(**values)
         except TypeError as error:
             raise TokensError(f"reference to tokens: {error}") from error
-
-
-class ConversationTokens(NamedTuple):
-    """A conversation's token ids and, of equal length, labels (-100 where nothing is learned)."""
-
-    input_ids: Ids
-    labels: Ids
 
 
 class PairTokens(NamedTuple):
@@ -129,12 +121,12 @@ class Conversations(_Store):
         super().__init__(ref)
         self.learned = self._rows["learned"].to_numpy()
 
-    def row(self, number: int) -> ConversationTokens:
+    def row(self, number: int) -> Encoded:
         """Read a conversation."""
         start = self._starts[number]
         stored = self._tokens[start : start + self.lengths[number]]
         learned = stored >= 0
-        return ConversationTokens(
+        return Encoded(
             np.where(learned, stored, ~stored), np.where(learned, stored, np.int32(IGNORED))
         )
 
@@ -270,9 +262,9 @@ class ConversationsWriter(_Writer):
         Returns:
             The number of the row.
         """
-        ids = np.array(row.input_ids, np.int32)
-        learned = np.array(row.labels, np.int32) != IGNORED
-        return self._add(np.where(learned, ids, ~ids), (len(ids), int(learned.sum())))
+        learned = row.labels != IGNORED
+        tokens = np.where(learned, row.input_ids, ~row.input_ids)
+        return self._add(tokens, (len(tokens), int(learned.sum())))
 
 
 class PairsWriter(_Writer):
@@ -287,10 +279,8 @@ class PairsWriter(_Writer):
         Returns:
             The number of the row.
         """
-        answers = (row["chosen_ids"], row["rejected_ids"])
-        parts = [np.array(ids, np.int32) for ids in (row["prompt_ids"], *answers)]
-        lengths = [len(part) for part in parts]
-        return self._add(np.concatenate(parts), (pair_length(row), *lengths))
+        parts = (row["prompt_ids"], row["chosen_ids"], row["rejected_ids"])
+        return self._add(np.concatenate(parts), (pair_length(row), *map(len, parts)))
 
 
 Writer = TypeVar("Writer", bound=_Writer)
