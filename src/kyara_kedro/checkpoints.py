@@ -47,7 +47,7 @@ def locate(model: str, revision: str | None = None) -> Path:
     Raises:
         UserError: the hub or its cache does not give the model.
     """
-    if Path(model).exists() or not _HUB_NAME.fullmatch(model):
+    if not is_hub_name(model):
         return Path(model)
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
@@ -58,6 +58,11 @@ def locate(model: str, revision: str | None = None) -> Path:
         raise UserError(
             f"model {model}: no such folder, and the hub does not give it: {_line(error)}"
         ) from error
+
+
+def is_hub_name(model: str) -> bool:
+    """Whether this is ``owner/name`` of the hub, and no folder of this machine."""
+    return _HUB_NAME.fullmatch(model) is not None and not Path(model).exists()
 
 
 def fingerprint(directory: Path) -> str:

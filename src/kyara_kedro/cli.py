@@ -91,6 +91,7 @@ def where() -> None:
             "data/08_reporting/dataset/README.md",
             "open it in an editor",
         ),
+        ("Model 可交付的模型", "data/06_models/export", "kedro chat"),
         ("Duplicates 重複資料", "data/08_reporting/duplicates.html", "open it in a browser"),
         ("Leaks 評測洩漏", "data/08_reporting/contamination.html", "open it in a browser"),
         ("Review 審閱", "data/08_reporting/review.html", "open it in a browser"),

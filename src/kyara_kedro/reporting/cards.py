@@ -48,7 +48,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    made.filters |= {"cell": _cell, "whole": _whole}
+    made.filters |= {"cell": _cell, "setting": _setting, "whole": _whole}
     return made
 
 
@@ -101,3 +101,10 @@ def _cell(value: Any) -> str:
     for mark in ("\\", "|", "`", "*", "_", "[", "]"):
         plain = plain.replace(mark, "\\" + mark)
     return plain.replace("&", "&amp;").replace("<", "&lt;")
+
+
+def _setting(value: Any) -> str:
+    """A setting's value with all its digits."""
+    if value is None:
+        return "–"
+    return _cell(f"{value:g}" if isinstance(value, float) else str(value))

@@ -8,14 +8,16 @@ in 4.57 and in 5 with the same token ids.
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from kyara_kedro.errors import UserError
 from kyara_kedro.files import folder_written_whole
+from kyara_kedro.reporting.model_card import Weights
 from kyara_kedro.training.chat import END_OF_TURN, template
-from kyara_kedro.training.model_ref import ModelRef, verify
+from kyara_kedro.training.model_ref import ModelRef, pretrained, verify
 
 SHARD_BYTES = 5 * 10**9
 """Size from which on another file of weights begins, as on the Hub."""
@@ -87,13 +89,28 @@ def export_model(
         for name, text in (extras or {}).items():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             (target / name).write_text(text, "utf-8")
-    return ModelRef(
-        path=str(directory),
+    return replace(
+        pretrained(str(directory)),
         fingerprint=ref.fingerprint,
-        stage="exported",
         base=ref.base,
         run_id=ref.run_id,
-        start=ref.fingerprint,
+        start=ref.start,
+    )
+
+
+def weights_of(ref: ModelRef) -> Weights:
+    """What a model's files tell of its weights.
+
+    Raises:
+        ModelRefError: the model is not what is on disk.
+        UserError: there are no weights of a whole model.
+    """
+    verify(ref)
+    config = _read(Path(ref.path, "config.json"))
+    return Weights(
+        architecture=config["model_type"],
+        parameters=sum(prod(tensor.shape) for tensor in _tensors(Path(ref.path), config)),
+        context=config["max_position_embeddings"],
     )
 
 

@@ -1,8 +1,8 @@
-"""evaluate: every stage's model -> outputs, scores, comparisons, report and promotion."""
+"""evaluate: every stage's model -> outputs, scores, comparisons, report, promotion and export."""
 
 from kedro.pipeline import Node, Pipeline
 
-from kyara_kedro.pipelines.evaluate import nodes
+from kyara_kedro.pipelines.evaluate import handover, nodes
 
 
 def create_pipeline(**_: object) -> Pipeline:
@@ -83,6 +83,17 @@ def create_pipeline(**_: object) -> Pipeline:
                 ],
                 "evaluation_report",
                 name="write_report",
+                tags="cpu",
+            ),
+            Node(
+                handover.export_model,
+                [
+                    *("dpo_model", "sft_base_rows", "sft_refine_rows", "dpo_pairs"),
+                    *("train_summary", "training_curves", "training_plot", "benchmark_scores"),
+                    *("promotion", "model_store", "params:train"),
+                ],
+                ["exported_model", "model_facts"],
+                name="export_model",
                 tags="cpu",
             ),
             Node(

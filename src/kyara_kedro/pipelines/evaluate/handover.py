@@ -1,0 +1,61 @@
+"""The model as it is handed over: a folder that others load, with its card."""
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from kyara_kedro.params import TrainParams
+from kyara_kedro.reporting.charts import Figure
+from kyara_kedro.reporting.model_card import (
+    LOSS_PICTURE,
+    Stage,
+    model_card,
+    model_summary,
+    notices,
+)
+from kyara_kedro.training import export
+from kyara_kedro.training.model_ref import ModelRef
+
+
+def export_model(
+    dpo_model: ModelRef,
+    sft_base_rows: pl.DataFrame,
+    sft_refine_rows: pl.DataFrame,
+    dpo_pairs: pl.DataFrame,
+    train_summary: dict[str, Any],
+    training_curves: pl.DataFrame,
+    training_plot: Figure,
+    benchmark_scores: pl.DataFrame,
+    promotion: dict[str, Any],
+    model_store: Path,
+    params: TrainParams,
+) -> tuple[ModelRef, dict[str, Any]]:
+    """Write the folder to hand over, named by the model's fingerprint, and tell what its card says.
+
+    The card says what the model learned from and under which licences, how it was trained, its
+    scores and the gate's verdict.
+    """
+    learned = {
+        "sft_base": (sft_base_rows, params.sft_base),
+        "sft_refine": (sft_refine_rows, params.sft_refine),
+        "dpo": (dpo_pairs, params.dpo),
+    }
+    facts = model_summary(
+        dpo_model.to_dict(),
+        export.weights_of(dpo_model),
+        {
+            name: Stage(rows, train_summary[name], options.model_dump())
+            for name, (rows, options) in learned.items()
+        },
+        training_curves,
+        benchmark_scores,
+        promotion,
+    )
+    extras = {
+        "README.md": model_card(facts),
+        LOSS_PICTURE: training_plot.svg(),
+        **notices(facts),
+    }
+    directory = model_store / "export" / dpo_model.fingerprint[:16]
+    return export.export_model(dpo_model, directory, extras), facts
