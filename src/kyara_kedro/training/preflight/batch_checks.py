@@ -1,0 +1,229 @@
+"""What can be wrong on the way from the store into the network: looked at in the first batch."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from kyara_kedro.training.chat import IGNORED
+from kyara_kedro.training.options import DPOOptions, SFTOptions, SPPOOptions
+from kyara_kedro.training.preflight.flight import Document, Flight
+
+_COLUMNS = {
+    "conversations": {"input_ids", "labels", "seq_lengths"},
+    "pairs": {
+        "prompt_ids", "chosen_ids", "rejected_ids", "ref_chosen_logps", "ref_rejected_logps",
+        "p_chosen", "p_rejected",
+    },
+}  # fmt: skip
+_SEARCHED = 4
+"""Rows of the first batch that are looked up in the store or sent through the network alone."""
+_LEAK = 1e-3
+"""Change of a loss, in nats a token, when rows beside it change; without a leak the very same
+numbers are computed, whatever the precision."""
+_ALONE = {False: 1e-3, True: 0.1}
+"""Difference, in nats a token, between a row in its batch and alone: float32 differs by 1e-6, in
+16 bits the shapes change the rounding of every logit (spacing 0.06 at 16)."""
+_REFERENCE = {False: 1e-4, True: 1e-2}
+"""Mean difference, in nats a token, between reference and start: rounding has no sign, so over
+hundreds of tokens little of it remains; another model differs by tenths."""
+_FIRST_LOSS = {False: 1e-3, True: 0.1}
+"""Relative difference of a preference loss from its formula at the reference: in 16 bits the
+rounding of hundreds of tokens adds up to some tenths of a nat an answer."""
+_FRESH = 1.5
+"""Nats a token by which a random model may be off a uniform guess; its logits have some spread."""
+_WORSE = 1.0
+"""Nats a token by which a trained model may be worse than a uniform guess, on other rows."""
+_AT_REFERENCE: Mapping[str, Callable[[float], float]] = {
+    "sigmoid": lambda beta: math.log(2),
+    "sigmoid_norm": lambda beta: math.log(2),
+    "hinge": lambda beta: 1.0,
+    "ipo": lambda beta: 1 / (2 * beta) ** 2,
+    "sppo_hard": lambda beta: 2 * (0.5 / beta) ** 2,
+}
+"""Preference losses where the policy is its reference."""
+
+
+def check_columns(flight: Flight) -> str | None:
+    """A column beside the tokens, such as ``messages``, can take their place."""
+    known = _COLUMNS[flight.job.data.kind]
+    if unknown := sorted(set(flight.trainer.train_dataset[0]) - known):
+        return (
+            f"rows come with {', '.join(unknown)}; hand the trainer {', '.join(sorted(known))} only"
+        )
+    return None
+
+
+def check_rows_arrive(flight: Flight) -> str | None:
+    """What reaches the network must be rows of the store, whole and with their labels."""
+    for item in flight.items(flight.batch)[:_SEARCHED]:
+        number = flight.find(item)
+        if number is None:
+            text = flight.text(item[0].tokens.input_ids[:12])
+            return (
+                f"'{text}...' in the first batch is not in {flight.tokens.ref.path} like that; "
+                "rows must reach the trainer as they are stored"
+            )
+        if flight.tokens.held_out[number]:
+            return f"row {flight.tokens.ids[number]} is held out, but is in the first batch"
+    return None
+
+
+def check_boundaries(flight: Flight) -> str | None:
+    """A batch must say where one row ends and the next begins."""
+    bos = flight.tokenizer.bos_token_id
+    for document in flight.documents(flight.batch):
+        if bos is not None and (document.tokens.input_ids[1:] == bos).any():
+            return "packed rows come without position_ids; pack whole rows, as 'bfd' does"
+    return None
+
+
+def check_packing(flight: Flight) -> str | None:
+    """Rows in one sequence must not see each other.
+
+    What stands beside the last row of a sequence is replaced: its loss must stay what it was. It
+    does not where the batch has a mask of ones or the network keeps a cache, since then nothing
+    tells the rows apart.
+    """
+    batch = flight.packed
+    if batch is None:
+        return None
+    last = flight.documents(batch)[-1]
+    loss, beside = (
+        flight.loss(made) for made in (_only(batch, last), _beside(flight, batch, last))
+    )
+    if abs(loss - beside) > _LEAK:
+        return (
+            f"packed rows see each other: the last row's loss goes from {loss:.4f} to {beside:.4f} "
+            "when the others change; pass position_ids, no attention_mask and use_cache=False"
+        )
+    return None
+
+
+def check_row_alone(flight: Flight) -> str | None:
+    """A row must have the loss in its batch that it has alone."""
+    batch = flight.packed or flight.batch
+    last = flight.documents(batch)[-1]
+    together, alone = flight.loss(_only(batch, last)), -float(flight.log_probs(last.tokens).mean())
+    if abs(together - alone) > _ALONE[flight.half]:
+        return (
+            f"a row's loss is {together:.4f} in its batch and {alone:.4f} alone; is a label "
+            "shifted, a position wrong or the padding seen?"
+        )
+    return None
+
+
+def check_first_loss(flight: Flight) -> str | None:
+    """The first loss must be that of a guess for a fresh model, and a better one for a trained."""
+    loss, guess = flight.first_loss, _uniform(flight)
+    fresh = flight.job.start.stage == "embedded"
+    if not math.isfinite(loss):
+        return f"the first loss is {loss}; weights are broken, fetch or train the model again"
+    if fresh and abs(loss - guess) > _FRESH:
+        return f"the first loss of a fresh model is {loss:.3f}, a uniform guess has {guess:.3f}"
+    if not fresh and loss > guess + _WORSE:
+        return (
+            f"the first loss is {loss:.3f}, worse than the {guess:.3f} of a uniform guess; "
+            "are model and tokenizer of one kind?"
+        )
+    return None
+
+
+def check_reference(flight: Flight) -> str | None:
+    """The reference of a preference stage must be the model that it starts from.
+
+    Its log-probabilities are compared with those of the network before the first step, each row
+    going through it alone.
+    """
+    if "ref_chosen_logps" not in flight.batch:
+        return "the first batch has no log-probabilities of the reference; precompute them"
+    batch = _few_pairs(flight)
+    items = flight.items(batch)
+    for side, key in enumerate(("ref_chosen_logps", "ref_rejected_logps")):
+        own = [flight.log_probs(item[side].tokens) for item in items]
+        tokens = sum(map(len, own))
+        difference = sum(float(one.sum()) for one in own) - float(batch[key].sum())
+        if not abs(difference) <= _REFERENCE[flight.half] * tokens:
+            return (
+                f"{key} differ by {difference / tokens:.4f} a token from those of the model that "
+                "the stage starts from; the reference is another model or was computed with dropout"
+            )
+    return None
+
+
+def check_preference_loss(flight: Flight) -> str | None:
+    """The first loss of a preference stage must be the value of its formula at the reference."""
+    batch = _few_pairs(flight)
+    expected = _at_reference(flight, batch)
+    if expected is None:
+        return None
+    loss = flight.loss(batch)
+    if not abs(loss - expected) <= _FIRST_LOSS[flight.half] * max(1.0, expected):
+        return (
+            f"the first loss is {loss:.4f}, not the {expected:.4f} of its formula at the reference"
+        )
+    return None
+
+
+def expected_loss(flight: Flight) -> float | None:
+    """What the first loss is to be compared with, in nats."""
+    if isinstance(flight.job.recipe, SFTOptions):
+        return _uniform(flight)
+    return _at_reference(flight, flight.batch)
+
+
+def _uniform(flight: Flight) -> float:
+    """Loss of a model that finds all tokens equally probable."""
+    return math.log(flight.network.get_input_embeddings().weight.shape[0])
+
+
+def _only(batch: Mapping[str, Any], document: Document) -> dict[str, Any]:
+    """A batch of which one document alone is learned."""
+    labels = batch["labels"].clone().fill_(IGNORED)
+    place = (document.sequence, slice(document.start, document.end))
+    labels[place] = batch["labels"][place]
+    return {**batch, "labels": labels}
+
+
+def _beside(flight: Flight, batch: Mapping[str, Any], document: Document) -> dict[str, Any]:
+    """The same with other tokens beside the document."""
+    vocabulary = flight.network.get_input_embeddings().weight.shape[0]
+    ids = (batch["input_ids"] + 1) % vocabulary
+    place = (document.sequence, slice(document.start, document.end))
+    ids[place] = batch["input_ids"][place]
+    return {**_only(batch, document), "input_ids": ids}
+
+
+def _few_pairs(flight: Flight) -> dict[str, Any]:
+    """The shortest pairs of the first batch, as a batch."""
+    items = flight.items(flight.batch)
+    few = sorted(range(len(items)), key=lambda i: sum(doc.end for doc in items[i]))[:_SEARCHED]
+    size = len(items)
+    return {
+        name: column[[*few, *(size + i for i in few)]] if len(column) == 2 * size else column[few]
+        for name, column in flight.batch.items()
+    }
+
+
+def _at_reference(flight: Flight, batch: Mapping[str, Any]) -> float | None:
+    """A preference loss where the policy is its reference; None where no formula is known."""
+    recipe = flight.job.recipe
+    if isinstance(recipe, SPPOOptions):
+        asked = [(batch[name] - 0.5) / recipe.beta for name in ("p_chosen", "p_rejected")]
+        return float(sum(each.square() for each in asked).mean()) / 2
+    if not isinstance(recipe, DPOOptions):
+        return None
+    total = 0.0
+    for name, weight in recipe.losses.items():
+        if name == "sft":
+            total += weight * _mean_loss(flight, [item[0] for item in flight.items(batch)])
+        elif name in _AT_REFERENCE:
+            total += weight * _AT_REFERENCE[name](recipe.beta)
+        else:
+            return None
+    return total
+
+
+def _mean_loss(flight: Flight, documents: Sequence[Document]) -> float:
+    """Negative log-likelihood a token, each document going through the network alone."""
+    found = [flight.log_probs(document.tokens) for document in documents]
+    return -sum(float(one.sum()) for one in found) / sum(map(len, found))

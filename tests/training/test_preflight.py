@@ -1,0 +1,586 @@
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from kyara_kedro.content import Message
+from kyara_kedro.training import chat
+from kyara_kedro.training.chat import (
+    END_OF_TURN,
+    IGNORED,
+    Encoded,
+    EncodedPair,
+    PreferencePair,
+    encode,
+    encode_pair,
+)
+from kyara_kedro.training.job import StageJob
+from kyara_kedro.training.loading import load_tokenizer, quiet
+from kyara_kedro.training.model_ref import ModelRef
+from kyara_kedro.training.options import (
+    DPOOptions,
+    LauncherOptions,
+    SFTOptions,
+    StageOptions,
+)
+from kyara_kedro.training.preflight import Preflight, PreflightError, preflight
+from kyara_kedro.training.tokens import (
+    ConversationsWriter,
+    PairsWriter,
+    open_tokens,
+    write_tokens,
+)
+
+ROOM = 96
+SFT = SFTOptions(max_length=ROOM, warmup_steps=2, attention_dropout=0.0)
+DPO = DPOOptions(max_length=ROOM, warmup_steps=0, batch_size=4)
+
+
+def talk(*turns: str, system: str | None = None) -> list[Message]:
+    roles = [("user", "assistant")[number % 2] for number in range(len(turns))]
+    said = [Message(role=role, content=turn) for role, turn in zip(roles, turns, strict=True)]
+    return [Message(role="system", content=system), *said] if system else said
+
+
+TALKS = [
+    *(talk(f"玉山{n}的海拔是多少公尺？", f"{n * 111}公尺。") for n in range(1, 9)),
+    talk("濁水溪全長？", "186公里。", "出海口？", "在彰化。", system="請直接回答。"),
+    talk("Answer, please.", "玉山 🏔️\n\n濁水溪"),
+]
+PAIRS = [
+    *(PreferencePair(prompt=said[:1], chosen=said[1]["content"], rejected="彰化", prefix=None)
+      for said in TALKS[:6]),
+    PreferencePair(prompt=TALKS[8][:4], chosen="在彰化。", rejected="玉山", prefix=None),
+    PreferencePair(prompt=TALKS[0][:1], chosen="二", rejected="第三步", prefix="第一步：\n"),
+]  # fmt: skip
+
+
+@dataclass
+class Stage:
+    """A stage on its way to the preflight, which a fault can be seeded into at each station."""
+
+    start: ModelRef
+    folder: Path
+    recipe: StageOptions = SFT
+    tokenizer: Any = None
+    rows: list[Encoded] = field(default_factory=list)
+    pairs: list[EncodedPair] = field(default_factory=list)
+    probabilities: tuple[float | None, float | None] = (None, None)
+    held_out: int = 0
+    network: Any = None
+    reference: Any = None
+    trained: Callable[[dict[str, Any]], dict[str, Any]] = dict
+    settings: dict[str, Any] = field(default_factory=dict)
+    arguments: dict[str, Any] = field(default_factory=dict)
+    trainer: Any = None
+    forbidden: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        self.tokenizer = load_tokenizer(self.start)
+        self.network = load(self.start)
+        if isinstance(self.recipe, SFTOptions):
+            self.rows = [encode(self.tokenizer, said) for said in TALKS]
+        else:
+            self.pairs = [encode_pair(self.tokenizer, pair) for pair in PAIRS]
+
+    def store(self) -> Any:
+        folder = self.folder / "tokens"
+        writer = ConversationsWriter if self.rows else PairsWriter
+        with write_tokens(folder, writer) as open_writer:
+            numbers = [open_writer.add(row) for row in [*map(as_arrays, self.rows), *self.pairs]]
+            table = pl.DataFrame(
+                {
+                    "number": numbers,
+                    "id": [f"row-{number}" for number in numbers],
+                    "source": "test",
+                    "held_out": [number < self.held_out for number in numbers],
+                }
+            )
+            if self.pairs:
+                chosen, rejected = self.probabilities
+                table = table.with_columns(
+                    pl.lit(chosen, pl.Float64).alias("p_chosen"),
+                    pl.lit(rejected, pl.Float64).alias("p_rejected"),
+                )
+            ref = open_writer.finish(table)
+        return open_tokens(ref)
+
+    def job(self, store: Any) -> StageJob:
+        return StageJob(
+            stage="stage", start=self.start, data=store.ref, recipe=self.recipe,
+            directory=self.folder / "model", workspace=self.folder / "work", **self.settings,
+        )  # fmt: skip
+
+    def flown(self) -> Preflight:
+        with quiet(threads=1):
+            store = self.store()
+            job = self.job(store)
+            trainer = self.trainer or (self.tuner if self.rows else self.aligner)
+            return preflight(job, store, trainer(store), {"over_max_length": 2}, self.forbidden)
+
+    def common(self) -> dict[str, Any]:
+        return {
+            "output_dir": str(self.folder / "work"), "use_cpu": True, "bf16": False,
+            "num_train_epochs": 2, "warmup_steps": self.recipe.warmup_steps, "report_to": "none",
+            "per_device_train_batch_size": self.recipe.batch_size, "disable_tqdm": True,
+            "gradient_accumulation_steps": self.recipe.accumulation, "save_strategy": "no",
+            "learning_rate": 1e-3, "dataloader_pin_memory": False, "logging_steps": 1,
+        } | self.arguments  # fmt: skip
+
+    def tuner(self, store: Any, trainer: type[Any] | None = None) -> Any:
+        from datasets import Dataset
+        from trl import SFTConfig
+
+        numbers = np.flatnonzero(~store.held_out).tolist()
+        rows = [store.row(number) for number in numbers]
+        packed = SFT.packing and [rows[place : place + 3] for place in range(0, len(rows), 3)]
+        items = [
+            self.trained(
+                {
+                    "input_ids": np.concatenate([row.input_ids for row in some]).tolist(),
+                    "labels": np.concatenate([row.labels for row in some]).tolist(),
+                    "seq_lengths": [len(row.input_ids) for row in some],
+                }
+            )
+            for some in (packed if self.recipe.packing else [[row] for row in rows])
+        ]
+        config = SFTConfig(
+            **self.common(), max_length=None, padding_free=self.recipe.packing,
+            dataset_kwargs={"skip_prepare_dataset": True},
+        )  # fmt: skip
+        return (trainer or quiet_sft())(
+            self.network, args=config, train_dataset=Dataset.from_list(items),
+            processing_class=self.tokenizer,
+        )  # fmt: skip
+
+    def aligner(self, store: Any) -> Any:
+        from datasets import Dataset
+        from trl import DPOConfig
+
+        config = DPOConfig(
+            **self.common(), max_length=self.recipe.max_length, beta=self.recipe.beta,
+            loss_type=list(self.recipe.losses), loss_weights=list(self.recipe.losses.values()),
+            precompute_ref_log_probs=True,
+        )  # fmt: skip
+        items = [
+            {
+                name: value.tolist()
+                for name, value in store.row(number)._asdict().items()
+                if name.endswith("ids")
+            }
+            for number in range(len(store))
+        ]
+        return quiet_dpo()(
+            self.network, ref_model=self.reference, args=config, processing_class=self.tokenizer,
+            train_dataset=Dataset.from_list(items),
+        )  # fmt: skip
+
+
+def as_arrays(row: Encoded) -> Encoded:
+    return Encoded(*(np.array(part, np.int32) for part in row))
+
+
+def load(start: ModelRef, **how: Any) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(
+        start.path, attn_implementation="eager", **{"dtype": "float32", **how}
+    )
+
+
+def quiet_sft() -> type[Any]:
+    from trl import SFTTrainer
+
+    class Trainer(SFTTrainer):
+        def _send_telemetry(self) -> None:
+            """Tell nobody."""
+
+    return Trainer
+
+
+def quiet_dpo() -> type[Any]:
+    from trl import DPOTrainer
+
+    class Trainer(DPOTrainer):
+        def _send_telemetry(self) -> None:
+            """Tell nobody."""
+
+        def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
+            return dataset
+
+    return Trainer
+
+
+@pytest.fixture
+def sft(embedded: ModelRef, tmp_path: Path) -> Stage:
+    return Stage(embedded, tmp_path)
+
+
+@pytest.fixture
+def dpo(embedded: ModelRef, tmp_path: Path) -> Stage:
+    return Stage(embedded, tmp_path, recipe=DPO)
+
+
+def with_template(tokenizer: Any, template: str) -> list[Encoded]:
+    """The conversations as another template makes them, learned where it marks them."""
+    rows = []
+    for said in TALKS:
+        made = tokenizer.apply_chat_template(
+            said, chat_template=template, return_dict=True, return_assistant_tokens_mask=True
+        )
+        ids, masks = made["input_ids"], made["assistant_masks"]
+        labels = [i if learned else IGNORED for i, learned in zip(ids, masks, strict=True)]
+        rows.append(Encoded(ids, labels))
+    return rows
+
+
+CHATML = (
+    "{{ bos_token }}{% for m in messages %}<|im_start|>{{ m['role'] }}\n"
+    "{% generation %}{{ m['content'] }}<|im_end|>{% endgeneration %}\n{% endfor %}"
+)
+WITHOUT_SYSTEM = chat.template().replace("content + '\\n\\n' -", "'' -")
+WITHOUT_END = chat.template().replace("{{- content + '<end_of_turn>' -}}", "{{- content -}}")
+END_UNLEARNED = chat.template().replace(
+    "{{- content + '<end_of_turn>' -}}\n            {%- endgeneration -%}",
+    "{{- content -}}\n            {%- endgeneration -%}{{- '<end_of_turn>' -}}",
+)
+
+
+def double_bos(stage: Stage) -> None:
+    stage.rows = [Encoded([r.input_ids[0], *r.input_ids], [IGNORED, *r.labels]) for r in stage.rows]
+
+
+def no_end_of_turn(stage: Stage) -> None:
+    stage.rows = with_template(stage.tokenizer, WITHOUT_END)
+
+
+def end_of_turn_not_learned(stage: Stage) -> None:
+    stage.rows = with_template(stage.tokenizer, END_UNLEARNED)
+
+
+def assistant_masked_out(stage: Stage) -> None:
+    row = stage.rows[4]
+    stage.rows[4] = Encoded(row.input_ids, [IGNORED] * len(row.labels))
+
+
+def one_answer_masked_out(stage: Stage) -> None:
+    ids, labels = stage.rows[8]
+    half = len(ids) // 2
+    stage.rows[8] = Encoded(ids, [*labels[:half], *[IGNORED] * (len(ids) - half)])
+
+
+def user_learned(stage: Stage) -> None:
+    stage.rows = [Encoded(ids, [IGNORED, *ids[1:]]) for ids, _ in stage.rows]
+
+
+def labels_shifted(stage: Stage) -> None:
+    """The mask moved by one, as when labels are shifted before the trainer shifts them."""
+    for number, (ids, labels) in enumerate(stage.rows):
+        learned = [*[label != IGNORED for label in labels[1:]], False]
+        shifted = [i if there else IGNORED for i, there in zip(ids, learned, strict=True)]
+        stage.rows[number] = Encoded(ids, shifted)
+
+
+def another_template(stage: Stage) -> None:
+    stage.rows = with_template(stage.tokenizer, CHATML)
+
+
+def template_of_the_model(stage: Stage) -> None:
+    stage.tokenizer.chat_template = CHATML
+
+
+def system_dropped(stage: Stage) -> None:
+    stage.tokenizer.chat_template = WITHOUT_SYSTEM
+
+
+def row_too_long(stage: Stage) -> None:
+    stage.rows.append(encode(stage.tokenizer, talk("長" * 120, "答")))
+
+
+def row_cut(stage: Stage) -> None:
+    ids, labels = encode(stage.tokenizer, talk("玉山", "長" * 120))
+    stage.rows.append(Encoded(ids[:ROOM], labels[:ROOM]))
+
+
+def token_without_embedding(stage: Stage) -> None:
+    stage.tokenizer.add_tokens(["<another>"])
+
+
+def foreign_tokenizer(stage: Stage) -> None:
+    stage.tokenizer.add_special_tokens({"unk_token": END_OF_TURN})
+
+
+def contaminated(stage: Stage) -> None:
+    stage.forbidden = ["row-3", "of-another-set"]
+
+
+def bf16_weights(stage: Stage) -> None:
+    stage.network = load(stage.start, dtype="bfloat16")
+
+
+def frozen_weights(stage: Stage) -> None:
+    stage.network.get_input_embeddings().weight.requires_grad_(False)
+
+
+def nothing_to_train(stage: Stage) -> None:
+    stage.network.requires_grad_(False)
+
+
+def untied(stage: Stage) -> None:
+    import torch
+
+    head = stage.network.get_output_embeddings()
+    head.weight = torch.nn.Parameter(head.weight.detach().clone())
+
+
+def attention_dropout(stage: Stage) -> None:
+    for layer in stage.network.model.layers:
+        layer.self_attn.attention_dropout = 0.1
+
+
+def never_stops(stage: Stage) -> None:
+    stage.network.generation_config.eos_token_id = stage.tokenizer.eos_token_id
+
+
+def padded_on_the_right(stage: Stage) -> None:
+    stage.tokenizer.padding_side = "right"
+
+
+def another_model(stage: Stage) -> None:
+    trained_further(stage.network)
+
+
+def trained_further(network: Any) -> None:
+    import torch
+
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.add_(0.01)
+
+
+def broken_weights(stage: Stage) -> None:
+    """A model whose file holds a value that is no number."""
+    from safetensors.torch import load_file, save_file
+
+    stage.start = copied(stage)
+    file = Path(stage.start.path, "model.safetensors")
+    weights = load_file(file)
+    weights["model.layers.1.mlp.up_proj.weight"][0] = math.nan
+    save_file(weights, file, metadata={"format": "pt"})
+    stage.network = load(stage.start)
+
+
+def trained_to_nonsense(stage: Stage) -> None:
+    """A model of whose vocabulary another tokenizer was made."""
+    stage.start = copied(stage, stage="pretrained")
+    stage.network.get_input_embeddings().weight.data.mul_(6.0)
+    stage.network.save_pretrained(stage.start.path)
+
+
+def copied(seeded: Stage, **changes: str) -> ModelRef:
+    import shutil
+
+    target = seeded.folder / "start"
+    shutil.copytree(seeded.start.path, target)
+    return replace(seeded.start, path=str(target), **changes)
+
+
+def one_process(stage: Stage) -> None:
+    stage.settings["launcher"] = LauncherOptions(kind="torchrun", processes=2)
+
+
+def hijacking_column(stage: Stage) -> None:
+    stage.trained = lambda item: {**item, "messages": TALKS[0]}
+
+
+def cut_on_the_way(stage: Stage) -> None:
+    stage.recipe = SFT.model_copy(update={"packing": False})
+    stage.trained = lambda item: {name: item[name][:20] for name in ("input_ids", "labels")}
+
+
+def held_out_rows_learned(stage: Stage) -> None:
+    stage.held_out = 9
+    stage.trainer = lambda store: stage.tuner(open_to_learning(store))
+
+
+def open_to_learning(store: Any) -> Any:
+    opened = open_tokens(store.ref)
+    opened.held_out = np.zeros(len(store), bool)
+    return opened
+
+
+def wrapped_packing(stage: Stage) -> None:
+    """Rows one after the other in a padded batch, as TRL's strategy 'wrapped' puts them."""
+
+    def trainer(store: Any) -> Any:
+        made = stage.tuner(store)
+        stage.arguments, stage.recipe = {}, SFT
+        made.data_collator.padding_free = False
+        return made
+
+    stage.trainer = trainer
+
+
+def mask_of_ones(stage: Stage) -> None:
+    def trainer(store: Any) -> Any:
+        made = stage.tuner(store)
+        collate = made.data_collator
+        made.data_collator = lambda rows: masked(collate(rows))
+        return made
+
+    def masked(batch: dict[str, Any]) -> dict[str, Any]:
+        return {**batch, "attention_mask": batch["input_ids"].new_ones(batch["input_ids"].shape)}
+
+    stage.trainer = trainer
+
+
+def cache_left_on(stage: Stage) -> None:
+    class Trainer(quiet_sft()):  # type: ignore[misc]
+        def compute_loss(self, model: Any, inputs: Any, *_: Any, **__: Any) -> Any:
+            return model(**inputs, use_cache=True).loss
+
+    stage.trainer = lambda store: stage.tuner(store, Trainer)
+
+
+def labels_shifted_in_the_loss(stage: Stage) -> None:
+    class Trainer(quiet_sft()):  # type: ignore[misc]
+        def compute_loss(self, model: Any, inputs: Any, *rest: Any, **named: Any) -> Any:
+            labels = inputs["labels"].roll(-1, dims=1)
+            return super().compute_loss(model, {**inputs, "labels": labels}, *rest, **named)
+
+    stage.trainer = lambda store: stage.tuner(store, Trainer)
+
+
+SUPERVISED = [
+    (double_bos, "one_bos"),
+    (no_end_of_turn, "turns_end"),
+    (end_of_turn_not_learned, "answers_learned"),
+    (assistant_masked_out, "something_to_learn"),
+    (one_answer_masked_out, "answers_learned"),
+    (user_learned, "answers_learned"),
+    (labels_shifted, "answers_learned"),
+    (another_template, "template"),
+    (template_of_the_model, "template"),
+    (system_dropped, "system"),
+    (row_too_long, "lengths"),
+    (row_cut, "turns_end"),
+    (token_without_embedding, "vocabulary"),
+    (foreign_tokenizer, "vocabulary"),
+    (contaminated, "forbidden"),
+    (bf16_weights, "master_weights"),
+    (frozen_weights, "trainable"),
+    (nothing_to_train, "trainable"),
+    (untied, "tied"),
+    (attention_dropout, "dropout"),
+    (never_stops, "stop_token"),
+    (padded_on_the_right, "padding_side"),
+    (another_model, "start"),
+    (broken_weights, "first_loss"),
+    (trained_to_nonsense, "first_loss"),
+    (one_process, "processes"),
+    (hijacking_column, "columns"),
+    (cut_on_the_way, "rows_arrive"),
+    (held_out_rows_learned, "rows_arrive"),
+    (wrapped_packing, "boundaries"),
+    (mask_of_ones, "packing"),
+    (cache_left_on, "packing"),
+    (labels_shifted_in_the_loss, "row_alone"),
+]
+
+
+def swapped(stage: Stage) -> None:
+    stage.probabilities = (0.3, 0.7)
+
+
+def equal_answers(stage: Stage) -> None:
+    stage.pairs[2] = EncodedPair(**{**stage.pairs[2], "rejected_ids": stage.pairs[2]["chosen_ids"]})
+
+
+def rejected_not_ended(stage: Stage) -> None:
+    for pair in stage.pairs:
+        pair["rejected_ids"] = pair["rejected_ids"][:-1]
+
+
+def reference_of_another_model(stage: Stage) -> None:
+    """TRL takes the reference from the path in the configuration, which can be another model."""
+    stage.reference = load(stage.start)
+    trained_further(stage.reference)
+
+
+def reference_with_dropout(stage: Stage) -> None:
+    """TRL's switch does not reach the dropout of the attention."""
+    stage.network.train()
+    attention_dropout(stage)
+    stage.trainer = lambda store: without_dropout(stage.aligner(store))
+
+
+def without_dropout(trainer: Any) -> Any:
+    for layer in trainer.model.model.layers:
+        layer.self_attn.attention_dropout = 0.0
+    return trainer
+
+
+def another_loss(stage: Stage) -> None:
+    def trainer(store: Any) -> Any:
+        made = stage.aligner(store)
+        made.loss_weights = [2.0, 1.0]
+        return made
+
+    stage.trainer = trainer
+
+
+PREFERENCE = [
+    (swapped, "preferred"),
+    (equal_answers, "answers_differ"),
+    (rejected_not_ended, "turns_end"),
+    (attention_dropout, "dropout"),
+    (reference_of_another_model, "reference"),
+    (reference_with_dropout, "reference"),
+    (another_loss, "preference_loss"),
+]
+
+
+def assert_stopped(stage: Stage, check: str) -> None:
+    with pytest.raises(PreflightError) as stopped:
+        stage.flown()
+    assert check in {fault.check for fault in stopped.value.preflight.faults}
+    message = str(stopped.value)
+    assert message.startswith("stage: ")
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("seed", "check"), SUPERVISED, ids=lambda part: getattr(part, "__name__", "")
+)
+def test_a_fault_of_a_supervised_stage_is_caught(
+    sft: Stage, seed: Callable[[Stage], None], check: str
+) -> None:
+    seed(sft)
+    assert_stopped(sft, check)
+
+
+@pytest.mark.parametrize(
+    ("seed", "check"), PREFERENCE, ids=lambda part: getattr(part, "__name__", "")
+)
+def test_a_fault_of_a_preference_stage_is_caught(
+    dpo: Stage, seed: Callable[[Stage], None], check: str
+) -> None:
+    seed(dpo)
+    assert_stopped(dpo, check)
+
+
+@pytest.mark.parametrize("packing", [True, False])
+def test_a_healthy_supervised_stage_passes_all_checks(sft: Stage, packing: bool) -> None:
+    sft.recipe = SFT.model_copy(update={"packing": packing, "batch_size": 1 if packing else 3})
+    report = sft.flown()
+    assert [found for found in report.findings if found.verdict != "ok"] == []
+
+
+def test_a_healthy_preference_stage_passes_all_checks(dpo: Stage) -> None:
+    report = dpo.flown()
+    assert [found for found in report.findings if found.verdict != "ok"] == []
