@@ -22,6 +22,7 @@ _HOMES = {
     "FolderDataset": "models",
     "PublicationDataset": "publication",
     "ModelRegistryDataset": "models",
+    "TrackingDataset": "tracking",
 }
 
 __all__ = list(_HOMES)

@@ -9,8 +9,8 @@ from kedro.io import AbstractDataset, DatasetError
 from kedro_datasets._typing import JSONPreview
 
 from kyara_kedro.datasets.atomic import AtomicDataset
-from kyara_kedro.datasets.tracking import tracking_uri as resolve_uri
-from kyara_kedro.evaluation.registry import ModelRegistry
+from kyara_kedro.tracking.registry import LogModel, ModelRegistry
+from kyara_kedro.tracking.store import tracking_uri as resolve_uri
 from kyara_kedro.training.model_ref import ModelRef
 
 
@@ -73,6 +73,7 @@ class ModelRegistryDataset(AbstractDataset[None, ModelRegistry]):
         tracking_uri: Address of an MLflow server, or None.
         experiment: Experiment that runs belong to.
         model: Name of the registered model.
+        log_model: ``reference`` leaves weights in the model store, ``upload`` copies them to MLflow.
         metadata: Free entries, such as kedro-viz's layer.
     """
 
@@ -83,18 +84,20 @@ class ModelRegistryDataset(AbstractDataset[None, ModelRegistry]):
         tracking_uri: str | None,
         experiment: str,
         model: str,
+        log_model: LogModel = "reference",
         metadata: dict[str, Any] | None = None,
     ) -> None:
         self._folder = Path(filepath)
         self._server = tracking_uri
         self._experiment = experiment
         self._model = model
+        self._log_model = log_model
         self.metadata = metadata
 
     def load(self) -> ModelRegistry:
         """Connect to the registry."""
         uri = resolve_uri(self._server, self._folder)
-        return ModelRegistry(uri, self._model, self._experiment)
+        return ModelRegistry(uri, self._model, self._experiment, self._log_model)
 
     def save(self, data: None) -> None:
         """Refuse: versions are registered through the registry itself."""

@@ -1,11 +1,35 @@
-"""Where runs and models are tracked when no MLflow server is named."""
+"""What nodes need to track what they do."""
 
-from pathlib import Path
+from typing import Any
+
+from kedro.io import AbstractDataset
+
+from kyara_kedro.tracking.target import Tracking
 
 
-def tracking_uri(server: str | None, folder: Path) -> str:
-    """The server's address, or that of a SQLite store in a folder, which is made if need be."""
-    if server:
-        return server
-    folder.mkdir(parents=True, exist_ok=True)
-    return f"sqlite:///{folder.resolve() / 'mlflow.db'}"
+class TrackingDataset(AbstractDataset[Tracking, Tracking | None]):
+    """Where the present run is tracked; None where it is not.
+
+    The tracking hook saves it when a run begins.
+
+    Args:
+        metadata: Free entries, such as kedro-viz's layer.
+    """
+
+    def __init__(self, *, metadata: dict[str, Any] | None = None) -> None:
+        self._tracking: Tracking | None = None
+        self.metadata = metadata
+
+    def load(self) -> Tracking | None:
+        """Give it to a node."""
+        return self._tracking
+
+    def save(self, data: Tracking) -> None:
+        """Take it from the hook."""
+        self._tracking = data
+
+    def _exists(self) -> bool:
+        return True
+
+    def _describe(self) -> dict[str, Any]:
+        return {"tracked": self._tracking is not None}

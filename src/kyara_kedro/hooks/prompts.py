@@ -9,9 +9,8 @@ from kedro.framework.hooks import hook_impl
 from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
 
-from kyara_kedro.datasets.tracking import tracking_uri
-from kyara_kedro.hooks.tracking import little_patience
 from kyara_kedro.prompts.library import PromptLibrary, PromptTemplate
+from kyara_kedro.tracking.store import answers, tracking_uri
 
 logger = logging.getLogger("kyara_kedro")
 LIBRARY = "prompt_library"
@@ -52,10 +51,12 @@ class PromptHooks:
             return
         if not (self._config.get("enabled") and self._config.get("prompts")):
             return
+        uri = tracking_uri(self._config["tracking_uri"], self._folder)
+        if not answers(uri):
+            logger.warning("MLflow's prompt registry does not answer; the next run mirrors prompts")
+            return
         try:
-            with little_patience():
-                uri = tracking_uri(self._config["tracking_uri"], self._folder)
-                new = mirror(catalog.load(LIBRARY), uri)
+            new = mirror(catalog.load(LIBRARY), uri)
         except Exception as error:
             logger.warning("MLflow's prompt registry is unavailable and skipped: %s", error)
         else:

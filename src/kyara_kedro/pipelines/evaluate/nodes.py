@@ -19,7 +19,6 @@ from kyara_kedro.evaluation.benchmarks import (
 )
 from kyara_kedro.evaluation.comparison import compare
 from kyara_kedro.evaluation.gate import Decision, decide
-from kyara_kedro.evaluation.registry import CANDIDATE, CHAMPION, ModelRegistry
 from kyara_kedro.evaluation.report import ReportContext, evaluation_report
 from kyara_kedro.evaluation.scores import benchmark_scores
 from kyara_kedro.params import EvaluateParams
@@ -28,6 +27,7 @@ from kyara_kedro.pipelines.balance import Flow, close
 from kyara_kedro.prompts.library import PromptLibrary
 from kyara_kedro.records import MODEL_OUTPUT, drops
 from kyara_kedro.teachers.base import Teacher
+from kyara_kedro.tracking.registry import CHAMPION, ModelRegistry
 from kyara_kedro.training.generation import generate
 from kyara_kedro.training.model_ref import ModelRef, pretrained
 
@@ -190,15 +190,14 @@ def promote(
     scores: pl.DataFrame,
     model_registry: ModelRegistry,
 ) -> dict[str, Any]:
-    """Register the model as candidate, and make it the champion when the gate says so."""
+    """Note the scores on the candidate, and make it the champion when the gate says so."""
     mine = scores.filter(pl.col("model") == CANDIDATE_MODEL)
     tags = {
         f"{benchmark}.{metric}": f"{score:.4f}"
         for benchmark, metric, score in mine.select("benchmark", "metric", "score").iter_rows()
     }
     tags |= {"verdict": decision["verdict"], "training_fingerprint": dpo_model.fingerprint}
-    version = model_registry.register(Path(dpo_model.path), dpo_model.run_id, tags)
-    model_registry.set_alias(CANDIDATE, version)
+    version = model_registry.nominate(Path(dpo_model.path), dpo_model.run_id, tags)
     if decision["verdict"] == "promote":
         model_registry.promote(version)
     champion = model_registry.resolve(CHAMPION)

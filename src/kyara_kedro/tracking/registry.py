@@ -1,28 +1,31 @@
-"""The MLflow model registry: versions that point to model directories, and aliases on them.
+"""The MLflow model registry: versions of the trained model, and aliases on them.
 
-Models are registered where they lie, without a copy: the version's source is the directory. An
-MLflow server refuses sources on disks that it does not manage, so there the version refers to an
-external model (an MLflow logged model without artifacts of its own). In both cases the tag
-``path`` holds the directory, which has to be reachable for whoever loads the model.
+A version is an MLflow model with signature and requirements. It refers to the model directory,
+where the weights stay without a copy, or holds a complete copy. In both cases the tag ``path``
+holds the directory, which has to be reachable for whoever loads a model that only refers to it.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from tempfile import TemporaryDirectory
+from typing import Literal
 
 import xxhash
 
 from kyara_kedro.errors import UserError
+from kyara_kedro.tracking.delivery import find_run
+from kyara_kedro.tracking.flavor import parts, write_flavor
+from kyara_kedro.tracking.store import database, experiment_id
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities.model_registry import ModelVersion
+    pass
 
+LogModel = Literal["reference", "upload"]
 CHAMPION, CANDIDATE, FORMER = "champion", "candidate", "former-champion"
 _CHUNK = 1 << 20
 _UNNAMED = re.compile(r"[/:.%\"']")
@@ -51,23 +54,27 @@ class ModelRegistry:
         tracking_uri: ``sqlite:///...`` or the address of an MLflow server.
         name: Name of the registered model.
         experiment: Name of the experiment in which its versions appear.
+        log_model: Whether a version refers to the model directory or holds a copy of it.
     """
 
-    def __init__(self, tracking_uri: str, name: str, experiment: str) -> None:
+    def __init__(
+        self, tracking_uri: str, name: str, experiment: str, log_model: LogModel = "reference"
+    ) -> None:
         os.environ.setdefault("DO_NOT_TRACK", "true")
         from mlflow import MlflowClient
 
         self.name = name
         self.experiment = experiment
         self._uri = tracking_uri
+        self._complete = log_model == "upload"
         self._client = MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
 
-    def register(self, model_dir: Path, run_id: str | None, tags: Mapping[str, str]) -> int:
-        """Register a model directory, or find the version that it already is.
+    def nominate(self, model_dir: Path, run: str | None, tags: Mapping[str, str]) -> int:
+        """Register a model directory, or find the version that it already is, as the candidate.
 
         Args:
             model_dir: Directory with weights and tokenizer; stays where it is.
-            run_id: The run that made it.
+            run: Key of the tracked run that made it.
             tags: What to note about it; also set on a version that was there before.
 
         Returns:
@@ -78,15 +85,9 @@ class ModelRegistry:
         """
         path = model_dir.resolve()
         fingerprint = directory_fingerprint(path)
-        self._create_name()
-        for version in self._versions(f"tag.fingerprint = '{fingerprint}'"):
-            if Path(version.tags["path"]).is_dir():
-                for key, value in tags.items():
-                    self._client.set_model_version_tag(self.name, version.version, key, value)
-                return int(version.version)
-        return self._create_version(
-            path, run_id, {**tags, "fingerprint": fingerprint, "path": str(path)}
-        )
+        number = self._find(fingerprint, tags) or self._create(path, fingerprint, run, tags)
+        self.set_alias(CANDIDATE, number)
+        return number
 
     def set_alias(self, alias: str, version: int) -> None:
         """Let an alias name a version, and no other one."""
@@ -121,9 +122,15 @@ class ModelRegistry:
         found = self._client.search_registered_models(f"name = '{self.name}'")
         return {alias: int(number) for model in found for alias, number in model.aliases.items()}
 
-    def _versions(self, condition: str) -> Iterator[ModelVersion]:
-        query = f"name = '{self.name}' and {condition}"
-        yield from self._client.search_model_versions(query, order_by=["version_number ASC"])
+    def _find(self, fingerprint: str, tags: Mapping[str, str]) -> int | None:
+        """A version of that content whose directory is still there, with the tags set."""
+        query = f"name = '{self.name}' and tag.fingerprint = '{fingerprint}'"
+        for version in self._client.search_model_versions(query, order_by=["version_number ASC"]):
+            if Path(version.tags["path"]).is_dir():
+                for key, value in tags.items():
+                    self._client.set_model_version_tag(self.name, version.version, key, value)
+                return int(version.version)
+        return None
 
     def _create_name(self) -> None:
         from mlflow.exceptions import MlflowException
@@ -134,55 +141,39 @@ class ModelRegistry:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
 
-    def _create_version(self, path: Path, run_id: str | None, tags: dict[str, str]) -> int:
-        experiment = experiment_id(
-            self._client, {"experiment": self.experiment, "tracking_uri": self._uri}
-        )
+    def _create(
+        self, path: Path, fingerprint: str, run: str | None, tags: Mapping[str, str]
+    ) -> int:
+        self._create_name()
+        experiment = experiment_id(self._client, self._uri, self.experiment)
+        run_id = find_run(self._client, experiment, run) if run else None
+        noted = {**tags, "fingerprint": fingerprint, "path": str(path)}
         model = self._client.create_logged_model(
             experiment,
             name=_UNNAMED.sub("-", self.name),
             source_run_id=run_id,
-            tags=tags,
+            tags=noted,
             model_type="causal-lm",
         )
+        self._log(model.model_id, path, fingerprint)
         self._client.finalize_logged_model(model.model_id, "READY")
-        served = _database(self._uri) is None
+        served = database(self._uri) is None
         version = self._client.create_model_version(
             self.name,
-            source=f"models:/{model.model_id}" if served else path.as_uri(),
+            source=f"models:/{model.model_id}" if served else model.artifact_location,
             run_id=run_id,
-            tags={**tags, "model_id": model.model_id},
+            tags={**noted, "model_id": model.model_id},
             # A database store would look the id up in the store of the working directory.
             model_id=model.model_id if served else None,
         )
         return int(version.version)
 
-
-def experiment_id(client: MlflowClient, config: Mapping[str, Any]) -> str:
-    """Find an experiment, or make it with an artifact location that no working directory moves.
-
-    Args:
-        client: Client of the tracking store.
-        config: ``tracking_uri``, ``experiment`` and optionally ``artifact_location`` (a folder or
-            a URI). Without the last, artifacts lie in ``mlartifacts`` beside a SQLite file; a
-            server decides itself.
-
-    Returns:
-        The experiment's id.
-    """
-    from mlflow.exceptions import MlflowException
-
-    name = str(config["experiment"])
-    if found := client.get_experiment_by_name(name):
-        return str(found.experiment_id)
-    try:
-        location = _artifact_location(config)
-        return str(client.create_experiment(name, artifact_location=location))
-    except MlflowException as error:
-        found = client.get_experiment_by_name(name)
-        if error.error_code != "RESOURCE_ALREADY_EXISTS" or found is None:
-            raise
-        return str(found.experiment_id)
+    def _log(self, model_id: str, path: Path, fingerprint: str) -> None:
+        with TemporaryDirectory() as folder:
+            write_flavor(path, Path(folder), fingerprint=fingerprint, complete=self._complete)
+            self._client.log_model_artifacts(model_id, folder)
+        for file, place in parts(path) if self._complete else ():
+            self._client.log_model_artifact(model_id, str(file), place)
 
 
 def directory_fingerprint(directory: Path) -> str:
@@ -202,17 +193,3 @@ def directory_fingerprint(directory: Path) -> str:
             while chunk := file.read(_CHUNK):
                 digest.update(chunk)
     return digest.hexdigest()
-
-
-def _artifact_location(config: Mapping[str, Any]) -> str | None:
-    location = config.get("artifact_location")
-    if location is not None:
-        return str(location) if "://" in str(location) else Path(location).resolve().as_uri()
-    database = _database(str(config["tracking_uri"]))
-    return None if database is None else (database.parent / "mlartifacts").as_uri()
-
-
-def _database(tracking_uri: str) -> Path | None:
-    """The file of a SQLite store, None for a server."""
-    scheme, found, path = tracking_uri.partition(":///")
-    return Path(path).resolve() if found and scheme == "sqlite" else None

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kyara_kedro.errors import UserError
-from kyara_kedro.evaluation.registry import ModelRegistry, directory_fingerprint, experiment_id
+from kyara_kedro.tracking.registry import ModelRegistry, directory_fingerprint, experiment_id
 
 
 def _model(folder: Path, weights: str) -> Path:

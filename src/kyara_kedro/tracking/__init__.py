@@ -1,0 +1,1 @@
+"""MLflow: runs that outlive its outages, and the registry of models."""
