@@ -20,13 +20,12 @@ LIBRARY = PromptLibrary()
 
 
 @pytest.fixture(scope="module")
-def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
+def uri(database: str) -> str:
     """A registry that holds the package's templates."""
-    found = f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
-    assert mirror(LIBRARY, found) == [
+    assert mirror(LIBRARY, database) == [
         registry_name(LIBRARY.template(name)) for name in LIBRARY.templates
     ]
-    return found
+    return database
 
 
 def own(folder: Path, text: str) -> PromptLibrary:

@@ -73,7 +73,7 @@ class ModelRegistryDataset(AbstractDataset[None, ModelRegistry]):
         tracking_uri: Address of an MLflow server, or None.
         experiment: Experiment that runs belong to.
         model: Name of the registered model.
-        log_model: ``reference`` leaves weights in the model store, ``upload`` copies them to MLflow.
+        log_model: ``reference`` leaves weights where they are, ``upload`` copies them to MLflow.
         metadata: Free entries, such as kedro-viz's layer.
     """
 

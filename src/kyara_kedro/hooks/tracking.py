@@ -65,7 +65,7 @@ class TrackingHooks:
         run.params(flat(catalog.load("parameters")) | _versions(pipeline, catalog))
         self._open[run_params["run_id"]] = run
         if TRACKING in catalog:
-            catalog.save(TRACKING, tracking.below(run.key))
+            catalog.save(TRACKING, tracking)
 
     @hook_impl
     def after_node_run(self, outputs: dict[str, Any], run_id: str) -> None:
@@ -102,7 +102,7 @@ def configured(
     Args:
         config: What the file says.
         project: The project's folder.
-        tags: Provenance of the runs.
+        tags: What is known of the run.
     """
     folder = project / config["folder"]
     return Tracking(
@@ -110,7 +110,7 @@ def configured(
         experiment=config["experiment"],
         artifact_location=config.get("artifact_location"),
         spool=folder / "spool",
-        provenance=tags or {},
+        tags=tags or {},
     )
 
 

@@ -29,6 +29,8 @@ KEY = "kyara.run"
 """Tag of a run with its key."""
 _PARAMETERS, _METRICS = 100, 1000
 """Most that MLflow takes in a request."""
+_ERROR = 500
+"""Characters of an error that are shown."""
 _EVENTS = 200
 """Most events between two notes of what MLflow has."""
 _FINAL = {
@@ -40,8 +42,12 @@ _FINAL = {
 """Answers that will be the same next time."""
 
 
-class NotNow(Exception):
-    """MLflow cannot be given what waits; it can be later."""
+class NoAnswer(Exception):
+    """The MLflow server is down."""
+
+
+class NoEnclosingRun(Exception):
+    """MLflow does not have the enclosing run yet."""
 
 
 class Delivery:
@@ -67,7 +73,7 @@ class Delivery:
             Exception: MLflow does not take it now. What it has is noted, the rest waits.
         """
         if not answers(self._tracking.uri):
-            raise NotNow("the MLflow server does not answer")
+            raise NoAnswer("the server does not answer")
         for kind, group in groupby(
             self._spool.events(self._sent.position), key=lambda event: event[1]["kind"]
         ):
@@ -110,7 +116,7 @@ class Delivery:
             if found := self._find(parent):
                 tags["mlflow.parentRunId"] = found
             elif Spool(self._tracking.spool, parent).exists:
-                raise NotNow("the enclosing run is not there yet")
+                raise NoEnclosingRun(parent)
         run = self._client.create_run(
             self._experiment, start_time=event["time"], tags=tags, run_name=event["name"]
         )
@@ -125,13 +131,6 @@ class Delivery:
         params = [Param(key, value) for event in events for key, value in event["values"].items()]
         for some in batched(params, _PARAMETERS):
             self._client.log_batch(self._run, params=some, synchronous=True)
-
-    def _send_tags(self, events: Sequence[Event]) -> None:
-        from mlflow.entities import RunTag
-
-        tags = [RunTag(key, value) for event in events for key, value in event["values"].items()]
-        for some in batched(tags, _PARAMETERS):
-            self._client.log_batch(self._run, tags=some, synchronous=True)
 
     def _send_metrics(self, events: Sequence[Event]) -> None:
         from mlflow.entities import Metric
@@ -150,6 +149,8 @@ class Delivery:
 
     def _send_end(self, events: Sequence[Event]) -> None:
         for event in events:
+            if event["error"]:
+                self._client.set_tag(self._run, "error", event["error"][:_ERROR])
             self._client.set_terminated(self._run, event["status"], event["time"])
 
     @property
@@ -180,17 +181,24 @@ def send_rest(tracking: Tracking) -> Rest:
 
     Runs that a living process tracks are left to it.
     """
-    sent = waiting = 0
-    for spool in spools(tracking.spool):
-        with spool.owned() as mine:
-            if not mine:
-                continue
-            waiting += 1
-            spool.end_if_dead("KILLED")
-            with suppress(Exception):
-                if Delivery(spool, tracking).send():
-                    sent, waiting = sent + 1, waiting - 1
-    return Rest(sent, waiting)
+    outcomes = [_conclude(spool, tracking, "KILLED", None) for spool in spools(tracking.spool)]
+    return Rest(outcomes.count(True), outcomes.count(False))
+
+
+def conclude(tracking: Tracking, status: str, error: str | None) -> None:
+    """End a run in the name of its process, if that died before it could."""
+    _conclude(Spool(tracking.spool, tracking.key), tracking, status, error)
+
+
+def _conclude(spool: Spool, tracking: Tracking, status: str, error: str | None) -> bool | None:
+    """End a run that nobody owns and send it: whether all of it arrived, None where it is owned."""
+    with spool.owned() as mine:
+        if not mine:
+            return None
+        spool.end_if_dead(status, error)
+        with suppress(Exception):
+            return Delivery(spool, tracking).send()
+        return False
 
 
 def find_run(client: MlflowClient, experiment: str, key: str) -> str | None:

@@ -22,9 +22,6 @@ from kyara_kedro.tracking.delivery import find_run
 from kyara_kedro.tracking.flavor import parts, write_flavor
 from kyara_kedro.tracking.store import database, experiment_id
 
-if TYPE_CHECKING:
-    pass
-
 LogModel = Literal["reference", "upload"]
 CHAMPION, CANDIDATE, FORMER = "champion", "candidate", "former-champion"
 _CHUNK = 1 << 20

@@ -6,23 +6,25 @@ import atexit
 import json
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from kyara_kedro.tracking.delivery import Delivery, send_rest
-from kyara_kedro.tracking.spool import Spool, new_key
-from kyara_kedro.tracking.target import Tracking, tagged
+from kyara_kedro.tracking.delivery import Delivery, NoEnclosingRun, send_rest
+from kyara_kedro.tracking.spool import Spool
+from kyara_kedro.tracking.store import without_password
+from kyara_kedro.tracking.target import Tracking
 from kyara_kedro.tracking.values import allowed, flat
 
 logger = logging.getLogger("kyara_kedro")
 Status = Literal["FINISHED", "FAILED", "KILLED"]
-_PAUSE, _LONGEST_PAUSE = 5.0, 60.0
-"""Seconds between two deliveries, and the most that an outage makes of them."""
+_MOMENT, _PAUSE, _LONGEST_PAUSE = 0.5, 5.0, 60.0
+"""Seconds that the enclosing run is waited for, between two deliveries, and at most in an outage."""
 _FAREWELL = {"FINISHED": 60.0, "FAILED": 60.0, "KILLED": 20.0}
 """Seconds that the end of a run waits for MLflow, as long as it answers."""
-_PARAMETER = 500
-"""Characters of a parameter that every store keeps."""
+_PARAMETER, _TAG = 500, 5000
+"""Characters of a parameter and of a tag that every store keeps."""
 
 
 class TrackedRun:
@@ -35,39 +37,28 @@ class TrackedRun:
     Args:
         tracking: Where the run is tracked.
         name: Its name in MLflow.
-        tags: What it is known by, besides its provenance.
-        key: Its key, when others were told it before; made here otherwise.
+        tags: What it is known by, besides the tags that it was given before.
     """
 
-    def __init__(
-        self,
-        tracking: Tracking,
-        name: str,
-        tags: Mapping[str, object],
-        key: str | None = None,
-    ) -> None:
-        self.key = key or new_key()
+    def __init__(self, tracking: Tracking, name: str, tags: Mapping[str, object]) -> None:
         self._tracking = tracking
-        self._spool = Spool(tracking.spool, self.key)
-        self._closing = threading.Event()
+        self._spool = Spool(tracking.spool, tracking.key)
+        self._closing, self._settled = threading.Event(), threading.Event()
         self._warned = False
         self._safely(
             lambda: self._spool.begin(
-                name=name, parent=tracking.parent, tags=tagged({**tracking.provenance, **tags})
+                name=name,
+                parent=tracking.parent,
+                tags={key: str(value)[:_TAG] for key, value in {**tracking.tags, **tags}.items()},
             )
         )
-        self._thread = threading.Thread(target=self._work, name=f"tracking {name}", daemon=True)
-        self._thread.start()
+        threading.Thread(target=self._work, name=f"tracking {name}", daemon=True).start()
         atexit.register(self.end, "KILLED")
 
     def params(self, values: Any) -> None:
         """Log settings, nested or flat; a value cannot be changed later."""
         told = {key: str(value)[:_PARAMETER] for key, value in flat(values).items()}
         self._append("params", values=told)
-
-    def tags(self, values: Mapping[str, object]) -> None:
-        """Set tags."""
-        self._append("tags", values=tagged(values))
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Log points of a step."""
@@ -103,7 +94,7 @@ class TrackedRun:
     def history(self) -> dict[str, list[tuple[int, float]]]:
         """All points so far, by metric: (step, value) in the order in which they were logged."""
         found: dict[str, list[tuple[int, float]]] = {}
-        for _, event in self._spool.events():
+        for _, event in self._spool.events() if self._spool.exists else ():
             if event["kind"] == "metrics":
                 for key, value in event["values"].items():
                     found.setdefault(key, []).append((event["step"], value))
@@ -114,11 +105,9 @@ class TrackedRun:
         if self._closing.is_set():
             return
         atexit.unregister(self.end)
-        if error:
-            self.tags({"error": error[:_PARAMETER]})
-        self._safely(lambda: self._spool.end(status))
+        self._safely(lambda: self._spool.end(status, error))
         self._closing.set()
-        self._thread.join(_FAREWELL[status])
+        self._settled.wait(_FAREWELL[status])
         if self._spool.exists:
             logger.warning(
                 "tracking: a run waits in %s; it is sent with the next one, or by "
@@ -139,24 +128,30 @@ class TrackedRun:
             self._warned = True
 
     def _work(self) -> None:
-        """Send what is there, now and then, until the run has ended."""
-        if not self._spool.exists:
-            return
+        """Send what is there, now and then, until MLflow has all of an ended run."""
         delivery = Delivery(self._spool, self._tracking)
-        pause, down, first = _PAUSE, False, True
-        while True:
-            last = self._closing.is_set()
+        pause, down, alone = _PAUSE, False, self._tracking.parent is None
+        while self._spool.exists:
+            ending = settled = self._closing.is_set()
             try:
-                done = delivery.send()
-                if first and not last:
+                if delivery.send():
+                    break
+                if alone and not ending:
                     send_rest(self._tracking)
-                pause, down, first = _PAUSE, False, False
+                pause, down, alone = _PAUSE, False, False
+            except NoEnclosingRun:
+                pause, settled = _MOMENT, False
             except Exception as error:
-                done = False
                 if not down:
-                    logger.warning("tracking: MLflow is given everything later: %s", error)
+                    logger.warning(
+                        "tracking: MLflow gets everything later: %s", without_password(error)
+                    )
                 pause, down = min(2 * pause, _LONGEST_PAUSE), True
-            if done or last:
-                break
-            self._closing.wait(pause)
+            if settled:
+                self._settled.set()
+            if ending:
+                time.sleep(pause)
+            else:
+                self._closing.wait(pause)
         self._spool.release()
+        self._settled.set()

@@ -101,21 +101,21 @@ class Spool:
         with (self._home / _EVENTS).open("a", encoding="utf-8") as file:
             file.write(_line(kind, event))
 
-    def end(self, status: str, at: int | None = None) -> None:
-        """Write the last event and give the run up to whoever sends it."""
-        self.append("end", status=status, **({} if at is None else {"time": at}))
+    def end(self, status: str, error: str | None, **event: Any) -> None:
+        """Write the last event."""
+        self.append("end", status=status, error=error, **event)
         self.flush()
 
     def release(self) -> None:
         """Give the run up to whoever sends the rest of it."""
         self._lock.release()
 
-    def end_if_dead(self, status: str) -> None:
+    def end_if_dead(self, status: str, error: str | None) -> None:
         """End a run whose process died, at the time of its last event; half a line is cut off."""
         *_, (whole, last) = self.events()
         os.truncate(self._home / _EVENTS, whole)
         if last["kind"] != "end":
-            self.end(status, last["time"])
+            self.end(status, error, time=last["time"])
 
     def flush(self) -> None:
         """Have the events on the disk."""

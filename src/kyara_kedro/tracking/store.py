@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+_CREDENTIALS = re.compile(r"//[^/@\s]+@")
 _PATIENCE = 5
 """Seconds that a server may take to say that it is there."""
 
@@ -70,6 +72,11 @@ def experiment_id(
         if error.error_code != "RESOURCE_ALREADY_EXISTS" or found is None:
             raise
         return str(found.experiment_id)
+
+
+def without_password(error: Exception) -> str:
+    """What an error says, in one line, without the user and password of an address in it."""
+    return " ".join(_CREDENTIALS.sub("//", str(error)).split())
 
 
 def _location(uri: str, chosen: str | None) -> str | None:

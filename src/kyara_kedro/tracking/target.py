@@ -6,7 +6,6 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Self
 from urllib.parse import urlsplit, urlunsplit
@@ -15,30 +14,31 @@ from pydantic import Field
 
 from kyara_kedro.content import content_id
 from kyara_kedro.options import Options
+from kyara_kedro.tracking.spool import new_key
 
 _VARIABLE = "KYARA_TRACKING"
-_TAG = 5000
-"""Characters of a tag that every store keeps."""
 
 
 class Tracking(Options):
-    """Where runs are tracked, and what encloses them.
+    """Where a run is tracked, and what is known of it before it begins.
 
     Attributes:
         uri: Address of the MLflow store; may hold a password, so it is never written to a file.
         experiment: The experiment that runs belong to.
         artifact_location: Where a new experiment's files go; None is MLflow's or our default.
         spool: Folder of what MLflow does not have yet.
+        key: The run's key.
         parent: Key of the enclosing run.
-        provenance: Tags of every run, see :func:`provenance`.
+        tags: What is known of it, such as its :func:`provenance`.
     """
 
     uri: Annotated[str, Field(repr=False)]
     experiment: str
     artifact_location: str | None = None
     spool: Path
+    key: str = Field(default_factory=new_key)
     parent: str | None = None
-    provenance: dict[str, str] = Field(default={})
+    tags: dict[str, str] = Field(default={})
 
     @property
     def store(self) -> str:
@@ -46,9 +46,10 @@ class Tracking(Options):
         parts = urlsplit(self.uri)
         return content_id(urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])))
 
-    def below(self, parent: str) -> Self:
-        """The same for runs that another one encloses."""
-        return self.model_copy(update={"parent": parent})
+    def below(self, **tags: str) -> Self:
+        """The same for a run that this one encloses, with more tags."""
+        changes = {"key": new_key(), "parent": self.key, "tags": self.tags | tags}
+        return self.model_copy(update=changes)
 
     def environment(self) -> dict[str, str]:
         """What a process of ours has to find in its environment."""
@@ -79,11 +80,6 @@ def provenance(project: Path) -> dict[str, str]:
     if lock.is_file():
         tags["requirements.lock"] = content_id(lock.read_text("utf-8"))
     return tags
-
-
-def tagged(tags: Mapping[str, object]) -> dict[str, str]:
-    """Tags as MLflow holds them, without those that say nothing."""
-    return {key: str(value)[:_TAG] for key, value in tags.items() if value is not None}
 
 
 def _git(project: Path, *arguments: str) -> str | None:

@@ -1,6 +1,6 @@
 """Three stages of training, each from a table of exactly the rows that it learns from."""
 
-import os
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,16 @@ from kyara_kedro.params import TrainParams
 from kyara_kedro.pipelines.balance import Flow, close
 from kyara_kedro.records import TRAINING_CURVE, drops
 from kyara_kedro.reporting.charts import Figure, line_chart
+from kyara_kedro.tracking.registry import CANDIDATE, ModelRegistry
+from kyara_kedro.tracking.store import without_password
+from kyara_kedro.tracking.target import Tracking
 from kyara_kedro.training.embedded import build_embedded_base
 from kyara_kedro.training.model_ref import ModelRef, pretrained
 from kyara_kedro.training.options import SFTOptions, StageOptions
 from kyara_kedro.training.rows import pair_of, select_pairs, select_rows
 from kyara_kedro.training.stages import Dropped, StageResult, train_dpo, train_sft
 
+logger = logging.getLogger("kyara_kedro")
 PIPELINE = "train"
 Trained = tuple[ModelRef, pl.DataFrame]
 Selected = tuple[pl.DataFrame, pl.DataFrame]
@@ -56,24 +60,38 @@ def select_refine_rows(
 
 
 def train_sft_base(
-    base_model: ModelRef, rows: pl.DataFrame, model_store: Path, params: TrainParams
+    base_model: ModelRef,
+    rows: pl.DataFrame,
+    model_store: Path,
+    tracking: Tracking | None,
+    params: TrainParams,
 ) -> Trained:
     """Fine-tune the base model on the base corpus."""
-    return _sft("sft_base", base_model, rows, model_store, params.sft_base)
+    return _sft("sft_base", base_model, rows, model_store, tracking, params.sft_base)
 
 
 def train_sft_refine(
-    sft_base_model: ModelRef, rows: pl.DataFrame, model_store: Path, params: TrainParams
+    sft_base_model: ModelRef,
+    rows: pl.DataFrame,
+    model_store: Path,
+    tracking: Tracking | None,
+    params: TrainParams,
 ) -> Trained:
     """Fine-tune the first stage's model on the curated corpus."""
-    return _sft("sft_refine", sft_base_model, rows, model_store, params.sft_refine)
+    return _sft("sft_refine", sft_base_model, rows, model_store, tracking, params.sft_refine)
 
 
 def _sft(
-    stage: str, start: ModelRef, rows: pl.DataFrame, store: Path, options: SFTOptions
+    stage: str,
+    start: ModelRef,
+    rows: pl.DataFrame,
+    store: Path,
+    tracking: Tracking | None,
+    options: SFTOptions,
 ) -> Trained:
     directory = store / stage / _name(start, rows, options)
-    return _trained(train_sft(start, rows["messages"].to_list(), options, directory, stage))
+    result = train_sft(start, rows["messages"].to_list(), options, directory, stage)
+    return _trained(result, tracking)
 
 
 def select_preferences(
@@ -85,12 +103,33 @@ def select_preferences(
 
 
 def train_preferences(
-    self_play_model: ModelRef, pairs: pl.DataFrame, model_store: Path, params: TrainParams
+    self_play_model: ModelRef,
+    pairs: pl.DataFrame,
+    model_store: Path,
+    tracking: Tracking | None,
+    params: TrainParams,
 ) -> Trained:
     """Teach the model that played against itself to prefer the better answers (DPO)."""
     directory = model_store / "dpo" / _name(self_play_model, pairs, params.dpo)
     rows = [pair_of(row) for row in pairs.iter_rows(named=True)]
-    return _trained(train_dpo(self_play_model, rows, params.dpo, directory, "dpo"))
+    return _trained(train_dpo(self_play_model, rows, params.dpo, directory, "dpo"), tracking)
+
+
+def register_candidate(dpo_model: ModelRef, model_registry: ModelRegistry) -> None:
+    """Register the trained model as the candidate for promotion.
+
+    A registry that is down fails no training: evaluation registers the model then.
+    """
+    from mlflow.exceptions import MlflowException
+
+    tags = {"stage": dpo_model.stage, "base": dpo_model.base}
+    tags |= {"training_fingerprint": dpo_model.fingerprint}
+    try:
+        version = model_registry.nominate(Path(dpo_model.path), dpo_model.run_id, tags)
+    except MlflowException as error:
+        logger.warning("the candidate is registered by evaluate: %s", without_password(error))
+    else:
+        logger.info("%s@%s is version %d", model_registry.name, CANDIDATE, version)
 
 
 def close_train(
@@ -128,7 +167,7 @@ def _loss_chart(curves: pl.DataFrame) -> Figure:
     return line_chart("訓練損失 Training loss", series, x_label="step", y_label="loss")
 
 
-def _trained(result: StageResult) -> Trained:
+def _trained(result: StageResult, tracking: Tracking | None) -> Trained:
     if result.dropped:
         raise AssertionError(f"a selected row cannot be trained on: {_first(result.dropped)}")
     stage = result.model.stage
@@ -136,7 +175,7 @@ def _trained(result: StageResult) -> Trained:
         point | {"id": content_id("point", stage, point["step"], point["metric"])}
         for point in result.curve
     )
-    return replace(result.model, run_id=os.environ.get("MLFLOW_RUN_ID")), curve
+    return replace(result.model, run_id=tracking.key if tracking else None), curve
 
 
 def _first(dropped: list[Dropped]) -> str:

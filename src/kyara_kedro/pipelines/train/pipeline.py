@@ -32,7 +32,7 @@ def _sft() -> Pipeline:
             ),
             Node(
                 nodes.train_sft_base,
-                ["base_model", "sft_base_rows", "model_store", "params:train"],
+                ["base_model", "sft_base_rows", "model_store", "tracking", "params:train"],
                 ["sft_base_model", "sft_base_curve"],
                 name="train_sft_base",
                 tags="gpu",
@@ -46,7 +46,7 @@ def _sft() -> Pipeline:
             ),
             Node(
                 nodes.train_sft_refine,
-                ["sft_base_model", "sft_refine_rows", "model_store", "params:train"],
+                ["sft_base_model", "sft_refine_rows", "model_store", "tracking", "params:train"],
                 ["sft_refine_model", "sft_refine_curve"],
                 name="train_sft_refine",
                 tags="gpu",
@@ -69,10 +69,17 @@ def _dpo() -> Pipeline:
             ),
             Node(
                 nodes.train_preferences,
-                ["self_play_model", "dpo_pairs", "model_store", "params:train"],
+                ["self_play_model", "dpo_pairs", "model_store", "tracking", "params:train"],
                 ["dpo_model", "dpo_curve"],
                 name="train_preferences",
                 tags="gpu",
+            ),
+            Node(
+                nodes.register_candidate,
+                ["dpo_model", "model_registry"],
+                None,
+                name="register_candidate",
+                tags="cpu",
             ),
             Node(
                 nodes.close_train,
