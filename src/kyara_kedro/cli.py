@@ -1,5 +1,5 @@
 """The project's commands: `run` with errors in one line, `where`, `dedup-report`, `review`,
-`ledger` and `serve-model`."""
+`track-sync`, `ledger` and `serve-model`."""
 
 import logging
 from pathlib import Path
@@ -173,6 +173,25 @@ def review(env: str | None, page: Path | None, **wishes: Any) -> None:
     place = page or root / "data/08_reporting/review.html"
     HTMLDataset(filepath=str(place)).save(reviewing.page(reviewing.load_tables(catalog), options))
     click.echo(f"Page 頁面: {place}")
+
+
+@cli.command("track-sync", cls=_Plain)
+@env_option
+def track_sync(env: str | None) -> None:
+    """Send MLflow what it did not take while runs were under way."""
+    from kedro.framework.session import KedroSession
+
+    from kyara_kedro.hooks.tracking import configured
+    from kyara_kedro.tracking.delivery import send_rest
+
+    logging.getLogger("kedro").setLevel(logging.WARNING)
+    root = find_kedro_project(Path.cwd()) or Path.cwd()
+    session = KedroSession.create(root, save_on_close=False, env=env)
+    tracking = configured(session.load_context().config_loader["mlflow"], root)
+    rest = send_rest(tracking)
+    click.echo(f"{rest.sent} runs sent, {rest.waiting} waiting in {tracking.spool}")
+    if rest.waiting:
+        raise ValueError("MLflow does not take them; is the server up?")
 
 
 @cli.group()

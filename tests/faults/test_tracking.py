@@ -1,5 +1,6 @@
 """Each run is tracked to its end, however it ends, and tracking never stands in its way."""
 
+import shutil
 import signal
 import sqlite3
 import time
@@ -11,6 +12,14 @@ from .conftest import start_kedro, wait_for
 from support import run_kedro
 
 pytestmark = pytest.mark.faults
+
+
+@pytest.fixture
+def small(small: Path, mlflow_tables: Path) -> Path:
+    """A small private copy of the project whose MLflow store has its tables."""
+    (small / "data" / "mlflow").mkdir()
+    shutil.copy(mlflow_tables, small / "data" / "mlflow")
+    return small
 
 
 def tracked(project: Path) -> list[tuple[str, str | None]]:
@@ -44,12 +53,20 @@ def test_a_run_that_is_told_to_stop_ends_as_killed(small: Path) -> None:
     assert tracked(small) == [("KILLED", None)]
 
 
-def test_a_server_that_is_down_costs_seconds_and_fails_nothing(small: Path) -> None:
+def test_a_server_that_is_down_costs_seconds_and_loses_nothing(small: Path) -> None:
     (small / "conf" / "down").mkdir()
     (small / "conf/down/mlflow.yml").write_text("tracking_uri: http://127.0.0.1:9\n", "utf-8")
     started = time.monotonic()
     done = run_kedro(small, "run", "--pipelines=ingest", "--env=down")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "MLflow tracking is unavailable and skipped" in done.stdout
+    assert "tracking: MLflow gets everything later" in done.stdout
     assert time.monotonic() - started < 40
     assert (small / "data/02_intermediate/ingest_summary.json").exists()
+    still = run_kedro(small, "track-sync", "--env=down")
+    assert still.returncode == 1
+    assert still.stdout.startswith("0 runs sent, 1 waiting in ")
+    assert "is the server up?" in still.stderr
+    assert tracked(small) == []
+    sent = run_kedro(small, "track-sync")
+    assert sent.stdout.startswith("1 runs sent, 0 waiting in "), sent.stderr
+    assert tracked(small) == [("FINISHED", None)]

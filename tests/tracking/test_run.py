@@ -139,9 +139,7 @@ def test_what_was_meant_for_another_store_goes_to_the_configured_one(
 def test_a_password_reaches_no_file_and_no_log(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    down = Tracking(
-        uri="http://user:secret@127.0.0.1:9", experiment="e", spool=tmp_path / "spool"
-    )
+    down = Tracking(uri="http://user:secret@127.0.0.1:9", experiment="e", spool=tmp_path / "spool")
     with caplog.at_level(logging.INFO):
         run = TrackedRun(down, "sft", {})
         run.metrics(0, {"loss": 1.0})

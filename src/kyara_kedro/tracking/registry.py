@@ -20,13 +20,17 @@ import xxhash
 from kyara_kedro.errors import UserError
 from kyara_kedro.tracking.delivery import find_run
 from kyara_kedro.tracking.flavor import parts, write_flavor
-from kyara_kedro.tracking.store import database, experiment_id
+from kyara_kedro.tracking.store import answers, database, experiment_id
 
 LogModel = Literal["reference", "upload"]
 CHAMPION, CANDIDATE, FORMER = "champion", "candidate", "former-champion"
 _CHUNK = 1 << 20
 _UNNAMED = re.compile(r"[/:.%\"']")
 """Characters that MLflow allows in the names of registered models but not of logged ones."""
+
+
+class RegistryDown(UserError):
+    """The model registry does not answer."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,9 @@ class ModelRegistry:
 
         Raises:
             UserError: there is no such directory, or it is empty.
+            RegistryDown: the registry does not answer.
         """
+        self._reach()
         path = model_dir.resolve()
         fingerprint = directory_fingerprint(path)
         number = self._find(fingerprint, tags) or self._create(path, fingerprint, run, tags)
@@ -95,7 +101,9 @@ class ModelRegistry:
 
         Raises:
             UserError: the version's directory is gone.
+            RegistryDown: the registry does not answer.
         """
+        self._reach()
         number = self._aliases().get(alias)
         if number is None:
             return None
@@ -114,6 +122,13 @@ class ModelRegistry:
         if former is not None and former != version:
             self.set_alias(FORMER, former)
         self.set_alias(CHAMPION, version)
+
+    def _reach(self) -> None:
+        if not answers(self._uri):
+            raise RegistryDown(
+                "the model registry does not answer: start the server, or set mlflow.tracking_uri "
+                "to null in conf/base/globals.yml for a local one"
+            )
 
     def _aliases(self) -> dict[str, int]:
         found = self._client.search_registered_models(f"name = '{self.name}'")

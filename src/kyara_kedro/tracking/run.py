@@ -20,7 +20,7 @@ from kyara_kedro.tracking.values import allowed, flat
 logger = logging.getLogger("kyara_kedro")
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 _MOMENT, _PAUSE, _LONGEST_PAUSE = 0.5, 5.0, 60.0
-"""Seconds that the enclosing run is waited for, between two deliveries, and at most in an outage."""
+"""Seconds until the enclosing run may be there, between two deliveries, and in a long outage."""
 _FAREWELL = {"FINISHED": 60.0, "FAILED": 60.0, "KILLED": 20.0}
 """Seconds that the end of a run waits for MLflow, as long as it answers."""
 _PARAMETER, _TAG = 500, 5000

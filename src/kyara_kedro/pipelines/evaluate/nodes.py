@@ -7,7 +7,6 @@ from typing import Any
 import polars as pl
 
 from kyara_kedro.content import content_id
-from kyara_kedro.errors import UserError
 from kyara_kedro.evaluation.benchmarks import (
     HeldOut,
     Task,
@@ -68,15 +67,7 @@ def find_champion(model_registry: ModelRegistry) -> dict[str, Any]:
         UserError: the registry does not answer. Nothing comes before this node, so a run learns it
             before it spends anything.
     """
-    from mlflow.exceptions import MlflowException
-
-    try:
-        champion = model_registry.resolve(CHAMPION)
-    except MlflowException as error:
-        raise UserError(
-            "the model registry does not answer: start the server, or set mlflow.tracking_uri to "
-            "null in conf/base/globals.yml for a local one"
-        ) from error
+    champion = model_registry.resolve(CHAMPION)
     return {"version": champion.version, "path": str(champion.path)} if champion else {}
 
 

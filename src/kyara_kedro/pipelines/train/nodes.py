@@ -13,7 +13,7 @@ from kyara_kedro.params import TrainParams
 from kyara_kedro.pipelines.balance import Flow, close
 from kyara_kedro.records import TRAINING_CURVE, drops
 from kyara_kedro.reporting.charts import Figure, line_chart
-from kyara_kedro.tracking.registry import CANDIDATE, ModelRegistry
+from kyara_kedro.tracking.registry import CANDIDATE, ModelRegistry, RegistryDown
 from kyara_kedro.tracking.store import without_password
 from kyara_kedro.tracking.target import Tracking
 from kyara_kedro.training.embedded import build_embedded_base
@@ -126,7 +126,7 @@ def register_candidate(dpo_model: ModelRef, model_registry: ModelRegistry) -> No
     tags |= {"training_fingerprint": dpo_model.fingerprint}
     try:
         version = model_registry.nominate(Path(dpo_model.path), dpo_model.run_id, tags)
-    except MlflowException as error:
+    except (RegistryDown, MlflowException) as error:
         logger.warning("the candidate is registered by evaluate: %s", without_password(error))
     else:
         logger.info("%s@%s is version %d", model_registry.name, CANDIDATE, version)
