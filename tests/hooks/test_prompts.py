@@ -49,9 +49,7 @@ def test_every_template_is_registered_with_its_text_and_hash(uri: str) -> None:
 
 
 def test_the_same_texts_are_registered_once_and_a_new_one_alone(uri: str, tmp_path: Path) -> None:
-    started = time.perf_counter()
     assert mirror(LIBRARY, uri) == []
-    assert time.perf_counter() - started < 2
     assert mirror(own(tmp_path, "一"), uri) == ["kyara-expand_query-zh-TW"]
     assert mirror(own(tmp_path, "一"), uri) == []
     assert mirror(LIBRARY, uri) == ["kyara-expand_query-zh-TW"]
