@@ -331,6 +331,7 @@ class TrainParams(Options):
         base_rows: Most rows of the first stage, whole families of rephrasings at a time; null for
             all. The embedded model is too small to learn more in its half minute.
         refine_rows: Likewise of the second stage.
+        held_out: Share of the families that no stage learns from and each validates on.
     """
 
     base_model: str = "embedded"
@@ -343,6 +344,7 @@ class TrainParams(Options):
     pair_sources: tuple[str, ...] | None = None
     base_rows: PositiveInt | None = None
     refine_rows: PositiveInt | None = None
+    held_out: Annotated[float, Field(ge=0, le=0.5)] = 0.02
 
 
 class SppoParams(Options):

@@ -47,7 +47,7 @@ def decide(files: list[SourceFile]) -> tuple[pl.DataFrame, pl.DataFrame]:
         ]
     )
     return apply_decisions(
-        POOL, files, BENCHMARK_QUESTION.frame(), protected, ContaminationOptions()
+        POOL.lazy(), files, BENCHMARK_QUESTION.frame(), protected, ContaminationOptions()
     )
 
 

@@ -28,7 +28,6 @@ from kyara_kedro.training.embedded import build_embedded_base
 from kyara_kedro.training.loading import load_tokenizer
 from kyara_kedro.training.model_ref import ModelRef, ModelRefError
 from kyara_kedro.training.options import DPOOptions, EmbeddedModelOptions, SFTOptions
-from kyara_kedro.training.rows import pair_of
 from kyara_kedro.training.stages import train_dpo, train_sft
 
 from .rows import conversations, prompts
@@ -252,7 +251,7 @@ def test_iterations_follow_each_other(model: ModelRef, ledger: Ledger, store: Pa
         choose(first, [], 1)
 
     pairs, _, _ = selfplay.pair_self_play(ROWS, first, params())
-    rows = [pair_of(row) for row in pairs.iter_rows(named=True)]
+    rows = pairs.select("prompt", "prefix", "chosen", "rejected").to_dicts()
     options = DPOOptions(epochs=4, learning_rate=5e-4)
     trained = train_dpo(model, rows, options, store / "dpo" / "4567abcd", "dpo").model
     assert choose(first, [trained], 1) == trained

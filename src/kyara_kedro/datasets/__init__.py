@@ -19,6 +19,7 @@ _HOMES = {
     "PromptLibraryDataset": "prompts",
     "EncoderDataset": "encoder",
     "ModelRefDataset": "models",
+    "TokensRefDataset": "models",
     "FolderDataset": "models",
     "PublicationDataset": "publication",
     "ModelRegistryDataset": "models",

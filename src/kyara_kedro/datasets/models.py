@@ -3,7 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from kedro.io import AbstractDataset, DatasetError
 from kedro_datasets._typing import JSONPreview
@@ -12,19 +12,24 @@ from kyara_kedro.datasets.atomic import AtomicDataset
 from kyara_kedro.tracking.registry import LogModel, ModelRegistry
 from kyara_kedro.tracking.store import tracking_uri as resolve_uri
 from kyara_kedro.training.model_ref import ModelRef
+from kyara_kedro.training.tokens import TokensRef
+
+Ref = TypeVar("Ref", ModelRef, TokensRef)
 
 
-class ModelRefDataset(AtomicDataset[ModelRef, ModelRef]):
-    """A reference to a model directory, stored relative to the reference so that both can move."""
+class RefDataset(AtomicDataset[Ref, Ref]):
+    """A reference to a directory, stored relative to the reference so that both can move."""
 
-    def write(self, path: Path, data: ModelRef) -> None:
+    _kind: type[Ref]
+
+    def write(self, path: Path, data: Ref) -> None:
         """Write the reference."""
         values = data.to_dict() | {"path": self._relative(data.path)}
         path.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
-    def read(self, path: Path) -> ModelRef:
+    def read(self, path: Path) -> Ref:
         """Read the reference, with the directory's absolute path."""
-        ref = ModelRef.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        ref = self._kind.from_dict(json.loads(path.read_text(encoding="utf-8")))
         local = self._folder / ref.path
         return replace(ref, path=str(local)) if local.exists() else ref
 
@@ -40,6 +45,18 @@ class ModelRefDataset(AtomicDataset[ModelRef, ModelRef]):
         directory = Path(path)
         inside = directory.is_absolute() and directory.is_relative_to(self._folder)
         return directory.relative_to(self._folder).as_posix() if inside else path
+
+
+class ModelRefDataset(RefDataset[ModelRef]):
+    """A reference to a model."""
+
+    _kind = ModelRef
+
+
+class TokensRefDataset(RefDataset[TokensRef]):
+    """A reference to a store of tokens."""
+
+    _kind = TokensRef
 
 
 class FolderDataset(AbstractDataset[None, Path]):

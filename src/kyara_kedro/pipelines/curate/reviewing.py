@@ -26,7 +26,7 @@ _TOLD = 3
 
 
 def apply_decisions(
-    base_conversations: pl.DataFrame,
+    base_conversations: pl.LazyFrame,
     raw_decisions: list[SourceFile],
     benchmark_questions: pl.DataFrame,
     protected_texts: pl.DataFrame,
@@ -44,14 +44,15 @@ def apply_decisions(
         UserError: a file is not text.
     """
     said = decisions.parse(line for file in raw_decisions for line in _lines(file))
-    reviewed = decisions.decide(base_conversations, said)
+    conversations = base_conversations.collect()
+    reviewed = decisions.decide(conversations, said)
     questions = all_questions(benchmark_questions, protected_texts)
-    while (edited := reviewed.conversations.join(base_conversations, on="id", how="anti")).height:
+    while (edited := reviewed.conversations.join(conversations, on="id", how="anti")).height:
         leaks = worst_leaks(find_contamination(conversation_texts(edited), questions, options))
         if not leaks:
             break
         said = decisions.without(said, reviewed.decisions, leaks)  # what they hid counts now
-        reviewed = decisions.decide(base_conversations, said)
+        reviewed = decisions.decide(conversations, said)
     _tell(reviewed.decisions)
     return reviewed.decisions, reviewed.conversations
 

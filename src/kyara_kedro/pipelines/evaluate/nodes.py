@@ -39,7 +39,7 @@ BASELINE = "sft_base"
 
 def compose_questions(
     benchmark_questions: pl.DataFrame,
-    sft_base_rows: pl.DataFrame,
+    sft_base_rows: pl.LazyFrame,
     sft_refine_rows: pl.DataFrame,
     questions: pl.DataFrame,
     params: EvaluateParams,
@@ -57,7 +57,9 @@ def compose_questions(
         asked.is_in(roots),
         root.is_in(sft_refine_rows["parents"].list.first().to_list()),
     )
-    return pl.concat([benchmark_questions, recall_questions(known, params.held_out, HELD_OUT)])
+    return pl.concat(
+        [benchmark_questions, recall_questions(known.collect(), params.held_out, HELD_OUT)]
+    )
 
 
 def find_champion(model_registry: ModelRegistry) -> dict[str, Any]:
@@ -160,7 +162,7 @@ def decide_promotion(
     scores: pl.DataFrame,
     comparisons: pl.DataFrame,
     champion: dict[str, Any],
-    sft_base_rows: pl.DataFrame,
+    sft_base_rows: pl.LazyFrame,
     params: EvaluateParams,
 ) -> dict[str, Any]:
     """Apply the gate to the candidate."""
@@ -210,7 +212,7 @@ def write_report(
     training_curves: pl.DataFrame,
     decision: dict[str, Any],
     promotion: dict[str, Any],
-    sft_base_rows: pl.DataFrame,
+    sft_base_rows: pl.LazyFrame,
     judgements: pl.DataFrame,
     base_model: ModelRef,
     params: EvaluateParams,
@@ -270,8 +272,9 @@ def _tasks(evaluation_questions: pl.DataFrame) -> list[Task]:
     return [*tasks, *([HeldOut(HELD_OUT, known)] if known else [])]
 
 
-def _by_rules(rows: pl.DataFrame) -> bool:
-    return bool(rows["teacher"].fill_null("").str.contains("rules").any())
+def _by_rules(rows: pl.LazyFrame) -> bool:
+    by_rules = pl.col("teacher").str.contains("rules").any()
+    return bool(rows.select(by_rules).collect().item())
 
 
 def _wins(judgements: pl.DataFrame, model_outputs: pl.DataFrame) -> dict[str, int]:

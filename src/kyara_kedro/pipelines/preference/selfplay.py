@@ -251,8 +251,8 @@ def assess_self_play(
 
 
 def played(rows: pl.DataFrame, options: SelfPlayParams) -> pl.DataFrame:
-    """The conversations that are played."""
-    return rows.head(options.rows or rows.height)
+    """The conversations that are played: those of the smallest ids, which are hashes."""
+    return rows.sort("id").head(options.rows or rows.height)
 
 
 def held_out(rows: pl.DataFrame, options: SelfPlayParams) -> list[str]:

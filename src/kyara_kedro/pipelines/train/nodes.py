@@ -1,6 +1,8 @@
-"""Three stages of training, each from a table of exactly the rows that it learns from."""
+"""Three stages of training, each from the tokens of exactly the rows that it learns from."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from kyara_kedro.content import content_id
+from kyara_kedro.datasets.table import Frames
 from kyara_kedro.errors import UserError
 from kyara_kedro.params import TrainParams
 from kyara_kedro.pipelines.balance import Flow, close
@@ -19,55 +22,76 @@ from kyara_kedro.tracking.target import Tracking
 from kyara_kedro.training.embedded import build_embedded_base
 from kyara_kedro.training.model_ref import ModelRef, pretrained
 from kyara_kedro.training.options import SFTOptions, StageOptions
-from kyara_kedro.training.rows import pair_of, select_pairs, select_rows
+from kyara_kedro.training.rows import (
+    Choice,
+    NothingToLearn,
+    Selection,
+    select_conversations,
+    select_pairs,
+)
 from kyara_kedro.training.stages import Dropped, StageResult, train_dpo, train_sft
+from kyara_kedro.training.tokens import TokensRef
 
 logger = logging.getLogger("kyara_kedro")
 PIPELINE = "train"
+_SAMPLE = 20_000
+"""Conversations that the embedded model's tokenizer is learned from, at most."""
 Trained = tuple[ModelRef, pl.DataFrame]
-Selected = tuple[pl.DataFrame, pl.DataFrame]
+Selected = tuple[Frames, pl.DataFrame, TokensRef]
 
 
 def make_base_model(
-    base_conversations: pl.DataFrame, model_store: Path, params: TrainParams
+    base_conversations: pl.LazyFrame, model_store: Path, params: TrainParams
 ) -> ModelRef:
-    """Refer to the configured base model, or make the embedded one from the corpus."""
+    """Refer to the configured base model, or make the embedded one from a sample of the corpus."""
     if params.base_model != "embedded":
         return pretrained(params.base_model)
-    contents = base_conversations.select(
-        pl.col("messages").list.explode().struct.field("content")
-    ).to_series()
-    name = content_id(base_conversations["id"].to_list(), params.embedded.model_dump())[:16]
-    return build_embedded_base(contents, params.embedded, model_store / "base" / name)
+    names = base_conversations.select(pl.col("id").bottom_k(_SAMPLE)).collect()["id"]
+    sample = base_conversations.filter(pl.col("id").is_in(names.implode())).sort("id")
+    contents = pl.col("messages").list.explode().struct.field("content")
+    name = content_id(sorted(names), params.embedded.model_dump())[:16]
+    return build_embedded_base(
+        sample.select(contents).collect().to_series(),
+        params.embedded,
+        model_store / "base" / name,
+    )
 
 
 def select_base_rows(
-    base_conversations: pl.DataFrame, base_model: ModelRef, params: TrainParams
+    base_conversations: pl.LazyFrame, base_model: ModelRef, model_store: Path, params: TrainParams
 ) -> Selected:
-    """Choose what the first stage learns from; the others are drops with a reason."""
-    length, mix = params.sft_base.max_length, params.base_mix
-    chosen = select_rows(base_conversations, base_model, length, mix, params.base_rows)
-    return _some("sft_base", chosen.rows, _staged("base", chosen.drops), "train.base_mix")
+    """Choose what the first stage learns from; the rest is held out or dropped with a reason."""
+    choice = Choice(params.sft_base.max_length, params.base_mix, params.base_rows, params.held_out)
+    directory = _tokens(model_store, "sft_base")
+    with _advice("sft_base", "train.base_mix"):
+        chosen = select_conversations(base_conversations, base_model, choice, directory)
+    return _selected("sft_base", base_conversations, chosen)
 
 
 def select_refine_rows(
-    refined_conversations: pl.DataFrame, base_model: ModelRef, params: TrainParams
+    refined_conversations: pl.DataFrame,
+    base_model: ModelRef,
+    model_store: Path,
+    params: TrainParams,
 ) -> Selected:
-    """Choose what the second stage learns from; the others are drops with a reason."""
-    length, mix = params.sft_refine.max_length, params.refine_mix
-    chosen = select_rows(refined_conversations, base_model, length, mix, params.refine_rows)
-    return _some("sft_refine", chosen.rows, _staged("refine", chosen.drops), "train.refine_mix")
+    """Choose what the second stage learns from; the rest is held out or dropped with a reason."""
+    refine = params.sft_refine
+    choice = Choice(refine.max_length, params.refine_mix, params.refine_rows, params.held_out)
+    directory = _tokens(model_store, "sft_refine")
+    with _advice("sft_refine", "train.refine_mix"):
+        chosen = select_conversations(refined_conversations.lazy(), base_model, choice, directory)
+    return _selected("sft_refine", refined_conversations.lazy(), chosen)
 
 
 def train_sft_base(
     base_model: ModelRef,
-    rows: pl.DataFrame,
+    rows: pl.LazyFrame,
     model_store: Path,
     tracking: Tracking | None,
     params: TrainParams,
 ) -> Trained:
     """Fine-tune the base model on the base corpus."""
-    return _sft("sft_base", base_model, rows, model_store, tracking, params.sft_base)
+    return _sft("sft_base", base_model, rows.collect(), model_store, tracking, params.sft_base)
 
 
 def train_sft_refine(
@@ -95,11 +119,15 @@ def _sft(
 
 
 def select_preferences(
-    preferences: pl.DataFrame, self_play_model: ModelRef, params: TrainParams
+    preferences: pl.DataFrame, self_play_model: ModelRef, model_store: Path, params: TrainParams
 ) -> Selected:
-    """Choose the preference pairs of the third stage; the others are drops with a reason."""
-    chosen = select_pairs(preferences, self_play_model, params.dpo.max_length, params.pair_sources)
-    return _some("dpo", chosen.rows, _staged("dpo", chosen.drops), "train.pair_sources")
+    """Choose the preference pairs of the third stage; the rest is held out or dropped."""
+    shares = None if params.pair_sources is None else dict.fromkeys(params.pair_sources, 1.0)
+    choice = Choice(params.dpo.max_length, shares, held_out=params.held_out)
+    directory = _tokens(model_store, "dpo")
+    with _advice("dpo", "train.pair_sources"):
+        chosen = select_pairs(preferences.lazy(), self_play_model, choice, directory)
+    return _selected("dpo", preferences.lazy(), chosen)
 
 
 def train_preferences(
@@ -111,7 +139,7 @@ def train_preferences(
 ) -> Trained:
     """Teach the model that played against itself to prefer the better answers (DPO)."""
     directory = model_store / "dpo" / _name(self_play_model, pairs, params.dpo)
-    rows = [pair_of(row) for row in pairs.iter_rows(named=True)]
+    rows: list[Any] = pairs.select("prompt", "prefix", "chosen", "rejected").to_dicts()
     return _trained(train_dpo(self_play_model, rows, params.dpo, directory, "dpo"), tracking)
 
 
@@ -133,27 +161,37 @@ def register_candidate(dpo_model: ModelRef, model_registry: ModelRegistry) -> No
 
 
 def close_train(
-    base_conversations: pl.DataFrame,
-    base_rows: pl.DataFrame,
+    base_conversations: pl.LazyFrame,
+    base_tokens: TokensRef,
     base_drops: pl.DataFrame,
     base_curve: pl.DataFrame,
     refined_conversations: pl.DataFrame,
-    refine_rows: pl.DataFrame,
+    refine_tokens: TokensRef,
     refine_drops: pl.DataFrame,
     refine_curve: pl.DataFrame,
     preferences: pl.DataFrame,
-    pairs: pl.DataFrame,
+    pair_tokens: TokensRef,
     pair_drops: pl.DataFrame,
     dpo_curve: pl.DataFrame,
 ) -> tuple[pl.DataFrame, dict[str, Any], pl.DataFrame, Figure]:
-    """Merge the stages' drops and curves, and check that rows in are rows learned plus drops."""
+    """Merge the stages' drops and curves, and check that no row that came in is lost.
+
+    Each is learned from, held out to validate on, or dropped.
+    """
+    entered = base_conversations.select(pl.len()).collect().item()
+    stages = {
+        "sft_base": (entered, base_tokens, base_drops),
+        "sft_refine": (refined_conversations.height, refine_tokens, refine_drops),
+        "dpo": (preferences.height, pair_tokens, pair_drops),
+    }
     table, summary = close(
         [
-            Flow("sft_base", base_conversations.height, base_rows.height, base_drops),
-            Flow("sft_refine", refined_conversations.height, refine_rows.height, refine_drops),
-            Flow("dpo", preferences.height, pairs.height, pair_drops),
+            Flow(stage, rows, tokens.rows + tokens.held_out, dropped)
+            for stage, (rows, tokens, dropped) in stages.items()
         ]
     )
+    for stage, (_, tokens, _) in stages.items():
+        summary[stage] |= {"held_out": tokens.held_out, "tokens": tokens.tokens}
     curves = pl.concat([base_curve, refine_curve, dpo_curve])
     return table, summary, curves, _loss_chart(curves)
 
@@ -182,34 +220,32 @@ def _first(dropped: list[Dropped]) -> str:
     return f"row {dropped[0].row}, {dropped[0].reason} {dropped[0].detail}"
 
 
-def _staged(stage: str, dropped: list[tuple[str, str, str]]) -> pl.DataFrame:
-    """Drops of one stage; a record may be learned in one stage and left out of another."""
-    return drops(
+def _tokens(store: Path, stage: str) -> Path:
+    return store / "tokens" / stage
+
+
+@contextmanager
+def _advice(stage: str, parameter: str) -> Iterator[None]:
+    """Say what to change when a stage has nothing to learn from."""
+    try:
+        yield
+    except NothingToLearn as error:
+        raise UserError(f"{stage}: {error}; widen {parameter} or give more input") from error
+
+
+def _selected(stage: str, table: pl.LazyFrame, chosen: Selection) -> Selected:
+    """The rows learned from, the drops and the tokens.
+
+    A record may be learned in one stage and left out of another, so drops are those of a stage.
+    """
+    dropped = drops(
         PIPELINE,
         (
-            (
-                content_id(stage, record_id),
-                reason,
-                f"{stage} stage, record {record_id} {detail}".strip(),
-            )
-            for record_id, reason, detail in dropped
+            (content_id(stage, name), reason, f"{stage} stage, record {name} {detail}".strip())
+            for name, reason, detail in chosen.drops.iter_rows()
         ),
     )
-
-
-def _some(stage: str, rows: pl.DataFrame, dropped: pl.DataFrame, parameter: str) -> Selected:
-    """Hand on what a stage learns from and what not.
-
-    Raises:
-        UserError: there is nothing to learn from, with the reasons and what to change.
-    """
-    if rows.is_empty():
-        reasons = dropped.group_by("reason").len().sort("reason").iter_rows()
-        why = ", ".join(f"{reason} {count:,}" for reason, count in reasons) or "none came in"
-        raise UserError(
-            f"{stage}: no row is left to learn from ({why}); widen {parameter} or give more input"
-        )
-    return rows, dropped
+    return Frames(lambda: chosen.rows(table)), dropped, chosen.tokens
 
 
 def _name(start: ModelRef, rows: pl.DataFrame, options: StageOptions) -> str:

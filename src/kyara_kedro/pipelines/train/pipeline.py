@@ -25,8 +25,8 @@ def _sft() -> Pipeline:
             ),
             Node(
                 nodes.select_base_rows,
-                ["base_conversations", "base_model", "params:train"],
-                ["sft_base_rows", "sft_base_drops"],
+                ["base_conversations", "base_model", "model_store", "params:train"],
+                ["sft_base_rows", "sft_base_drops", "sft_base_tokens"],
                 name="select_base_rows",
                 tags="cpu",
             ),
@@ -39,8 +39,8 @@ def _sft() -> Pipeline:
             ),
             Node(
                 nodes.select_refine_rows,
-                ["refined_conversations", "base_model", "params:train"],
-                ["sft_refine_rows", "sft_refine_drops"],
+                ["refined_conversations", "base_model", "model_store", "params:train"],
+                ["sft_refine_rows", "sft_refine_drops", "sft_refine_tokens"],
                 name="select_refine_rows",
                 tags="cpu",
             ),
@@ -62,8 +62,8 @@ def _dpo() -> Pipeline:
         [
             Node(
                 nodes.select_preferences,
-                ["preferences", "self_play_model", "params:train"],
-                ["dpo_pairs", "dpo_drops"],
+                ["preferences", "self_play_model", "model_store", "params:train"],
+                ["dpo_pairs", "dpo_drops", "dpo_tokens"],
                 name="select_pairs",
                 tags="cpu",
             ),
@@ -84,10 +84,10 @@ def _dpo() -> Pipeline:
             Node(
                 nodes.close_train,
                 [
-                    *("base_conversations", "sft_base_rows", "sft_base_drops", "sft_base_curve"),
-                    *("refined_conversations", "sft_refine_rows"),
+                    *("base_conversations", "sft_base_tokens", "sft_base_drops", "sft_base_curve"),
+                    *("refined_conversations", "sft_refine_tokens"),
                     *("sft_refine_drops", "sft_refine_curve"),
-                    *("preferences", "dpo_pairs", "dpo_drops", "dpo_curve"),
+                    *("preferences", "dpo_tokens", "dpo_drops", "dpo_curve"),
                 ],
                 ["train_drops", "train_summary", "training_curves", "training_plot"],
                 name="close_train",
