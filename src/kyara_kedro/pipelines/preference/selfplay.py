@@ -252,7 +252,8 @@ def assess_self_play(
 
 def played(rows: pl.DataFrame, options: SelfPlayParams) -> pl.DataFrame:
     """The conversations that are played: those of the smallest ids, which are hashes."""
-    return rows.sort("id").head(options.rows or rows.height)
+    first = rows["id"].sort().head(options.rows or rows.height)
+    return rows.filter(pl.col("id").is_in(first.implode()))
 
 
 def held_out(rows: pl.DataFrame, options: SelfPlayParams) -> list[str]:
