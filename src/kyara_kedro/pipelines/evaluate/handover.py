@@ -20,7 +20,7 @@ from kyara_kedro.training.model_ref import ModelRef
 
 def export_model(
     dpo_model: ModelRef,
-    sft_base_rows: pl.DataFrame,
+    sft_base_rows: pl.LazyFrame,
     sft_refine_rows: pl.DataFrame,
     dpo_pairs: pl.DataFrame,
     train_summary: dict[str, Any],
@@ -37,7 +37,7 @@ def export_model(
     scores and the gate's verdict.
     """
     learned = {
-        "sft_base": (sft_base_rows, params.sft_base),
+        "sft_base": (sft_base_rows.drop("messages").collect(), params.sft_base),
         "sft_refine": (sft_refine_rows, params.sft_refine),
         "dpo": (dpo_pairs, params.dpo),
     }
