@@ -127,6 +127,24 @@ def test_a_network_has_master_weights_and_the_dropout_asked_for(
     assert network.get_decoder().layers[0].self_attn.attention_dropout == 0.25
 
 
+def test_layers_are_compiled_where_that_is_asked_for(embedded: ModelRef) -> None:
+    """Here by a compiler that changes nothing; the throughput benchmark uses the real one."""
+    import torch
+
+    ids = torch.arange(8, 40)[None]
+    plain = load_network(embedded, CPU, ALL)
+    with pytest.MonkeyPatch.context() as patch:
+        compiled = torch.nn.Module.compile
+        patch.setattr(torch.nn.Module, "compile", lambda layer: compiled(layer, backend="eager"))
+        network = load_network(embedded, CPU.model_copy(update={"compile_layers": True}), ALL)
+    layers = network.get_decoder().layers
+    assert all(layer._compiled_call_impl is not None for layer in layers)
+    assert network.state_dict().keys() == plain.state_dict().keys()
+    with torch.no_grad():
+        found = network(input_ids=ids, use_cache=False).logits
+        assert torch.allclose(found, plain(input_ids=ids, use_cache=False).logits, atol=1e-5)
+
+
 @pytest.mark.parametrize("content", [None, "empty", "pickle"])
 def test_a_model_that_is_not_there_is_one_line(
     embedded: ModelRef, tmp_path: Path, content: str | None

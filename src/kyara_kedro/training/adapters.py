@@ -37,8 +37,8 @@ def four_bits() -> Any:
     """
     if find_spec("bitsandbytes") is None:
         raise UserError(
-            "peft.method is qlora, but bitsandbytes is not installed: pip install bitsandbytes, "
-            "or set peft.method: lora"
+            "peft.method is qlora, but bitsandbytes is not installed: "
+            "pip install 'kyara-kedro[qlora]', or set peft.method: lora"
         )
     import torch
     from transformers import BitsAndBytesConfig

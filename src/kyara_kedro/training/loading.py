@@ -155,6 +155,9 @@ def load_network(
     for module in network.modules():
         if hasattr(module, "attention_dropout"):
             module.attention_dropout = dropout
+    if machine.compile_layers:  # one after the other: they are alike, so one compilation serves all
+        for layer in network.get_decoder().layers:
+            layer.compile()
     return network
 
 

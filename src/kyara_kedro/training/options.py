@@ -160,6 +160,8 @@ class MachineOptions(Options):
             model on the device.
         activation_checkpointing: Compute activations again in the backward pass instead of keeping
             them: a third more work for a fraction of the memory.
+        compile_layers: Compile the decoder layers, for speed on an accelerator; the first steps
+            take minutes longer.
         threads: CPU threads; more are slower for tiny models, and only one is reproducible on
             every machine.
     """
@@ -167,6 +169,7 @@ class MachineOptions(Options):
     device: Device = "auto"
     attention: Attention = "auto"
     activation_checkpointing: bool = False
+    compile_layers: bool = False
     threads: PositiveInt = 1
 
 
