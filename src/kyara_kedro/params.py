@@ -26,9 +26,13 @@ from kyara_kedro.text.filters import FilterOptions
 from kyara_kedro.text.leaks import Policy
 from kyara_kedro.training.options import (
     REFINE,
+    CheckpointOptions,
     DPOOptions,
     EmbeddedModelOptions,
     GenerationOptions,
+    LauncherOptions,
+    MachineOptions,
+    PeftOptions,
     SFTOptions,
 )
 
@@ -325,6 +329,10 @@ class TrainParams(Options):
         sft_base: First stage, on the base corpus.
         sft_refine: Second stage, on the curated corpus.
         dpo: Third stage, on preference pairs.
+        machine: What all stages run on.
+        launcher: Where their work is done.
+        peft: Which weights they train.
+        checkpoint: What is kept while they are under way.
         base_mix: Sources of the first stage and their shares; null takes every source whole.
         refine_mix: Likewise of the second stage.
         pair_sources: Sources of preference pairs; null takes all.
@@ -339,6 +347,10 @@ class TrainParams(Options):
     sft_base: SFTOptions = SFTOptions()
     sft_refine: SFTOptions = REFINE
     dpo: DPOOptions = DPOOptions()
+    machine: MachineOptions = MachineOptions()
+    launcher: LauncherOptions = LauncherOptions()
+    peft: PeftOptions = PeftOptions()
+    checkpoint: CheckpointOptions = CheckpointOptions()
     base_mix: dict[str, Share] | None = None
     refine_mix: dict[str, Share] | None = None
     pair_sources: tuple[str, ...] | None = None

@@ -10,7 +10,9 @@ from kedro.pipeline import Pipeline
 
 from kyara_kedro.datasets.teachers import TeacherDataset
 from kyara_kedro.errors import UserError
+from kyara_kedro.params import TrainParams
 from kyara_kedro.pipeline_registry import PIPELINES
+from kyara_kedro.training.loading import on_accelerator
 
 SOURCES = (
     "raw_documents",
@@ -35,10 +37,12 @@ class GatekeeperHooks:
         """Check the run's parameters and inputs.
 
         Raises:
-            UserError: naming the unknown parameter, the missing dataset and its maker, or what is
-                wrong with a teacher.
+            UserError: naming the unknown parameter, the missing device, the missing dataset and its
+                maker, or what is wrong with a teacher.
         """
-        check_parameters(catalog.load("parameters"))
+        parameters = catalog.load("parameters")
+        check_parameters(parameters)
+        check_machine(pipeline, parameters)
         check_inputs(pipeline, catalog)
         check_teachers(pipeline, catalog)
 
@@ -51,6 +55,14 @@ def check_parameters(parameters: dict[str, Any]) -> None:
             close = get_close_matches(name, known, n=1)
             hint = f"did you mean '{close[0]}'?" if close else f"known are {', '.join(known)}"
             raise UserError(f"unknown parameter '{name}': {hint}")
+
+
+def check_machine(pipeline: Pipeline, parameters: dict[str, Any]) -> None:
+    """Refuse to start when a model will be trained on a device that is not here."""
+    if "params:train" in pipeline.inputs():
+        machine = TrainParams.read(parameters.get("train", {}), "train").machine
+        if machine.device.startswith("cuda"):
+            on_accelerator(machine)
 
 
 def check_inputs(pipeline: Pipeline, catalog: DataCatalog) -> None:

@@ -290,7 +290,8 @@ def _activations(config: Any, shape: Shape, job: StageJob, row: int, accelerated
         + short * 4 * config.intermediate_size
         + shape.norms * 4
     )
-    if choose_attention(config, job.machine, accelerated=accelerated) == "eager":
+    dropout = getattr(job.recipe, "attention_dropout", 0.0)
+    if choose_attention(config, job.machine, dropout, accelerated) == "eager":
         layer += 8 * config.num_attention_heads * row
     layers = config.num_hidden_layers
     if job.machine.activation_checkpointing:
