@@ -1,3 +1,4 @@
+import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,6 +11,7 @@ import pytest
 
 from kyara_kedro.content import Message
 from kyara_kedro.training import chat
+from kyara_kedro.training.adapters import lora_config
 from kyara_kedro.training.chat import (
     END_OF_TURN,
     IGNORED,
@@ -25,10 +27,12 @@ from kyara_kedro.training.model_ref import ModelRef
 from kyara_kedro.training.options import (
     DPOOptions,
     LauncherOptions,
+    PeftOptions,
     SFTOptions,
     StageOptions,
 )
-from kyara_kedro.training.preflight import Preflight, PreflightError, preflight
+from kyara_kedro.training.preflight import Flight, Preflight, PreflightError, preflight
+from kyara_kedro.training.preflight.report import aligned, display_width, shortened
 from kyara_kedro.training.tokens import (
     ConversationsWriter,
     PairsWriter,
@@ -84,6 +88,8 @@ class Stage:
         self.tokenizer = load_tokenizer(self.start)
         self.network = load(self.start)
         if isinstance(self.recipe, SFTOptions):
+            set_attention_dropout(self.network, self.recipe.attention_dropout)
+        if isinstance(self.recipe, SFTOptions):
             self.rows = [encode(self.tokenizer, said) for said in TALKS]
         else:
             self.pairs = [encode_pair(self.tokenizer, pair) for pair in PAIRS]
@@ -123,6 +129,10 @@ class Stage:
             trainer = self.trainer or (self.tuner if self.rows else self.aligner)
             return preflight(job, store, trainer(store), {"over_max_length": 2}, self.forbidden)
 
+    @property
+    def peft(self) -> Any:
+        return lora_config(self.settings.get("peft", PeftOptions()))
+
     def common(self) -> dict[str, Any]:
         return {
             "output_dir": str(self.folder / "work"), "use_cpu": True, "bf16": False,
@@ -155,7 +165,7 @@ class Stage:
         )  # fmt: skip
         return (trainer or quiet_sft())(
             self.network, args=config, train_dataset=Dataset.from_list(items),
-            processing_class=self.tokenizer,
+            processing_class=self.tokenizer, peft_config=self.peft,
         )  # fmt: skip
 
     def aligner(self, store: Any) -> Any:
@@ -177,7 +187,7 @@ class Stage:
         ]
         return quiet_dpo()(
             self.network, ref_model=self.reference, args=config, processing_class=self.tokenizer,
-            train_dataset=Dataset.from_list(items),
+            train_dataset=Dataset.from_list(items), peft_config=self.peft,
         )  # fmt: skip
 
 
@@ -191,6 +201,11 @@ def load(start: ModelRef, **how: Any) -> Any:
     return AutoModelForCausalLM.from_pretrained(
         start.path, attn_implementation="eager", **{"dtype": "float32", **how}
     )
+
+
+def set_attention_dropout(network: Any, share: float) -> None:
+    for layer in network.model.layers:
+        layer.self_attn.attention_dropout = share
 
 
 def quiet_sft() -> type[Any]:
@@ -339,8 +354,7 @@ def untied(stage: Stage) -> None:
 
 
 def attention_dropout(stage: Stage) -> None:
-    for layer in stage.network.model.layers:
-        layer.self_attn.attention_dropout = 0.1
+    set_attention_dropout(stage.network, 0.1)
 
 
 def never_stops(stage: Stage) -> None:
@@ -520,8 +534,7 @@ def reference_with_dropout(stage: Stage) -> None:
 
 
 def without_dropout(trainer: Any) -> Any:
-    for layer in trainer.model.model.layers:
-        layer.self_attn.attention_dropout = 0.0
+    set_attention_dropout(trainer.model, 0.0)
     return trainer
 
 
@@ -549,6 +562,7 @@ def assert_stopped(stage: Stage, check: str) -> None:
     with pytest.raises(PreflightError) as stopped:
         stage.flown()
     assert check in {fault.check for fault in stopped.value.preflight.faults}
+    json.dumps(stopped.value.preflight.to_dict(), allow_nan=False)
     message = str(stopped.value)
     assert message.startswith("stage: ")
     assert "\n" not in message
@@ -574,13 +588,121 @@ def test_a_fault_of_a_preference_stage_is_caught(
     assert_stopped(dpo, check)
 
 
-@pytest.mark.parametrize("packing", [True, False])
-def test_a_healthy_supervised_stage_passes_all_checks(sft: Stage, packing: bool) -> None:
-    sft.recipe = SFT.model_copy(update={"packing": packing, "batch_size": 1 if packing else 3})
+HALF = {"arguments": {"bf16": True}}
+LORA = {"settings": {"peft": PeftOptions(method="lora", r=4)}}
+
+
+def sft_with(**changes: Any) -> dict[str, Any]:
+    return {"recipe": SFT.model_copy(update=changes)}
+
+
+@pytest.mark.parametrize(
+    "healthy",
+    [{}, sft_with(packing=False, batch_size=3), sft_with(attention_dropout=0.1), HALF, LORA],
+    ids=["packed", "padded", "dropout", "half", "lora"],
+)
+def test_a_healthy_supervised_stage_passes_all_checks(
+    embedded: ModelRef, tmp_path: Path, healthy: dict[str, Any]
+) -> None:
+    assert_healthy(Stage(embedded, tmp_path, **healthy).flown())
+
+
+@pytest.mark.parametrize("healthy", [{}, HALF, LORA], ids=["plain", "half", "lora"])
+def test_a_healthy_preference_stage_passes_all_checks(
+    embedded: ModelRef, tmp_path: Path, healthy: dict[str, Any]
+) -> None:
+    assert_healthy(Stage(embedded, tmp_path, DPO, **healthy).flown())
+
+
+def assert_healthy(report: Preflight) -> None:
+    assert [found for found in report.findings if found.verdict != "ok"] == []
+
+
+def trained(stage: Stage, look: bool) -> tuple[dict[str, Any], list[Any]]:
+    """Weights after training, and the batches that went through the network."""
+    seen = []
+
+    class Trainer(quiet_sft()):  # type: ignore[misc]
+        def training_step(self, model: Any, inputs: Any, *rest: Any, **named: Any) -> Any:
+            seen.append(inputs["input_ids"].clone())
+            return super().training_step(model, inputs, *rest, **named)
+
+    with quiet(threads=1):
+        store = stage.store()
+        trainer = stage.tuner(store, Trainer)
+        if look:
+            seen.append(Flight(stage.job(store), store, trainer).batch["input_ids"])
+            preflight(stage.job(store), store, trainer)
+        trainer.train()
+        trainer.save_model(stage.folder / "model")
+    return trainer.model.state_dict(), seen
+
+
+def test_looking_changes_nothing_and_sees_what_comes_first(
+    embedded: ModelRef, tmp_path: Path
+) -> None:
+    import torch
+
+    (tmp_path / "looked").mkdir()
+    recipe = sft_with(attention_dropout=0.1)
+    looked, batches = trained(Stage(embedded, tmp_path / "looked", **recipe), look=True)
+    unlooked, _ = trained(Stage(embedded, tmp_path, **recipe), look=False)
+    assert all(torch.equal(looked[name], weight) for name, weight in unlooked.items())
+    assert torch.equal(batches[0], batches[1])
+
+    start = replace(embedded, path=str(tmp_path / "model"), stage="sft_base")
+    folder = tmp_path / "next"
+    assert_healthy(Stage(start, folder / "sft").flown())
+    assert_healthy(Stage(start, folder / "dpo", DPO).flown())
+
+
+def test_a_system_message_that_training_drops_is_caught(
+    sft: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chat, "template", lambda: WITHOUT_SYSTEM)
+    sft.rows = [encode(sft.tokenizer, said) for said in TALKS]
+    with pytest.raises(PreflightError, match="drops the system message in training"):
+        sft.flown()
+
+
+def test_what_may_be_meant_only_warns(sft: Stage) -> None:
+    sft.recipe = SFT.model_copy(update={"warmup_steps": 20, "accumulation": 9})
     report = sft.flown()
-    assert [found for found in report.findings if found.verdict != "ok"] == []
+    assert [(found.check, found.fault) for found in report.warnings] == [
+        ("warmup", "warmup_steps is 20, but there are 2 steps; lower it"),
+        ("step", "a step takes 9 sequences, but there are 4; lower accumulation or batch_size"),
+    ]
 
 
-def test_a_healthy_preference_stage_passes_all_checks(dpo: Stage) -> None:
-    report = dpo.flown()
-    assert [found for found in report.findings if found.verdict != "ok"] == []
+def test_more_memory_than_there_is_warns(sft: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Flight, "memory_gb", 1e-4)
+    (warning,) = sft.flown().warnings
+    assert warning.check == "memory"
+
+
+def test_the_report_can_be_stored_and_read(sft: Stage) -> None:
+    sft.held_out = 1
+    report = sft.flown()
+    stored = json.loads(json.dumps(report.to_dict(), allow_nan=False))
+    numbers = stored["numbers"]
+    assert (numbers["rows"], numbers["held_out"], numbers["sequences"]) == (9, 1, 3)
+    assert numbers["dropped"] == {"over_max_length": 2}
+    assert numbers["steps"] == 4
+    assert numbers["expected_loss"] == pytest.approx(math.log(444))
+    assert {check["verdict"] for check in stored["checks"]} == {"ok"}
+    learned = " ".join(row["learned"] for row in stored["sample"])
+    assert END_OF_TURN in learned
+    assert "海拔" not in learned
+
+    lines = report.table().splitlines()
+    assert lines[0] == "stage: preflight"
+    assert len({len(line) - len(line[2:].split("  ", 1)[-1].lstrip()) for line in lines[1:]}) == 1
+
+
+def test_lines_align_on_the_screen() -> None:
+    assert aligned([("列", "一"), ("rows", "2")]) == "  列    一\n  rows  2"
+    assert display_width("玉山é") == 5
+    line = "玉" * 40 + "end"
+    assert display_width(shortened(line, 30)) <= 30
+    assert shortened(line, 30).endswith("end")
+    assert shortened("玉山", 30) == "玉山"

@@ -19,6 +19,9 @@ _SAMPLE = 500
 _SEARCH = 64
 """Sequences among which one that packs several rows is looked for."""
 
+_AT_ONCE = 256
+"""Tokens over whose logits the softmax is taken at once; of a large vocabulary they are many."""
+
 
 class Document(NamedTuple):
     """A row on its way into the network.
@@ -34,6 +37,11 @@ class Document(NamedTuple):
     sequence: int
     start: int
     end: int
+
+    @property
+    def learned(self) -> int:
+        """How many of its tokens are learned."""
+        return int((self.tokens.labels != IGNORED).sum())
 
 
 @dataclass(frozen=True)
@@ -179,7 +187,14 @@ class Flight:
                 use_cache=False,
                 logits_to_keep=places - 1,
             ).logits[0]
-        return torch.log_softmax(logits.float(), dim=-1).gather(1, ids[places, None])[:, 0]
+        return torch.cat(
+            [
+                torch.log_softmax(some.float(), dim=-1).gather(1, said[:, None])[:, 0]
+                for some, said in zip(
+                    logits.split(_AT_ONCE), ids[places].split(_AT_ONCE), strict=True
+                )
+            ]
+        )
 
     @cached_property
     def learned_share(self) -> float:

@@ -39,7 +39,7 @@ def check_trainable(flight: Flight) -> str | None:
         return "no weight is trained"
     if wrong:
         state = "trained beside the adapter" if trained[wrong[0]] else "frozen"
-        return f"{wrong[0]} is {state}, with {len(wrong)} weights in all; load the model anew"
+        return f"{wrong[0]} is {state} ({len(wrong)} of {len(trained)} are); load the model anew"
     return None
 
 

@@ -3,6 +3,7 @@
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from math import isfinite
 from typing import Any, Literal, NamedTuple
 
 from kyara_kedro.errors import UserError
@@ -110,10 +111,14 @@ class Preflight:
         return [found for found in self.findings if found.severity == "warn" and found.fault]
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as JSON can hold it."""
+        """All of it as JSON can hold it; a loss that is no number is None there."""
+        numbers = asdict(self.numbers)
+        loss = self.numbers.first_loss
         return {
             "stage": self.stage,
-            "numbers": asdict(self.numbers),
+            "numbers": numbers
+            if loss is None or isfinite(loss)
+            else numbers | {"first_loss": None},
             "checks": [
                 {"check": found.check, "verdict": found.verdict, "fault": found.fault}
                 for found in self.findings
