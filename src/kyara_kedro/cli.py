@@ -1,7 +1,8 @@
 """The project's commands: `run` with errors in one line, `where`, `dedup-report`, `review`,
-`track-sync`, `ledger` and `serve-model`."""
+`track-sync`, `ledger`, `serve-model`, `chat` and `export-data`."""
 
 import logging
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from kedro.io import DatasetError
 from kedro.utils import find_kedro_project
 from kedro.validation.exceptions import DataValidationError, ParameterValidationError
 
+from kyara_kedro.errors import UserError
 from kyara_kedro.hooks.gatekeeper import maker_of
 
 _TRAINING = (
@@ -284,3 +286,56 @@ def serve_model(directory: Path, host: str, port: int, batch_size: int, device: 
             f"Warning: anyone who reaches {host} can use the model; no key is asked.", err=True
         )
     serve(directory, host, port, batch_size, device, ready)
+
+
+@cli.command(cls=_Plain)
+@click.argument("model", required=False)
+@click.option("--system", help="System prompt.")
+@click.option("--temperature", type=float, help="0, the default, is the most probable answer.")
+@click.option("--top-p", type=float, help="Share of the probability that is sampled from.")
+@click.option("--max-tokens", type=int, help="Longest answer in tokens.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@env_option
+def chat(model: str | None, env: str | None, device: str, **wishes: Any) -> None:
+    """Chat with MODEL: a folder, @candidate or @champion; the newest export by default.
+
+    From a pipe, each line is answered with one line.
+    """
+    from kyara_kedro.teachers.local import load
+    from kyara_kedro.teachers.talk import Talk, TalkOptions, talk_by_lines, talk_in_terminal
+
+    given = {name: wish for name, wish in wishes.items() if wish is not None}
+    options = TalkOptions.read(given, "kedro chat")
+    directory = _model_folder(model, env)
+
+    def write(text: str) -> None:
+        click.echo(text, nl=False)
+
+    def warn(text: str) -> None:
+        click.echo(text, nl=False, err=True)
+
+    if sys.stdin.isatty():
+        warn(f"載入 loading {directory}\n")
+        talk_in_terminal(Talk(load(directory, device), options), write)
+    else:
+        talk_by_lines(Talk(load(directory, device), options), sys.stdin, write, warn)
+
+
+def _model_folder(model: str | None, env: str | None) -> Path:
+    """The folder of a model that is named as `chat` takes it."""
+    if model is not None and not model.startswith("@"):
+        return Path(model)
+    from kedro.framework.session import KedroSession
+
+    logging.getLogger("kedro").setLevel(logging.WARNING)
+    root = find_kedro_project(Path.cwd()) or Path.cwd()
+    session = KedroSession.create(root, save_on_close=False, env=env)
+    catalog = session.load_context().catalog
+    if model is None:
+        if not catalog.exists("exported_model"):
+            raise UserError("no model has been exported yet: run `kedro run`, or name a folder")
+        return Path(catalog.load("exported_model").path)
+    registered = catalog.load("model_registry").resolve(model.removeprefix("@"))
+    if registered is None:
+        raise UserError(f"no model is registered as '{model}': run `kedro run`, or name a folder")
+    return Path(registered.path)

@@ -8,6 +8,7 @@ from the padding.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from itertools import groupby
@@ -19,6 +20,10 @@ LOGGER = logging.getLogger(__name__)
 
 _CPU_SCORES = 1 << 24
 """Attention scores of one head at once on a CPU: squares of prompts' lengths; 64 MiB a head."""
+
+_BROKEN = "\ufffd"
+"""What bytes decode to that are no whole character, or not yet."""
+_BYTE = re.compile("<0x[0-9A-F]{2}>")
 
 
 class Sampling(NamedTuple):
@@ -122,12 +127,50 @@ class Decoder:
                 batch = left[: self._rows(prompts[left[0]])]
                 texts: list[Written] = []
                 with suppress(torch.OutOfMemoryError):
-                    texts = self._write([prompts[number] for number in batch], sampling, halted)
+                    some = [prompts[number] for number in batch]
+                    texts = self._write(some, sampling, lambda _: halted())
                 if texts:
                     left = left[len(batch) :]
                     yield list(zip(batch, texts, strict=True))
                 else:
                     self._shrink(prompts[batch[0]], len(batch))
+
+    def tell(self, prompt: Prompt, say: Callable[[str], None]) -> Written:
+        """Continue one prompt, and say the text as it is written.
+
+        Only whole characters are said: those that are written as bytes, in several tokens, come
+        when the last byte is there, since one wrong byte would change what the others mean. White
+        space comes with what follows it. All that is said, together, is the text.
+
+        Args:
+            prompt: What is continued.
+            say: Given each piece.
+
+        Raises:
+            UserError: the prompt does not fit into the accelerator's memory.
+        """
+        import torch
+
+        said = 0
+
+        def go_on(tokens: Any) -> bool:
+            nonlocal said
+            settled = tokens[0].tolist()
+            while settled and self._is_byte(settled[-1]):
+                settled.pop()
+            text = self._text(settled).text.rstrip(_BROKEN).rstrip()
+            if len(text) > said:
+                say(text[said:])
+                said = len(text)
+            return False
+
+        try:
+            [written] = self._write([prompt], prompt.sampling, go_on)
+        except torch.OutOfMemoryError as error:
+            raise _too_large(prompt) from error
+        if rest := written.text[said:]:
+            say(rest)
+        return written
 
     def _rows(self, longest: Prompt) -> int:
         if self._network.device.type != "cpu":
@@ -138,21 +181,28 @@ class Decoder:
         import torch
 
         if size == 1:
-            raise UserError(
-                f"out of memory: one prompt of {len(longest.tokens)} tokens and a reply of "
-                f"{longest.sampling.max_tokens} do not fit; ask for shorter replies or take a "
-                "smaller model"
-            )
+            raise _too_large(longest)
         self.batch_size = size // 2
         torch.cuda.empty_cache()
         LOGGER.warning("Out of memory with %d rows: going on with %d.", size, self.batch_size)
 
     def _write(
-        self, prompts: Sequence[Prompt], sampling: Sampling, halted: Callable[[], bool]
+        self, prompts: Sequence[Prompt], sampling: Sampling, halts: Callable[[Any], bool]
     ) -> list[Written]:
-        """Write one batch."""
+        """Write one batch; after every token ``halts`` is shown what has been written.
+
+        Raises:
+            HaltedError: it said so.
+        """
         import torch
         from torch.nn.utils.rnn import pad_sequence
+
+        halted = False
+
+        def look(ids: Any, _: Any) -> Any:
+            nonlocal halted
+            halted = halts(ids[:, tokens.shape[1] :])
+            return torch.full((len(ids),), halted, device=ids.device)
 
         device = self._network.device
         rows = [torch.tensor(prompt.tokens) for prompt in prompts]
@@ -169,18 +219,28 @@ class Decoder:
                 eos_token_id=self._ends,
                 pad_token_id=self._padding,
                 logits_processor=_samplers([prompt.seed for prompt in prompts], sampling, device),
-                stopping_criteria=[
-                    lambda ids, _: torch.full((len(ids),), halted(), device=ids.device)
-                ],
+                stopping_criteria=[look],
             )
-        if halted():
+        if halted:
             raise HaltedError
         return [self._text(row) for row in output[:, tokens.shape[1] :].tolist()]
+
+    def _is_byte(self, token: int) -> bool:
+        """Whether a token stands for one byte of a character that is not in the vocabulary."""
+        return _BYTE.fullmatch(self._tokenizer.convert_ids_to_tokens(token)) is not None
 
     def _text(self, tokens: list[int]) -> Written:
         length = next((i for i, token in enumerate(tokens) if token in self._ends), None)
         text = self._tokenizer.decode(tokens[:length], skip_special_tokens=True).strip()
         return Written(text, length is not None, len(tokens) if length is None else length)
+
+
+def _too_large(prompt: Prompt) -> UserError:
+    return UserError(
+        f"out of memory: one prompt of {len(prompt.tokens)} tokens and a reply of "
+        f"{prompt.sampling.max_tokens} do not fit; ask for shorter replies or take a "
+        "smaller model"
+    )
 
 
 def _by_length(prompt: Prompt) -> tuple[int, Sampling, int, int]:
