@@ -105,6 +105,16 @@ def where() -> None:
     click.echo("Lineage 資料來龍去脈: kedro-viz  (make viz)")
 
 
+def _project(env: str | None) -> tuple[Path, Any]:
+    """The project's folder and its context; Kedro's own messages are left out."""
+    from kedro.framework.session import KedroSession
+
+    logging.getLogger("kedro").setLevel(logging.WARNING)
+    root = find_kedro_project(Path.cwd()) or Path.cwd()
+    session = KedroSession.create(root, save_on_close=False, env=env)
+    return root, session.load_context()
+
+
 _SHARE = click.FloatRange(0, 1, min_open=True)
 
 
@@ -121,15 +131,11 @@ def dedup_report(
     lexical: float | None, semantic: float | None, env: str | None, page: Path | None
 ) -> None:
     """Show what other thresholds would take for duplicates; nothing is searched or changed."""
-    from kedro.framework.session import KedroSession
-
     from kyara_kedro.datasets.files import HTMLDataset
     from kyara_kedro.pipelines.dedup import report
 
-    logging.getLogger("kedro").setLevel(logging.WARNING)
-    root = find_kedro_project(Path.cwd()) or Path.cwd()
-    session = KedroSession.create(root, save_on_close=False, env=env)
-    tables = report.load_tables(session.load_context().catalog)
+    root, context = _project(env)
+    tables = report.load_tables(context.catalog)
     wishes = {"lexical": lexical, "semantic": semantic}
     thresholds = report.chosen_thresholds(tables.thresholds, tables.floors, wishes)
     found = report.review(tables.pairs, tables.texts, thresholds, tables.floors)
@@ -159,16 +165,12 @@ def dedup_report(
 )
 def review(env: str | None, page: Path | None, **wishes: Any) -> None:
     """Make a page to accept, reject and edit conversations; nothing is selected anew."""
-    from kedro.framework.session import KedroSession
-
     from kyara_kedro.datasets.files import HTMLDataset
     from kyara_kedro.pipelines.curate import reviewing
     from kyara_kedro.reporting.review_page import ReviewOptions
 
-    logging.getLogger("kedro").setLevel(logging.WARNING)
-    root = find_kedro_project(Path.cwd()) or Path.cwd()
-    session = KedroSession.create(root, save_on_close=False, env=env)
-    catalog = session.load_context().catalog
+    root, context = _project(env)
+    catalog = context.catalog
     wanted = {name: wish for name, wish in wishes.items() if wish not in (None, ())}
     configured = catalog.load("params:curate").review.model_dump()
     options = ReviewOptions.read(configured | wanted, "kedro review")
@@ -181,15 +183,11 @@ def review(env: str | None, page: Path | None, **wishes: Any) -> None:
 @env_option
 def track_sync(env: str | None) -> None:
     """Send MLflow what it did not take while runs were under way."""
-    from kedro.framework.session import KedroSession
-
     from kyara_kedro.hooks.tracking import configured
     from kyara_kedro.tracking.delivery import send_rest
 
-    logging.getLogger("kedro").setLevel(logging.WARNING)
-    root = find_kedro_project(Path.cwd()) or Path.cwd()
-    session = KedroSession.create(root, save_on_close=False, env=env)
-    tracking = configured(session.load_context().config_loader["mlflow"], root)
+    root, context = _project(env)
+    tracking = configured(context.config_loader["mlflow"], root)
     rest = send_rest(tracking)
     click.echo(f"{rest.sent} runs sent, {rest.waiting} waiting in {tracking.spool}")
     if rest.waiting:
@@ -325,12 +323,7 @@ def _model_folder(model: str | None, env: str | None) -> Path:
     """The folder of a model that is named as `chat` takes it."""
     if model is not None and not model.startswith("@"):
         return Path(model)
-    from kedro.framework.session import KedroSession
-
-    logging.getLogger("kedro").setLevel(logging.WARNING)
-    root = find_kedro_project(Path.cwd()) or Path.cwd()
-    session = KedroSession.create(root, save_on_close=False, env=env)
-    catalog = session.load_context().catalog
+    catalog = _project(env)[1].catalog
     if model is None:
         if not catalog.exists("exported_model"):
             raise UserError("no model has been exported yet: run `kedro run`, or name a folder")
@@ -339,3 +332,33 @@ def _model_folder(model: str | None, env: str | None) -> Path:
     if registered is None:
         raise UserError(f"no model is registered as '{model}': run `kedro run`, or name a folder")
     return Path(registered.path)
+
+
+@cli.command("export-data", cls=_Plain)
+@click.option(
+    "--format",
+    "trainer",
+    required=True,
+    type=click.Choice(["llama-factory", "axolotl"]),
+    help="Who reads it.",
+)
+@click.argument("target", type=click.Path(path_type=Path, file_okay=False))
+@env_option
+def export_training_data(trainer: Any, target: Path, env: str | None) -> None:
+    """Write the training data into the folder TARGET, for another trainer."""
+    from kyara_kedro.training.other_trainers import export_data
+
+    catalog = _project(env)[1].catalog
+    tables = {}
+    for file, name in (
+        ("sft_base", "base_conversations"),
+        ("sft_refine", "refined_conversations"),
+        ("preferences", "preferences"),
+    ):
+        if not catalog.exists(name):
+            raise UserError(f"'{name}' is not there yet: run `{maker_of(name)}` first")
+        tables[file] = catalog.get(name).scan()
+    for file, written in export_data(tables, trainer, target).items():
+        dropped = ", ".join(f"{reason} {rows:,}" for reason, rows in written.dropped.items())
+        click.echo(f"{file}.jsonl: {written.rows:,} rows; dropped: {dropped or 'none'}")
+    click.echo(f"Folder 資料夾: {target}  (docs/train.md)")

@@ -80,6 +80,10 @@ class TableDataset(AtomicDataset[Iterable[pl.DataFrame] | pl.DataFrame | pl.Lazy
         """Scan the file, or read it into memory."""
         return pl.scan_parquet(path) if self._lazy else pl.read_parquet(path)
 
+    def scan(self) -> pl.LazyFrame:
+        """The stored table, read in pieces whatever its entry says, and not validated."""
+        return pl.scan_parquet(Path(self._get_load_path()))
+
     def shape(self) -> tuple[int, int]:
         """Rows and columns of the stored table, from the file's footer."""
         import pyarrow.parquet
