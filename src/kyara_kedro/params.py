@@ -33,6 +33,7 @@ from kyara_kedro.training.options import (
     LauncherOptions,
     MachineOptions,
     PeftOptions,
+    PreferenceRecipe,
     SFTOptions,
 )
 
@@ -328,7 +329,7 @@ class TrainParams(Options):
         embedded: Shape of the embedded model.
         sft_base: First stage, on the base corpus.
         sft_refine: Second stage, on the curated corpus.
-        dpo: Third stage, on preference pairs.
+        dpo: Third stage, on preference pairs; ``kind: sppo`` takes win probabilities instead.
         machine: What all stages run on.
         launcher: Where their work is done.
         peft: Which weights they train.
@@ -346,7 +347,7 @@ class TrainParams(Options):
     embedded: EmbeddedModelOptions = EmbeddedModelOptions()
     sft_base: SFTOptions = SFTOptions()
     sft_refine: SFTOptions = REFINE
-    dpo: DPOOptions = DPOOptions()
+    dpo: PreferenceRecipe = DPOOptions()
     machine: MachineOptions = MachineOptions()
     launcher: LauncherOptions = LauncherOptions()
     peft: PeftOptions = PeftOptions()

@@ -28,7 +28,7 @@ from kyara_kedro.training.embedded import build_embedded_base
 from kyara_kedro.training.loading import load_tokenizer
 from kyara_kedro.training.model_ref import ModelRef, ModelRefError
 from kyara_kedro.training.options import DPOOptions, EmbeddedModelOptions, SFTOptions
-from kyara_kedro.training.stages import train_dpo, train_sft
+from training.stores import learn, prefer
 
 from .rows import conversations, prompts
 
@@ -58,7 +58,7 @@ def model(store: Path) -> ModelRef:
     base = build_embedded_base(texts, shape, store / "base" / "tiny")
     options = SFTOptions(epochs=24, warmup_steps=2)
     rows = ROWS["messages"].to_list()
-    return train_sft(base, rows, options, store / "sft_refine" / "0123abcd", "sft_refine").model
+    return learn(base, rows, options, store, "sft_refine").model
 
 
 @pytest.fixture
@@ -253,7 +253,7 @@ def test_iterations_follow_each_other(model: ModelRef, ledger: Ledger, store: Pa
     pairs, _, _ = selfplay.pair_self_play(ROWS, first, params())
     rows = pairs.select("prompt", "prefix", "chosen", "rejected").to_dicts()
     options = DPOOptions(epochs=4, learning_rate=5e-4)
-    trained = train_dpo(model, rows, options, store / "dpo" / "4567abcd", "dpo").model
+    trained = prefer(model, rows, options, store).model
     assert choose(first, [trained], 1) == trained
     for stale in (model, replace(trained, start="d" * 32)):
         with pytest.raises(UserError, match="trained on the pairs of iteration 0"):

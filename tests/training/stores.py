@@ -1,4 +1,4 @@
-"""Small stores of tokens, for tests."""
+"""Small stores of tokens and stages that learn from them, for tests."""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -7,8 +7,12 @@ import polars as pl
 
 from kyara_kedro.content import Message, content_id
 from kyara_kedro.training.chat import PreferencePair, encode, encode_pair
+from kyara_kedro.training.job import StageJob
+from kyara_kedro.training.launchers import run_stage
 from kyara_kedro.training.loading import load_tokenizer
 from kyara_kedro.training.model_ref import ModelRef
+from kyara_kedro.training.options import DPOOptions, SFTOptions
+from kyara_kedro.training.stages import StageResult
 from kyara_kedro.training.tokens import (
     ConversationsWriter,
     PairsWriter,
@@ -48,6 +52,22 @@ def pairs_store(
             for i, name in enumerate(("p_chosen", "p_rejected"))
         )
         return writer.finish(frame)
+
+
+def learn(
+    start: ModelRef, rows: Sequence[list[Message]], recipe: SFTOptions, store: Path, stage: str
+) -> StageResult:
+    """Fine-tune a model on conversations."""
+    data = conversations_store(start, rows, store / "tokens" / stage)
+    return run_stage(StageJob(stage=stage, start=start, data=data, recipe=recipe, store=store))
+
+
+def prefer(
+    start: ModelRef, rows: Sequence[PreferencePair], recipe: DPOOptions, store: Path
+) -> StageResult:
+    """Teach a model to prefer the chosen answers."""
+    data = pairs_store(start, rows, store / "tokens" / "dpo")
+    return run_stage(StageJob(stage="dpo", start=start, data=data, recipe=recipe, store=store))
 
 
 def _rows(

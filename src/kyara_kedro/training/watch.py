@@ -36,6 +36,7 @@ class StageWatch:
             "chat_template": content_id(template()),
             "device": _device(job.machine.device),
         }
+        self.key = tracking.key
         self._run = TrackedRun(tracking, job.stage, tags)
         self._run.params(job.model_dump(mode="json", include=_SETTINGS))
         name = "pairs" if job.data.kind == "pairs" else "conversations"

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,9 @@ from kyara_kedro.tracking.registry import CANDIDATE, ModelRegistry, RegistryDown
 from kyara_kedro.tracking.store import without_password
 from kyara_kedro.tracking.target import Tracking
 from kyara_kedro.training.embedded import build_embedded_base
+from kyara_kedro.training.job import Recipe, StageJob
+from kyara_kedro.training.launchers import run_stage
 from kyara_kedro.training.model_ref import ModelRef, pretrained
-from kyara_kedro.training.options import SFTOptions, StageOptions
 from kyara_kedro.training.rows import (
     Choice,
     NothingToLearn,
@@ -29,14 +29,13 @@ from kyara_kedro.training.rows import (
     select_conversations,
     select_pairs,
 )
-from kyara_kedro.training.stages import Dropped, StageResult, train_dpo, train_sft
 from kyara_kedro.training.tokens import TokensRef
 
 logger = logging.getLogger("kyara_kedro")
 PIPELINE = "train"
 _SAMPLE = 20_000
 """Conversations that the embedded model's tokenizer is learned from, at most."""
-Trained = tuple[ModelRef, pl.DataFrame]
+Trained = tuple[ModelRef, pl.DataFrame, dict[str, Any]]
 Selected = tuple[Frames, pl.DataFrame, TokensRef]
 
 
@@ -85,37 +84,30 @@ def select_refine_rows(
 
 def train_sft_base(
     base_model: ModelRef,
-    rows: pl.LazyFrame,
+    tokens: TokensRef,
+    dropped: pl.DataFrame,
+    contamination: pl.DataFrame,
     model_store: Path,
     tracking: Tracking | None,
     params: TrainParams,
 ) -> Trained:
     """Fine-tune the base model on the base corpus."""
-    return _sft("sft_base", base_model, rows.collect(), model_store, tracking, params.sft_base)
+    told = dropped, contamination, model_store, params
+    return _trained(_job("sft_base", base_model, tokens, params.sft_base, *told), tracking)
 
 
 def train_sft_refine(
     sft_base_model: ModelRef,
-    rows: pl.DataFrame,
+    tokens: TokensRef,
+    dropped: pl.DataFrame,
+    contamination: pl.DataFrame,
     model_store: Path,
     tracking: Tracking | None,
     params: TrainParams,
 ) -> Trained:
     """Fine-tune the first stage's model on the curated corpus."""
-    return _sft("sft_refine", sft_base_model, rows, model_store, tracking, params.sft_refine)
-
-
-def _sft(
-    stage: str,
-    start: ModelRef,
-    rows: pl.DataFrame,
-    store: Path,
-    tracking: Tracking | None,
-    options: SFTOptions,
-) -> Trained:
-    directory = store / stage / _name(start, rows, options)
-    result = train_sft(start, rows["messages"].to_list(), options, directory, stage)
-    return _trained(result, tracking)
+    told = dropped, contamination, model_store, params
+    return _trained(_job("sft_refine", sft_base_model, tokens, params.sft_refine, *told), tracking)
 
 
 def select_preferences(
@@ -132,15 +124,16 @@ def select_preferences(
 
 def train_preferences(
     self_play_model: ModelRef,
-    pairs: pl.DataFrame,
+    tokens: TokensRef,
+    dropped: pl.DataFrame,
+    preference_contamination: pl.DataFrame,
     model_store: Path,
     tracking: Tracking | None,
     params: TrainParams,
 ) -> Trained:
-    """Teach the model that played against itself to prefer the better answers (DPO)."""
-    directory = model_store / "dpo" / _name(self_play_model, pairs, params.dpo)
-    rows: list[Any] = pairs.select("prompt", "prefix", "chosen", "rejected").to_dicts()
-    return _trained(train_dpo(self_play_model, rows, params.dpo, directory, "dpo"), tracking)
+    """Teach the model that played against itself to prefer the better answers."""
+    told = dropped, preference_contamination, model_store, params
+    return _trained(_job("dpo", self_play_model, tokens, params.dpo, *told), tracking)
 
 
 def register_candidate(dpo_model: ModelRef, model_registry: ModelRegistry) -> None:
@@ -205,19 +198,39 @@ def _loss_chart(curves: pl.DataFrame) -> Figure:
     return line_chart("訓練損失 Training loss", series, x_label="step", y_label="loss")
 
 
-def _trained(result: StageResult, tracking: Tracking | None) -> Trained:
-    if result.dropped:
-        raise AssertionError(f"a selected row cannot be trained on: {_first(result.dropped)}")
-    stage = result.model.stage
+def _job(
+    stage: str,
+    start: ModelRef,
+    tokens: TokensRef,
+    recipe: Recipe,
+    dropped: pl.DataFrame,
+    contamination: pl.DataFrame,
+    store: Path,
+    params: TrainParams,
+) -> StageJob:
+    return StageJob(
+        stage=stage,
+        start=start,
+        data=tokens,
+        recipe=recipe,
+        store=store,
+        peft=params.peft,
+        machine=params.machine,
+        launcher=params.launcher,
+        checkpoint=params.checkpoint,
+        dropped=dict(dropped.group_by("reason").len().sort("reason").iter_rows()),
+        forbidden=tuple(contamination["record_id"].unique().sort()),
+    )
+
+
+def _trained(job: StageJob, tracking: Tracking | None) -> Trained:
+    """Do a stage; a stage that MLflow is told of has a run below that of the pipeline."""
+    result = run_stage(job, tracking.below() if tracking else None)
     curve = TRAINING_CURVE.frame(
-        point | {"id": content_id("point", stage, point["step"], point["metric"])}
+        point | {"id": content_id("point", job.stage, point["step"], point["metric"])}
         for point in result.curve
     )
-    return replace(result.model, run_id=tracking.key if tracking else None), curve
-
-
-def _first(dropped: list[Dropped]) -> str:
-    return f"row {dropped[0].row}, {dropped[0].reason} {dropped[0].detail}"
+    return result.model, curve, result.preflight
 
 
 def _tokens(store: Path, stage: str) -> Path:
@@ -246,8 +259,3 @@ def _selected(stage: str, table: pl.LazyFrame, chosen: Selection) -> Selected:
         ),
     )
     return Frames(lambda: chosen.rows(table)), dropped, chosen.tokens
-
-
-def _name(start: ModelRef, rows: pl.DataFrame, options: StageOptions) -> str:
-    """A folder for each combination of start, rows and options."""
-    return content_id(start.fingerprint, rows["id"].to_list(), options.model_dump())[:16]

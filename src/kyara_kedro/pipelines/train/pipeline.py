@@ -32,8 +32,11 @@ def _sft() -> Pipeline:
             ),
             Node(
                 nodes.train_sft_base,
-                ["base_model", "sft_base_rows", "model_store", "tracking", "params:train"],
-                ["sft_base_model", "sft_base_curve"],
+                [
+                    *("base_model", "sft_base_tokens", "sft_base_drops", "contamination"),
+                    *("model_store", "tracking", "params:train"),
+                ],
+                ["sft_base_model", "sft_base_curve", "sft_base_preflight"],
                 name="train_sft_base",
                 tags="gpu",
             ),
@@ -46,8 +49,11 @@ def _sft() -> Pipeline:
             ),
             Node(
                 nodes.train_sft_refine,
-                ["sft_base_model", "sft_refine_rows", "model_store", "tracking", "params:train"],
-                ["sft_refine_model", "sft_refine_curve"],
+                [
+                    *("sft_base_model", "sft_refine_tokens", "sft_refine_drops", "contamination"),
+                    *("model_store", "tracking", "params:train"),
+                ],
+                ["sft_refine_model", "sft_refine_curve", "sft_refine_preflight"],
                 name="train_sft_refine",
                 tags="gpu",
             ),
@@ -69,8 +75,11 @@ def _dpo() -> Pipeline:
             ),
             Node(
                 nodes.train_preferences,
-                ["self_play_model", "dpo_pairs", "model_store", "tracking", "params:train"],
-                ["dpo_model", "dpo_curve"],
+                [
+                    *("self_play_model", "dpo_tokens", "dpo_drops", "preference_contamination"),
+                    *("model_store", "tracking", "params:train"),
+                ],
+                ["dpo_model", "dpo_curve", "dpo_preflight"],
                 name="train_preferences",
                 tags="gpu",
             ),
