@@ -134,6 +134,15 @@ def test_everybody_may_read_it_and_nothing_of_the_machine_is_in_it(
     assert not any(str(Path(embedded.path).parent).encode() in path.read_bytes() for path in files)
 
 
+def test_the_base_models_sentencepiece_goes_along(embedded: ModelRef, tmp_path: Path) -> None:
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "tokenizer.model").write_bytes(b"pieces")
+    export_model(replace(embedded, base=str(tmp_path / "base")), tmp_path / "export")
+    assert (tmp_path / "export" / "tokenizer.model").read_bytes() == b"pieces"
+    export_model(replace(embedded, base="nobody/nothing"), tmp_path / "export")
+    assert not (tmp_path / "export" / "tokenizer.model").exists()
+
+
 @pytest.mark.skipif(
     OTHER_PYTHON is None,
     reason="KYARA_TRANSFORMERS_4_PYTHON names no Python with transformers 4.57 and torch",

@@ -13,6 +13,7 @@ from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from kyara_kedro.checkpoints import is_hub_name
 from kyara_kedro.errors import UserError
 from kyara_kedro.files import folder_written_whole
 from kyara_kedro.reporting.model_card import Weights
@@ -26,7 +27,7 @@ _FLOATS = ("F64", "F32", "F16", "BF16")
 _CHUNK = 1 << 24
 """Numbers that are in memory at once."""
 _WEIGHTS = "*.safetensors"
-_COPIED = ("tokenizer.json", "tokenizer.model")
+_PIECES = "tokenizer.model"
 _WRITTEN_BY_VERSION_5 = ("is_local", "local_files_only", "backend", "extra_special_tokens")
 _OF_TRAINING = ("_name_or_path", "torch_dtype", "quantization_config", "attn_implementation")
 _MARKS = re.compile(r"\{#.*?#\}\n|[ \t]*\{%-\s*(?:end)?generation\s*-%\}\n", re.DOTALL)
@@ -82,9 +83,9 @@ def export_model(
         ):
             text = json.dumps(values, ensure_ascii=False, indent=2, sort_keys=True)
             (target / name).write_text(text + "\n", "utf-8")
-        for name in _COPIED:
-            if (source / name).exists():
-                (target / name).write_bytes((source / name).read_bytes())
+        copied = [source / "tokenizer.json", *_pieces_of(ref)]
+        for path in copied:
+            (target / path.name).write_bytes(path.read_bytes())
         (target / "chat_template.jinja").write_text(exported_template(), "utf-8")
         for name, text in (extras or {}).items():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
@@ -157,6 +158,20 @@ def _token_ids(vocabulary: Mapping[str, Any], tokenizer: Mapping[str, Any]) -> d
         "pad_token_id": found("pad"),
         "eos_token_id": [found("eos"), int(ids[END_OF_TURN])],
     }
+
+
+def _pieces_of(ref: ModelRef) -> list[Path]:
+    """The tokenizer as SentencePiece has it, if the model or its base on this machine has one.
+
+    llama.cpp's converter wants it for Gemma, and transformers 5 does not save it.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    places = [Path(ref.path, _PIECES), Path(ref.base, _PIECES)]
+    if is_hub_name(ref.base):
+        cached = try_to_load_from_cache(ref.base, _PIECES)
+        places += [Path(cached)] if isinstance(cached, str) else []
+    return [place for place in places if place.is_file()][:1]
 
 
 def _tensors(source: Path, config: Mapping[str, Any]) -> list[_Tensor]:
