@@ -277,3 +277,18 @@ def test_each_pipeline_runs_alone_and_gives_the_same_tables(
             if pipeline == "evaluate" and name == "benchmark_scores":
                 after = after.filter(pl.col("model") != "champion")
             assert after.equals(before[name])
+
+
+def test_the_run_ends_with_a_model_to_hand_over(finished: Path) -> None:
+    folder = newest(finished, "06_models/export/*")
+    names = {path.name for path in folder.iterdir()}
+    assert {"README.md", "config.json", "generation_config.json", "tokenizer.json"} < names
+    assert "model.safetensors" in names
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    facts = document(finished, "model_facts")
+    assert document(finished, "exported_model")["fingerprint"] == facts["fingerprint"]
+    assert "這是示範模型，不是助理" in card
+    rows = {name: stage["rows"] for name, stage in facts["stages"].items()}
+    told = document(finished, "train_summary")
+    assert rows == {name: told[name]["out"] for name in ("sft_base", "sft_refine", "dpo")}
+    assert facts["verdict"] == document(finished, "decision")["verdict"]
