@@ -118,6 +118,13 @@ class Decoder:
             HaltedError: as soon as ``halted`` says so.
             UserError: not even one row fits into the accelerator's memory.
         """
+        for batch in self.draw(prompts, halted):
+            yield [(number, self.text(tokens)) for number, tokens in batch]
+
+    def draw(
+        self, prompts: Sequence[Prompt], halted: Callable[[], bool] = _never
+    ) -> Iterator[list[tuple[int, list[int]]]]:
+        """Like :meth:`write`, but yields token ids, an end included where the model gave one."""
         import torch
 
         order = sorted(range(len(prompts)), key=lambda number: _by_length(prompts[number]))
@@ -125,13 +132,13 @@ class Decoder:
             left = list(same)
             while left:
                 batch = left[: self._rows(prompts[left[0]])]
-                texts: list[Written] = []
+                drawn: list[list[int]] = []
                 with suppress(torch.OutOfMemoryError):
                     some = [prompts[number] for number in batch]
-                    texts = self._write(some, sampling, lambda _: halted())
-                if texts:
+                    drawn = self._draw(some, sampling, lambda _: halted())
+                if drawn:
                     left = left[len(batch) :]
-                    yield list(zip(batch, texts, strict=True))
+                    yield list(zip(batch, drawn, strict=True))
                 else:
                     self._shrink(prompts[batch[0]], len(batch))
 
@@ -158,16 +165,17 @@ class Decoder:
             settled = tokens[0].tolist()
             while settled and self._is_byte(settled[-1]):
                 settled.pop()
-            text = self._text(settled).text.rstrip(_BROKEN).rstrip()
+            text = self.text(settled).text.rstrip(_BROKEN).rstrip()
             if len(text) > said:
                 say(text[said:])
                 said = len(text)
             return False
 
         try:
-            [written] = self._write([prompt], prompt.sampling, go_on)
+            [tokens] = self._draw([prompt], prompt.sampling, go_on)
         except torch.OutOfMemoryError as error:
             raise _too_large(prompt) from error
+        written = self.text(tokens)
         if rest := written.text[said:]:
             say(rest)
         return written
@@ -186,10 +194,10 @@ class Decoder:
         torch.cuda.empty_cache()
         LOGGER.warning("Out of memory with %d rows: going on with %d.", size, self.batch_size)
 
-    def _write(
+    def _draw(
         self, prompts: Sequence[Prompt], sampling: Sampling, halts: Callable[[Any], bool]
-    ) -> list[Written]:
-        """Write one batch; after every token ``halts`` is shown what has been written.
+    ) -> list[list[int]]:
+        """Continue one batch; after every token ``halts`` is shown what has been written.
 
         Raises:
             HaltedError: it said so.
@@ -223,16 +231,23 @@ class Decoder:
             )
         if halted:
             raise HaltedError
-        return [self._text(row) for row in output[:, tokens.shape[1] :].tolist()]
+        return [self._ended(row) for row in output[:, tokens.shape[1] :].tolist()]
+
+    def _ended(self, tokens: list[int]) -> list[int]:
+        """The tokens up to the first end; what follows pads the batch."""
+        end = next((i + 1 for i, token in enumerate(tokens) if token in self._ends), None)
+        return tokens[:end]
+
+    def text(self, tokens: Sequence[int]) -> Written:
+        """The text of what :meth:`draw` gave for a prompt."""
+        stopped = bool(tokens) and tokens[-1] in self._ends
+        said = tokens[:-1] if stopped else tokens
+        text = self._tokenizer.decode(said, skip_special_tokens=True).strip()
+        return Written(text, stopped, len(said))
 
     def _is_byte(self, token: int) -> bool:
         """Whether a token stands for one byte of a character that is not in the vocabulary."""
         return _BYTE.fullmatch(self._tokenizer.convert_ids_to_tokens(token)) is not None
-
-    def _text(self, tokens: list[int]) -> Written:
-        length = next((i for i, token in enumerate(tokens) if token in self._ends), None)
-        text = self._tokenizer.decode(tokens[:length], skip_special_tokens=True).strip()
-        return Written(text, length is not None, len(tokens) if length is None else length)
 
 
 def _too_large(prompt: Prompt) -> UserError:

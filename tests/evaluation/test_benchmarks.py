@@ -23,7 +23,7 @@ from kyara_kedro.evaluation.benchmarks import (
 from kyara_kedro.evaluation.benchmarks.choice import chosen_letter
 from kyara_kedro.evaluation.benchmarks.held_out import PHRASINGS
 from kyara_kedro.evaluation.benchmarks.open_answer import canonical, match
-from kyara_kedro.evaluation.benchmarks.output import distinct_4, traditional_purity
+from kyara_kedro.evaluation.benchmarks.output import traditional_purity
 from kyara_kedro.records import BENCHMARK_ITEM, BENCHMARK_QUESTION, CONVERSATION
 
 FOUR = ["阿里山", "玉山", "雪山", "玉山北峰"]
@@ -274,12 +274,6 @@ def test_purity_tells_the_scripts_apart() -> None:
     assert traditional_purity("这个国家") == 0
     assert 0 < (traditional_purity("這個国家") or 0) < 1
     assert traditional_purity("hello, 山水") is None
-
-
-def test_distinct_4_falls_with_repetition() -> None:
-    assert distinct_4("山" * 43) == pytest.approx(1 / 40)
-    assert distinct_4("玉山是臺灣最高的山") == 1
-    assert distinct_4("玉 山 高") is None
 
 
 def test_output_metrics_and_lengths(questions: pl.DataFrame, answered: Answered) -> None:

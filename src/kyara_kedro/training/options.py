@@ -1,16 +1,40 @@
 """What a user tunes; the defaults train the embedded model in about half a minute of CPU time."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, PositiveFloat, PositiveInt, Tag, model_validator
+from pydantic import (
+    Discriminator,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Tag,
+    model_validator,
+)
 
 from kyara_kedro.options import Options
 
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
 Attention = Literal["auto", "eager", "sdpa", "flex_attention", "flash_attention_2"]
 Scheduler = Literal["constant_with_warmup", "cosine", "linear"]
-PreferenceLoss = Literal["sigmoid", "sigmoid_norm", "ipo", "hinge", "sppo_hard", "sft"]
+PreferenceLoss = Literal[
+    "sigmoid",
+    "sigmoid_norm",
+    "hinge",
+    "ipo",
+    "exo_pair",
+    "nca_pair",
+    "robust",
+    "bco_pair",
+    "sppo_hard",
+    "aot",
+    "aot_unpaired",
+    "apo_zero",
+    "apo_down",
+    "discopop",
+    "sft",
+]
 
 
 class EmbeddedModelOptions(Options):
@@ -114,14 +138,24 @@ class SFTOptions(StageOptions):
 REFINE = SFTOptions(epochs=6, learning_rate=1e-3)
 
 
+_SMOOTHED = {"robust", "exo_pair", "aot", "aot_unpaired"}
+_ONLY_SMOOTHED = {"robust", "exo_pair"}
+_SORTED = {"aot", "aot_unpaired"}
+
+
 class DPOOptions(StageOptions):
     """Direct preference optimisation (arXiv:2305.18290) on answers and their rivals.
 
     Attributes:
         kind: What tells these options from those of the other kinds of stage.
         beta: Strength with which the model is held to the one it starts from.
-        losses: Losses of the sum and their weights. The supervised term (RPO, arXiv:2404.19733)
-            keeps the probability of chosen answers from falling with that of rejected ones.
+        losses: Losses of the sum, by the names that TRL gives them, and their weights. The
+            supervised term ``sft`` (RPO, arXiv:2404.19733) keeps the probability of chosen answers
+            from falling with that of rejected ones.
+        label_smoothing: Share of the preferences that are taken to be the wrong way round, in
+            ``robust`` (arXiv:2403.00409; 0.1), ``exo_pair`` (arXiv:2402.00856; 0.001), ``aot`` and
+            ``aot_unpaired`` (arXiv:2406.05882; 0).
+        discopop_tau: Temperature in ``discopop`` (arXiv:2406.08414).
     """
 
     kind: Literal["dpo"] = "dpo"
@@ -131,12 +165,38 @@ class DPOOptions(StageOptions):
     batch_size: PositiveInt = 8
     beta: PositiveFloat = 0.1
     losses: dict[PreferenceLoss, PositiveFloat] = Field(default={"sigmoid": 1.0, "sft": 1.0})
+    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
+    discopop_tau: PositiveFloat = 0.05
 
     @model_validator(mode="after")
-    def _some_loss(self) -> "DPOOptions":
-        if not set(self.losses) - {"sft"}:
-            raise ValueError(f"losses must name a preference loss, but are {self.losses}")
+    def _losses_make_sense(self) -> "DPOOptions":
+        names = set(self.losses)
+        if fault := next((text for text, applies in self._faults(names) if applies), None):
+            raise ValueError(fault)
         return self
+
+    def _faults(self, names: set[PreferenceLoss]) -> Iterator[tuple[str, bool]]:
+        listed = ", ".join(sorted(names))
+        yield f"losses must name a preference loss, but are {listed or 'none'}", not names - {"sft"}
+        yield (
+            f"label_smoothing must be above 0 with losses {listed}: the papers take 0.1 for "
+            "robust, 0.001 for exo_pair",
+            not self.label_smoothing and bool(names & _ONLY_SMOOTHED),
+        )
+        yield (
+            f"label_smoothing does nothing with losses {listed}; it belongs to "
+            f"{', '.join(sorted(_SMOOTHED))}",
+            self.label_smoothing > 0 and not names & _SMOOTHED,
+        )
+        yield (
+            f"discopop_tau does nothing with losses {listed}; it belongs to discopop",
+            "discopop_tau" in self.model_fields_set and "discopop" not in names,
+        )
+        yield (
+            "batch_size must be above 1 with aot and aot_unpaired, which compare the "
+            "distributions of a batch",
+            self.batch_size == 1 and bool(names & _SORTED),
+        )
 
 
 class SPPOOptions(StageOptions):
@@ -144,7 +204,10 @@ class SPPOOptions(StageOptions):
 
     Attributes:
         kind: What tells these options from those of the other kinds of stage.
-        beta: Inverse of the step that the log-probability of an answer takes for a certain win.
+        beta: An answer that wins with probability p is to become exp((p - 1/2) / beta) times as
+            probable as it is at the start; the paper takes 0.001, its code also 0.01. The loss is
+            large where beta is small (125,000 at 0.001 for certain wins); ``max_grad_norm`` bounds
+            the steps.
     """
 
     kind: Literal["sppo"] = "sppo"
@@ -164,6 +227,58 @@ def _kind(options: Any) -> str:
 PreferenceRecipe = Annotated[
     Annotated[DPOOptions, Tag("dpo")] | Annotated[SPPOOptions, Tag("sppo")], Discriminator(_kind)
 ]
+
+
+class Limits(Options):
+    """Values above which a symptom is reported, and above which it stops the stage.
+
+    Attributes:
+        warn: Above it the symptom is written to the log and to the curve.
+        stop: Above it the stage ends with an error; null never stops.
+    """
+
+    warn: PositiveFloat
+    stop: PositiveFloat | None
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "Limits":
+        if self.stop is not None and self.stop < self.warn:
+            raise ValueError(f"stop ({self.stop:g}) must not be below warn ({self.warn:g})")
+        return self
+
+
+class AlarmOptions(Options):
+    """Symptoms of a model that is being ruined while its loss looks well.
+
+    Some are read from what the trainer logs, some from answers to a few prompts of the data
+    (probes), which the model writes before the first step, every ``probe_steps`` and at the end.
+
+    Attributes:
+        probes: Prompts that are answered, held-out ones where there are some; 0 for none.
+        probe_steps: Optimiser steps between two rounds of answers.
+        max_new_tokens: Longest of these answers in tokens.
+        chosen_fall: In preference training: nats a token by which chosen answers have become less
+            probable than they were at the start.
+        kl: In preference training: nats a token by which answers that the model wrote before the
+            first step have become less probable, an estimate of KL(start || model).
+        length_drift: In preference training: how many times as long, or as short, answers are.
+        unstopped: By how much the share of answers has risen that do not end within
+            ``max_new_tokens``.
+        repetition: By how much the share of repeated runs of four characters has risen.
+        loss_spike: Loss in relation to its median over the points before.
+        gradient_spike: Norm of the gradients in relation to its median over the points before.
+    """
+
+    probes: NonNegativeInt = 16
+    probe_steps: PositiveInt = 50
+    max_new_tokens: PositiveInt = 48
+    chosen_fall: Limits = Limits(warn=0.1, stop=0.5)
+    kl: Limits = Limits(warn=0.5, stop=3.0)
+    length_drift: Limits = Limits(warn=1.5, stop=3.0)
+    unstopped: Limits = Limits(warn=0.25, stop=0.5)
+    repetition: Limits = Limits(warn=0.1, stop=0.3)
+    loss_spike: Limits = Limits(warn=2.0, stop=4.0)
+    gradient_spike: Limits = Limits(warn=10.0, stop=None)
 
 
 class MachineOptions(Options):

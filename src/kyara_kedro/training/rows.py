@@ -59,12 +59,14 @@ class Choice:
         held_out: The share of the families that is only validated on: the same ones in every
             stage, so that none learns what another validates on. Nothing is held out when nothing
             else would be left.
+        rated_only: Leave out pairs whose win probabilities are not known, as SPPO must.
     """
 
     max_length: int
     shares: Mapping[str, float] | None = None
     max_rows: int | None = None
     held_out: float = 0.0
+    rated_only: bool = False
 
 
 class Selection(NamedTuple):
@@ -153,6 +155,9 @@ def _select(
     found = _Found(_index(table, kind.values))
     if choice.shares is not None:
         _share_out(found, choice.shares)
+    if choice.rated_only:
+        unrated = found.index.select(pl.any_horizontal(pl.col(kind.values).is_null())).to_series()
+        found.drop(unrated.to_numpy() & found.left, "no_win_probability")
     with write_tokens(directory, kind.writer) as writer:
         tokeniser = _Tokeniser(start, choice.max_length, kind, writer)
         taken = _take(found, choice.max_rows, partial(tokeniser.run, table, found))

@@ -9,6 +9,7 @@ import polars as pl
 
 from kyara_kedro.evaluation.benchmarks.base import item_row
 from kyara_kedro.records import BENCHMARK_ITEM
+from kyara_kedro.text.repetition import distinct_4
 from kyara_kedro.text.script import script_share
 
 VERSION = "output-1"
@@ -62,13 +63,6 @@ def traditional_purity(text: str) -> float | None:
     count = script_share(text)
     telling = count.traditional + count.simplified
     return count.traditional / telling if telling else None
-
-
-def distinct_4(text: str) -> float | None:
-    """Different runs of four characters over all of them; None below four characters."""
-    plain = "".join(text.split())
-    runs = [plain[i : i + 4] for i in range(len(plain) - 3)]
-    return len(set(runs)) / len(runs) if runs else None
 
 
 def _rows(output: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -115,7 +115,12 @@ def select_preferences(
 ) -> Selected:
     """Choose the preference pairs of the third stage; the rest is held out or dropped."""
     shares = None if params.pair_sources is None else dict.fromkeys(params.pair_sources, 1.0)
-    choice = Choice(params.dpo.max_length, shares, held_out=params.held_out)
+    choice = Choice(
+        params.dpo.max_length,
+        shares,
+        held_out=params.held_out,
+        rated_only=params.dpo.kind == "sppo",
+    )
     directory = _tokens(model_store, "dpo")
     with _advice("dpo", "train.pair_sources"):
         chosen = select_pairs(preferences.lazy(), self_play_model, choice, directory)
