@@ -26,6 +26,7 @@ from kyara_kedro.text.filters import FilterOptions
 from kyara_kedro.text.leaks import Policy
 from kyara_kedro.training.options import (
     REFINE,
+    AlarmOptions,
     CheckpointOptions,
     DPOOptions,
     EmbeddedModelOptions,
@@ -333,6 +334,7 @@ class TrainParams(Options):
         machine: What all stages run on.
         launcher: Where their work is done.
         peft: Which weights they train.
+        alarms: What is watched during training, and when it stops a stage.
         checkpoint: What is kept while they are under way.
         base_mix: Sources of the first stage and their shares; null takes every source whole.
         refine_mix: Likewise of the second stage.
@@ -352,6 +354,7 @@ class TrainParams(Options):
     launcher: LauncherOptions = LauncherOptions()
     peft: PeftOptions = PeftOptions()
     checkpoint: CheckpointOptions = CheckpointOptions()
+    alarms: AlarmOptions = AlarmOptions()
     base_mix: dict[str, Share] | None = None
     refine_mix: dict[str, Share] | None = None
     pair_sources: tuple[str, ...] | None = None

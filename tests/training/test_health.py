@@ -15,9 +15,11 @@ from kyara_kedro.training.loading import load_tokenizer, quiet
 from kyara_kedro.training.model_ref import ModelRef
 from kyara_kedro.training.options import (
     AlarmOptions,
+    CheckpointOptions,
     DPOOptions,
     EmbeddedModelOptions,
     GenerationOptions,
+    SPPOOptions,
 )
 from kyara_kedro.training.tokens import open_tokens
 from kyara_kedro.training.vitals import Measures, Preference, Vitals
@@ -216,8 +218,8 @@ def test_the_disaster_of_growing_margins_is_seen_and_stopped(
     stopped = watch(WILD, AlarmOptions(), tmp_path / "again")
     with pytest.raises(
         HealthError,
-        match=r"^dpo: stopped, chosen_fall is \d.* at step \d+ \(limit 0\.5\): .* lower "
-        r"learning_rate, raise beta .* \(learning_rate is 0\.01\); it had no checkpoint yet$",
+        match=r"^dpo: chosen_fall is \d.* at step \d+ \(limit 0\.5\): .* lower "
+        r"learning_rate, raise beta .* \(learning_rate is 0\.01\); last checkpoint: none yet$",
     ):
         stopped.train()
     assert stopped.trainer.state.global_step < 12
@@ -333,3 +335,39 @@ def test_answers_are_described_as_far_as_they_may_go(taught: ModelRef) -> None:
     assert found.unstopped == 0.5
     assert found.answer_tokens == (40 + len(good) - 1) / 2
     assert found.repetition > 0.3
+
+
+def test_a_stage_with_win_probabilities_is_watched_from_job_to_curve(
+    taught: ModelRef, tmp_path: Path
+) -> None:
+    from kyara_kedro.training.errors import TrainingError
+    from kyara_kedro.training.job import StageJob
+    from kyara_kedro.training.launchers import run_stage
+
+    chances = [(0.6 + 0.01 * (n % 30), 0.3) for n in range(len(PAIRS))]
+    data = pairs_store(taught, PAIRS, tmp_path / "tokens", chances=chances)
+    recipe = SPPOOptions(epochs=1, beta=0.5, accumulation=2)
+    alarms = AlarmOptions(probes=4, probe_steps=2)
+    job = StageJob(
+        stage="sppo", start=taught, data=data, recipe=recipe, store=tmp_path, alarms=alarms
+    )
+    curve = run_stage(job).curve
+    steps = {
+        metric: [point["step"] for point in curve if point["metric"] == metric]
+        for metric in ("loss", "health/chosen_fall", "health/kl", "health/repetition")
+    }
+    assert steps["loss"] == steps["health/chosen_fall"] == [1, 2, 3]
+    assert steps["health/kl"] == steps["health/repetition"] == [2, 3]
+    first = next(point["value"] for point in curve if point["metric"] == "loss")
+    asked = [((p - 0.5) / 0.5) ** 2 + ((q - 0.5) / 0.5) ** 2 for p, q in chances]
+    assert min(asked) / 2 < first < max(asked) / 2
+
+    wild = job.model_copy(
+        update={
+            "recipe": recipe.model_copy(update={"learning_rate": 3e-2, "epochs": 9}),
+            "checkpoint": CheckpointOptions(steps=1),
+        }
+    )
+    with pytest.raises(TrainingError, match=r"^sppo: \w+ is .*; last checkpoint: step \d+$"):
+        run_stage(wild)
+    assert not wild.directory.exists()

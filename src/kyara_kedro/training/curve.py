@@ -1,7 +1,6 @@
 """The course of a stage: every logged number, on disk as it happens."""
 
 import json
-import math
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -9,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback
-
-from kyara_kedro.training.errors import TrainingError
 
 Point = dict[str, Any]
 Listener = Callable[[int, Mapping[str, float]], None]
@@ -61,10 +58,9 @@ class CurveFile:
 
 
 class Recorder(TrainerCallback):  # type: ignore[misc]
-    """Writes the curve, moves the progress bar and stops a training whose loss is no number.
+    """Writes the curve and moves the progress bar.
 
     Args:
-        stage: Name of the stage.
         curve: Where the numbers go.
         bar: A tqdm bar.
         listener: Who else is told the numbers of a step.
@@ -74,14 +70,12 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
 
     def __init__(
         self,
-        stage: str,
         curve: CurveFile,
         bar: Any,
         listener: Listener | None,
         flops_per_token: float,
         peak_flops: float | None,
     ) -> None:
-        self._stage = stage
         self._curve = curve
         self._bar = bar
         self._listener = listener
@@ -101,26 +95,21 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
         self._bar.update()
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
-        """Keep the numbers of a step.
-
-        Raises:
-            TrainingError: the loss is not finite.
-        """
+        """Keep the numbers of a step."""
         if "train_runtime" in logs:
             return
         metrics = _named(logs)
-        if not math.isfinite(metrics.get("loss", 0.0)):
-            raise TrainingError(
-                f"{self._stage}: loss is {metrics['loss']} at step {state.global_step}; "
-                f"lower learning_rate (now {args.learning_rate:g}) or max_grad_norm"
-            )
         if "loss" in metrics:
             metrics |= self._measured(metrics)
             self._bar.set_postfix(loss=f"{metrics['loss']:.3f}", refresh=False)
         if state.is_world_process_zero:
-            self._curve.append(state.global_step, metrics)
-            if self._listener:
-                self._listener(state.global_step, metrics)
+            self.record(state.global_step, metrics)
+
+    def record(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Write numbers of a step and tell the listener."""
+        self._curve.append(step, metrics)
+        if self._listener:
+            self._listener(step, metrics)
 
     def _measured(self, metrics: Mapping[str, float]) -> dict[str, float]:
         """Memory, and the speed since the last time."""

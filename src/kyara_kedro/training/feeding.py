@@ -95,6 +95,7 @@ class PairRows:
     def __getitem__(self, number: int) -> Mapping[str, Any]:
         pair = self._store.row(int(self._rows[number]))
         row = {name: getattr(pair, name).tolist() for name in _PAIR}
+        row |= {"p_chosen": pair.p_chosen, "p_rejected": pair.p_rejected}
         if self.reference is not None:
             row["ref_chosen_logps"], row["ref_rejected_logps"] = self.reference[number].tolist()
         return row

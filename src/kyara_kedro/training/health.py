@@ -12,7 +12,8 @@ import numpy as np
 from accelerate.utils import broadcast_object_list
 from transformers import TrainerCallback
 
-from kyara_kedro.errors import UserError
+from kyara_kedro.training.checkpointing import newest
+from kyara_kedro.training.errors import TrainingError
 from kyara_kedro.training.options import AlarmOptions, DPOOptions, SFTOptions, SPPOOptions
 from kyara_kedro.training.probes import Probe, Prober, Question, choose
 from kyara_kedro.training.tokens import Conversations, Pairs
@@ -28,7 +29,7 @@ Recipe = SFTOptions | DPOOptions | SPPOOptions
 Record = Callable[[int, Mapping[str, float]], None]
 
 
-class HealthError(UserError):
+class HealthError(TrainingError):
     """A stage is stopped: going on would ruin the model."""
 
 
@@ -45,8 +46,8 @@ class HealthMonitor(TrainerCallback):  # type: ignore[misc]
         options: What is alarming.
         data: What it learns from.
         tokenizer: The model's.
-        record: Takes a step and what was measured at it, in every process: ``health/...``, and
-            ``alarm/...`` of what is beyond a limit.
+        record: Takes a step and what was measured at it, in the first process: ``health/...``,
+            and ``alarm/...`` of what is beyond a limit.
     """
 
     def __init__(
@@ -106,7 +107,8 @@ class HealthMonitor(TrainerCallback):  # type: ignore[misc]
         step = state.global_step
         if self._probes and (step % self._options.probe_steps == 0 or step >= state.max_steps):
             now = self._prober.measure(named["model"], self._probes)
-            self._record(step, {f"health/{name}": value for name, value in now._asdict().items()})
+            measured = {f"health/{name}": value for name, value in now._asdict().items()}
+            self._tell(args, step, measured)
             self._heed(self._vitals.probed(step, now, self._start, self._expected), args)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
@@ -115,21 +117,27 @@ class HealthMonitor(TrainerCallback):  # type: ignore[misc]
         Raises:
             HealthError: a symptom is severe.
         """
+        step = state.global_step
         if self._preference and "rewards/chosen" in logs:
             fall = chosen_fall(logs, self._preference)
-            self._record(state.global_step, {"health/chosen_fall": fall})
-        self._heed(self._vitals.logged(state.global_step, logs), args)
+            self._tell(args, step, {"health/chosen_fall": fall})
+        self._heed(self._vitals.logged(step, logs), args)
+
+    def _tell(self, args: Any, step: int, metrics: Mapping[str, float]) -> None:
+        if args.process_index == 0 and all(map(math.isfinite, metrics.values())):
+            self._record(step, metrics)
 
     def _heed(self, alarms: list[Alarm], args: Any) -> None:
         for alarm in _agreed(alarms):
-            if math.isfinite(alarm.value):
-                self._record(alarm.step, {f"alarm/{alarm.symptom}": alarm.value})
+            self._tell(args, alarm.step, {f"alarm/{alarm.symptom}": alarm.value})
             if alarm.severe:
+                checkpoint = newest(Path(args.output_dir))
+                left = f"step {checkpoint.step}" if checkpoint else "none yet"
                 raise HealthError(
-                    f"{self._stage}: stopped, {alarm} (learning_rate is {args.learning_rate:g}); "
-                    f"{_checkpoint(Path(args.output_dir))}"
+                    f"{self._stage}: {alarm} (learning_rate is {args.learning_rate:g}); "
+                    f"last checkpoint: {left}"
                 )
-            if alarm.symptom not in self._warned:
+            if alarm.symptom not in self._warned and args.process_index == 0:
                 LOGGER.warning("%s: %s", self._stage, alarm)
             self._warned.add(alarm.symptom)
 
@@ -160,9 +168,3 @@ def _write(file: Path, probes: list[Probe]) -> None:
     part = file.with_suffix(".part")
     part.write_text(json.dumps([asdict(probe) for probe in probes]), "utf-8")
     part.replace(file)
-
-
-def _checkpoint(folder: Path) -> str:
-    """Say what is left of a stopped stage."""
-    steps = [int(path.name.removeprefix("checkpoint-")) for path in folder.glob("checkpoint-*")]
-    return f"its checkpoint of step {max(steps)} is kept" if steps else "it had no checkpoint yet"

@@ -10,6 +10,7 @@ from kyara_kedro.options import Options
 from kyara_kedro.training.chat import template
 from kyara_kedro.training.model_ref import ModelRef
 from kyara_kedro.training.options import (
+    AlarmOptions,
     CheckpointOptions,
     DPOOptions,
     LauncherOptions,
@@ -38,6 +39,7 @@ class StageJob(Options):
         machine: What it runs on.
         launcher: Where the work is done.
         checkpoint: What is kept on the way.
+        alarms: What is watched on the way, and when it stops the stage.
         dropped: Rows that were left out before, by reason.
         forbidden: Ids of rows that must not be learned, such as contaminated ones.
     """
@@ -51,6 +53,7 @@ class StageJob(Options):
     machine: MachineOptions = MachineOptions()
     launcher: LauncherOptions = LauncherOptions()
     checkpoint: CheckpointOptions = CheckpointOptions()
+    alarms: AlarmOptions = AlarmOptions()
     dropped: dict[str, int] = Field(default={})
     forbidden: tuple[str, ...] = ()
 

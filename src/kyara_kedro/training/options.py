@@ -141,6 +141,7 @@ REFINE = SFTOptions(epochs=6, learning_rate=1e-3)
 _SMOOTHED = {"robust", "exo_pair", "aot", "aot_unpaired"}
 _ONLY_SMOOTHED = {"robust", "exo_pair"}
 _SORTED = {"aot", "aot_unpaired"}
+_DISCOPOP_TAU = 0.05
 
 
 class DPOOptions(StageOptions):
@@ -166,7 +167,7 @@ class DPOOptions(StageOptions):
     beta: PositiveFloat = 0.1
     losses: dict[PreferenceLoss, PositiveFloat] = Field(default={"sigmoid": 1.0, "sft": 1.0})
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
-    discopop_tau: PositiveFloat = 0.05
+    discopop_tau: PositiveFloat = _DISCOPOP_TAU
 
     @model_validator(mode="after")
     def _losses_make_sense(self) -> "DPOOptions":
@@ -190,7 +191,7 @@ class DPOOptions(StageOptions):
         )
         yield (
             f"discopop_tau does nothing with losses {listed}; it belongs to discopop",
-            "discopop_tau" in self.model_fields_set and "discopop" not in names,
+            self.discopop_tau != _DISCOPOP_TAU and "discopop" not in names,
         )
         yield (
             "batch_size must be above 1 with aot and aot_unpaired, which compare the "

@@ -67,8 +67,8 @@ def perform(job: StageJob, watch: StageWatch | None = None) -> StageResult:
         watch: Who is told each step's numbers, in the first process alone.
 
     Raises:
-        TrainingError: the loss is not finite, memory ran out, or the processes are not as many as
-            were asked for.
+        TrainingError: memory ran out, or the processes are not as many as were asked for.
+        HealthError: the loss is not finite, or going on would ruin the model.
         PreflightError: something would go wrong.
         ModelRefError: the model to start from is not what is on disk.
     """
@@ -100,7 +100,10 @@ def perform(job: StageJob, watch: StageWatch | None = None) -> StageResult:
         if trainer.is_world_process_zero():
             curve.cut(checkpoint.step if checkpoint else 0)
         share = report.numbers.learned_share
-        trainer.add_callback(_recorder(job, store, share, trainer, curve, bar, watch))
+        recorder = _recorder(job, store, share, trainer, curve, bar, watch)
+        # the monitor comes first, so that a loss that is no number does not get into the curve
+        trainer.add_callback(_monitor(job, store, trainer, recorder))
+        trainer.add_callback(recorder)
         trainer.go_on(checkpoint)
         result = StageResult(_model(job, watch), curve.points(job.stage), report.to_dict())
         return _written(trainer, job, result)
@@ -172,7 +175,16 @@ def _recorder(
     flops = flops_per_token(trainer.model.config, store.lengths, learned_share, job.peft)
     peak = peak_flops(torch.cuda.get_device_name()) if on_accelerator(job.machine) else None
     most = peak and peak * job.launcher.world_size
-    return Recorder(job.stage, curve, bar, watch.log if watch else None, flops, most)
+    return Recorder(curve, bar, watch.log if watch else None, flops, most)
+
+
+def _monitor(job: StageJob, store: Conversations | Pairs, trainer: Any, recorder: Any) -> Any:
+    """What stops the stage before it ruins the model."""
+    from kyara_kedro.training.health import HealthMonitor
+
+    return HealthMonitor(
+        *(job.stage, job.recipe, job.alarms, store, trainer.processing_class), recorder.record
+    )
 
 
 def _written(trainer: Any, job: StageJob, result: StageResult) -> StageResult:

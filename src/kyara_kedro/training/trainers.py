@@ -20,6 +20,7 @@ from kyara_kedro.training.checkpointing import Checkpoint, seal
 from kyara_kedro.training.feeding import EpochOrder, PackedSequences, PairRows, dataset, whole_steps
 from kyara_kedro.training.job import StageJob
 from kyara_kedro.training.loading import on_accelerator
+from kyara_kedro.training.losses import SoftSPPO, loss_arguments
 from kyara_kedro.training.options import DPOOptions, SFTOptions, SPPOOptions
 
 
@@ -124,6 +125,10 @@ class Aligner(_Plain, DPOTrainer):  # type: ignore[misc]
         return reference
 
 
+class SoftAligner(SoftSPPO, Aligner):
+    """Preference optimisation with win probabilities."""
+
+
 def tuner(
     job: StageJob,
     recipe: SFTOptions,
@@ -152,18 +157,16 @@ def aligner(
     held_out: Mapping[str, PairRows],
 ) -> Any:
     """Make the `Aligner` of a preference stage."""
-    losses = recipe.losses if isinstance(recipe, DPOOptions) else {"sppo_hard": 1.0}
     config = DPOConfig(
         **_arguments(job, len(train)),
+        **loss_arguments(recipe),
         max_length=recipe.max_length,
-        beta=recipe.beta,
-        loss_type=list(losses),
-        loss_weights=list(losses.values()),
         precompute_ref_log_probs=True,
         per_device_eval_batch_size=recipe.batch_size,
     )
+    kind = SoftAligner if isinstance(recipe, SPPOOptions) else Aligner
     return _pinned(
-        partial(Aligner, pairs=train, held_out=held_out, cache=job.workspace),
+        partial(kind, pairs=train, held_out=held_out, cache=job.workspace),
         *(job, config, network, tokenizer, train, held_out),
     )
 

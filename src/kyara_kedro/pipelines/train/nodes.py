@@ -223,6 +223,7 @@ def _job(
         machine=params.machine,
         launcher=params.launcher,
         checkpoint=params.checkpoint,
+        alarms=params.alarms,
         dropped=dict(dropped.group_by("reason").len().sort("reason").iter_rows()),
         forbidden=tuple(contamination["record_id"].unique().sort()),
     )
