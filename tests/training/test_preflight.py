@@ -656,6 +656,17 @@ def test_looking_changes_nothing_and_sees_what_comes_first(
     assert_healthy(Stage(start, folder / "dpo", DPO).flown())
 
 
+def test_looking_compiles_nothing(sft: Stage) -> None:
+    def refuse(*_: Any) -> None:
+        raise AssertionError("compiled")
+
+    layer = sft.network.model.layers[0]
+    layer.compile(backend=refuse)
+    call = layer._compiled_call_impl
+    assert_healthy(sft.flown())
+    assert layer._compiled_call_impl is call
+
+
 def test_a_system_message_that_training_drops_is_caught(
     sft: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -243,15 +243,25 @@ def _spans(batch: Mapping[str, Any], sequence: int) -> list[tuple[int, int]]:
 
 @contextmanager
 def untouched(trainer: Any) -> Iterator[None]:
-    """Look at a trainer and leave it as it was: random numbers, mode and metrics."""
+    """Look at a trainer and leave it as it was: random numbers, mode, metrics and compilations.
+
+    Compiled layers run as they are written, for they would be compiled once for looking and, having
+    seen other shapes, once more and slower for training.
+    """
     import torch
 
     network = trainer.model
     training = network.training
+    compiled = [module for module in network.modules() if module._compiled_call_impl is not None]
+    calls = [module._compiled_call_impl for module in compiled]
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        network.eval()
         try:
+            network.eval()
+            for module in compiled:
+                module._compiled_call_impl = None
             yield
         finally:
             network.train(training)
+            for module, call in zip(compiled, calls, strict=True):
+                module._compiled_call_impl = call
             trainer._metrics["eval"].clear()
