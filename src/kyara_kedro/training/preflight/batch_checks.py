@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from kyara_kedro.training.chat import IGNORED
 from kyara_kedro.training.options import DPOOptions, SFTOptions, SPPOOptions
@@ -33,14 +33,24 @@ _FRESH = 1.5
 """Nats a token by which a random model may be off a uniform guess; its logits have some spread."""
 _WORSE = 1.0
 """Nats a token by which a trained model may be worse than a uniform guess, on other rows."""
-_AT_REFERENCE: Mapping[str, Callable[[float], float]] = {
-    "sigmoid": lambda beta: math.log(2),
-    "sigmoid_norm": lambda beta: math.log(2),
-    "hinge": lambda beta: 1.0,
-    "ipo": lambda beta: 1 / (2 * beta) ** 2,
-    "sppo_hard": lambda beta: 2 * (0.5 / beta) ** 2,
+_LN2 = math.log(2)
+_AT_REFERENCE: Mapping[str, Callable[[float, float], float]] = {
+    "sigmoid": lambda beta, smoothing: _LN2,
+    "sigmoid_norm": lambda beta, smoothing: _LN2,
+    "hinge": lambda beta, smoothing: 1.0,
+    "ipo": lambda beta, smoothing: (0.5 / beta) ** 2,
+    "exo_pair": lambda beta, smoothing: -_LN2 - math.log(smoothing * (1 - smoothing)) / 2,
+    "nca_pair": lambda beta, smoothing: 2 * _LN2,
+    "robust": lambda beta, smoothing: _LN2,
+    "bco_pair": lambda beta, smoothing: 2 * _LN2,
+    "sppo_hard": lambda beta, smoothing: 2 * (0.5 / beta) ** 2,
+    "aot": lambda beta, smoothing: _LN2,
+    "aot_unpaired": lambda beta, smoothing: _LN2,
+    "apo_zero": lambda beta, smoothing: 1.0,
+    "apo_down": lambda beta, smoothing: 1.0,
+    "discopop": lambda beta, smoothing: (_LN2 + 1) / 2,
 }
-"""Preference losses where the policy is its reference."""
+"""Preference losses where the policy is its reference, by beta and label smoothing."""
 
 
 def check_columns(flight: Flight) -> str | None:
@@ -154,8 +164,6 @@ def check_preference_loss(flight: Flight) -> str | None:
     """The first loss of a preference stage must be the value of its formula at the reference."""
     batch = _few_pairs(flight)
     expected = _at_reference(flight, batch)
-    if expected is None:
-        return None
     loss, beta = flight.loss(batch), flight.trainer.beta
     allowed = _FIRST_LOSS[flight.half] * max(1.0, expected) * max(1.0, 10 * beta)
     if not abs(loss - expected) <= allowed:
@@ -165,7 +173,7 @@ def check_preference_loss(flight: Flight) -> str | None:
     return None
 
 
-def expected_loss(flight: Flight) -> float | None:
+def expected_loss(flight: Flight) -> float:
     """What the first loss is to be compared with, in nats."""
     if isinstance(flight.job.recipe, SFTOptions):
         return _uniform(flight)
@@ -210,22 +218,20 @@ def _few_pairs(flight: Flight) -> dict[str, Any]:
     }
 
 
-def _at_reference(flight: Flight, batch: Mapping[str, Any]) -> float | None:
-    """A preference loss where the policy is its reference; None where no formula is known."""
+def _at_reference(flight: Flight, batch: Mapping[str, Any]) -> float:
+    """A preference loss where the policy is its reference."""
     recipe = flight.job.recipe
     if isinstance(recipe, SPPOOptions):
         asked = [(batch[name] - 0.5) / recipe.beta for name in ("p_chosen", "p_rejected")]
         return float(sum(each.square() for each in asked).mean()) / 2
-    if not isinstance(recipe, DPOOptions):
-        return None
+    recipe = cast(DPOOptions, recipe)
+    losses = dict(recipe.losses)
     total = 0.0
-    for name, weight in recipe.losses.items():
-        if name == "sft":
-            total += weight * _mean_loss(flight, [item[0] for item in flight.items(batch)])
-        elif name in _AT_REFERENCE:
-            total += weight * _AT_REFERENCE[name](recipe.beta)
-        else:
-            return None
+    if weight := losses.pop("sft", 0.0):
+        total += weight * _mean_loss(flight, [item[0] for item in flight.items(batch)])
+    for name, weight in losses.items():
+        formula = _AT_REFERENCE[name]
+        total += weight * formula(recipe.beta, flight.trainer.label_smoothing)
     return total
 
 

@@ -184,9 +184,7 @@ def _number_lines(numbers: Numbers) -> list[tuple[str, str]]:
 def _loss(numbers: Numbers) -> str:
     if numbers.first_loss is None:
         return "not computed"
-    expected = numbers.expected_loss
-    against = "" if expected is None else f", to compare with {expected:.4f}"
-    return f"{numbers.first_loss:.4f}{against}"
+    return f"{numbers.first_loss:.4f}, to compare with {numbers.expected_loss:.4f}"
 
 
 def _some(count: float, one: str, several: str) -> str:
