@@ -1,6 +1,6 @@
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,7 @@ import polars as pl
 import pytest
 
 from kyara_kedro.content import Message
-from kyara_kedro.training import chat
-from kyara_kedro.training.adapters import lora_config
+from kyara_kedro.training import chat, trainers
 from kyara_kedro.training.chat import (
     END_OF_TURN,
     IGNORED,
@@ -21,18 +20,20 @@ from kyara_kedro.training.chat import (
     encode,
     encode_pair,
 )
+from kyara_kedro.training.feeding import PackedSequences, PairRows
 from kyara_kedro.training.job import StageJob
-from kyara_kedro.training.loading import load_tokenizer, quiet
+from kyara_kedro.training.loading import load_network, load_tokenizer, quiet
 from kyara_kedro.training.model_ref import ModelRef
 from kyara_kedro.training.options import (
     DPOOptions,
     LauncherOptions,
+    MachineOptions,
     PeftOptions,
     SFTOptions,
-    StageOptions,
 )
 from kyara_kedro.training.preflight import Flight, Preflight, PreflightError, preflight
 from kyara_kedro.training.preflight.report import aligned, display_width, shortened
+from kyara_kedro.training.stages import _sequences
 from kyara_kedro.training.tokens import (
     ConversationsWriter,
     PairsWriter,
@@ -41,8 +42,9 @@ from kyara_kedro.training.tokens import (
 )
 
 ROOM = 96
-SFT = SFTOptions(max_length=ROOM, warmup_steps=2, attention_dropout=0.0)
-DPO = DPOOptions(max_length=ROOM, warmup_steps=0, batch_size=4)
+SFT = SFTOptions(max_length=ROOM, epochs=2, warmup_steps=2, attention_dropout=0.0)
+UNPACKED = SFT.model_copy(update={"packing": False})
+DPO = DPOOptions(max_length=ROOM, epochs=2, warmup_steps=0, batch_size=4)
 
 
 def talk(*turns: str, system: str | None = None) -> list[Message]:
@@ -70,35 +72,32 @@ class Stage:
 
     start: ModelRef
     folder: Path
-    recipe: StageOptions = SFT
+    recipe: SFTOptions | DPOOptions = SFT
+    settings: dict[str, Any] = field(default_factory=dict)
+    arguments: dict[str, Any] = field(default_factory=dict)
     tokenizer: Any = None
+    network: Any = None
     rows: list[Encoded] = field(default_factory=list)
     pairs: list[EncodedPair] = field(default_factory=list)
     probabilities: tuple[float | None, float | None] = (None, None)
     held_out: int = 0
-    network: Any = None
-    reference: Any = None
-    trained: Callable[[dict[str, Any]], dict[str, Any]] = dict
-    settings: dict[str, Any] = field(default_factory=dict)
-    arguments: dict[str, Any] = field(default_factory=dict)
-    trainer: Any = None
-    forbidden: Sequence[str] = ()
+    item: Callable[[dict[str, Any]], dict[str, Any]] = dict
+    engine: Callable[[Any], None] = id
 
     def __post_init__(self) -> None:
         self.tokenizer = load_tokenizer(self.start)
         self.network = load(self.start)
         if isinstance(self.recipe, SFTOptions):
             set_attention_dropout(self.network, self.recipe.attention_dropout)
-        if isinstance(self.recipe, SFTOptions):
             self.rows = [encode(self.tokenizer, said) for said in TALKS]
         else:
             self.pairs = [encode_pair(self.tokenizer, pair) for pair in PAIRS]
 
     def store(self) -> Any:
-        folder = self.folder / "tokens"
-        writer = ConversationsWriter if self.rows else PairsWriter
-        with write_tokens(folder, writer) as open_writer:
-            numbers = [open_writer.add(row) for row in [*map(as_arrays, self.rows), *self.pairs]]
+        kind = ConversationsWriter if self.rows else PairsWriter
+        with write_tokens(self.folder / "tokens", kind) as writer:
+            rows = [*map(as_arrays, self.rows), *self.pairs]
+            numbers = [writer.add(row) for row in rows]
             table = pl.DataFrame(
                 {
                     "number": numbers,
@@ -108,127 +107,65 @@ class Stage:
                 }
             )
             if self.pairs:
-                chosen, rejected = self.probabilities
-                table = table.with_columns(
-                    pl.lit(chosen, pl.Float64).alias("p_chosen"),
-                    pl.lit(rejected, pl.Float64).alias("p_rejected"),
-                )
-            ref = open_writer.finish(table)
+                columns = zip(("p_chosen", "p_rejected"), self.probabilities, strict=True)
+                table = table.with_columns(pl.lit(p, pl.Float64).alias(n) for n, p in columns)
+            ref = writer.finish(table)
         return open_tokens(ref)
 
     def job(self, store: Any) -> StageJob:
         return StageJob(
             stage="stage", start=self.start, data=store.ref, recipe=self.recipe,
-            directory=self.folder / "model", workspace=self.folder / "work", **self.settings,
+            store=self.folder / "models", dropped={"over_max_length": 2}, **self.settings,
         )  # fmt: skip
+
+    def trainer(self, store: Any) -> Any:
+        """The trainer that the engine makes, with its rows and its settings changed."""
+        job = self.job(store)
+        job.workspace.mkdir(parents=True, exist_ok=True)
+        learned = np.flatnonzero(~store.held_out)
+        rows: Any
+        if self.pairs:
+            rows, make = PairRows(store, learned), trainers.aligner
+        else:
+            packed = _sequences(store, learned, self.recipe)
+            rows, make = PackedSequences(store, packed), trainers.tuner
+        arguments, changed = trainers._arguments, {"eval_strategy": "no"} | self.arguments
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(
+                trainers,
+                "_arguments",
+                lambda *told: arguments(*told) | changed,
+            )
+            if self.item is not dict:
+                rows = Changed(rows, self.item)
+            trainer = make(job, self.recipe, self.network, self.tokenizer, rows, {})
+        self.engine(trainer)
+        return trainer
 
     def flown(self) -> Preflight:
         with quiet(threads=1):
             store = self.store()
-            job = self.job(store)
-            trainer = self.trainer or (self.tuner if self.rows else self.aligner)
-            return preflight(job, store, trainer(store), {"over_max_length": 2}, self.forbidden)
+            return preflight(self.job(store), store, self.trainer(store))
 
-    @property
-    def peft(self) -> Any:
-        return lora_config(self.settings.get("peft", PeftOptions()))
 
-    def common(self) -> dict[str, Any]:
-        return {
-            "output_dir": str(self.folder / "work"), "use_cpu": True, "bf16": False,
-            "num_train_epochs": 2, "warmup_steps": self.recipe.warmup_steps, "report_to": "none",
-            "per_device_train_batch_size": self.recipe.batch_size, "disable_tqdm": True,
-            "gradient_accumulation_steps": self.recipe.accumulation, "save_strategy": "no",
-            "learning_rate": 1e-3, "dataloader_pin_memory": False, "logging_steps": 1,
-        } | self.arguments  # fmt: skip
+class Changed(list[Any]):
+    """Rows as something on their way makes them."""
 
-    def tuner(self, store: Any, trainer: type[Any] | None = None) -> Any:
-        from datasets import Dataset
-        from trl import SFTConfig
-
-        numbers = np.flatnonzero(~store.held_out).tolist()
-        rows = [store.row(number) for number in numbers]
-        packed = SFT.packing and [rows[place : place + 3] for place in range(0, len(rows), 3)]
-        items = [
-            self.trained(
-                {
-                    "input_ids": np.concatenate([row.input_ids for row in some]).tolist(),
-                    "labels": np.concatenate([row.labels for row in some]).tolist(),
-                    "seq_lengths": [len(row.input_ids) for row in some],
-                }
-            )
-            for some in (packed if self.recipe.packing else [[row] for row in rows])
-        ]
-        config = SFTConfig(
-            **self.common(), max_length=None, padding_free=self.recipe.packing,
-            dataset_kwargs={"skip_prepare_dataset": True},
-        )  # fmt: skip
-        return (trainer or quiet_sft())(
-            self.network, args=config, train_dataset=Dataset.from_list(items),
-            processing_class=self.tokenizer, peft_config=self.peft,
-        )  # fmt: skip
-
-    def aligner(self, store: Any) -> Any:
-        from datasets import Dataset
-        from trl import DPOConfig
-
-        config = DPOConfig(
-            **self.common(), max_length=self.recipe.max_length, beta=self.recipe.beta,
-            loss_type=list(self.recipe.losses), loss_weights=list(self.recipe.losses.values()),
-            precompute_ref_log_probs=True,
-        )  # fmt: skip
-        items = [
-            {
-                name: value.tolist()
-                for name, value in store.row(number)._asdict().items()
-                if name.endswith("ids")
-            }
-            for number in range(len(store))
-        ]
-        return quiet_dpo()(
-            self.network, ref_model=self.reference, args=config, processing_class=self.tokenizer,
-            train_dataset=Dataset.from_list(items), peft_config=self.peft,
-        )  # fmt: skip
+    def __init__(self, rows: Any, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+        super().__init__(change(dict(rows[number])) for number in range(len(rows)))
 
 
 def as_arrays(row: Encoded) -> Encoded:
     return Encoded(*(np.array(part, np.int32) for part in row))
 
 
-def load(start: ModelRef, **how: Any) -> Any:
-    from transformers import AutoModelForCausalLM
-
-    return AutoModelForCausalLM.from_pretrained(
-        start.path, attn_implementation="eager", **{"dtype": "float32", **how}
-    )
+def load(start: ModelRef) -> Any:
+    return load_network(start, MachineOptions(device="cpu"), PeftOptions())
 
 
 def set_attention_dropout(network: Any, share: float) -> None:
     for layer in network.model.layers:
         layer.self_attn.attention_dropout = share
-
-
-def quiet_sft() -> type[Any]:
-    from trl import SFTTrainer
-
-    class Trainer(SFTTrainer):
-        def _send_telemetry(self) -> None:
-            """Tell nobody."""
-
-    return Trainer
-
-
-def quiet_dpo() -> type[Any]:
-    from trl import DPOTrainer
-
-    class Trainer(DPOTrainer):
-        def _send_telemetry(self) -> None:
-            """Tell nobody."""
-
-        def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
-            return dataset
-
-    return Trainer
 
 
 @pytest.fixture
@@ -302,6 +239,7 @@ def labels_shifted(stage: Stage) -> None:
 
 
 def another_template(stage: Stage) -> None:
+    stage.recipe = UNPACKED
     stage.rows = with_template(stage.tokenizer, CHATML)
 
 
@@ -314,6 +252,7 @@ def system_dropped(stage: Stage) -> None:
 
 
 def row_too_long(stage: Stage) -> None:
+    stage.recipe = UNPACKED
     stage.rows.append(encode(stage.tokenizer, talk("長" * 120, "答")))
 
 
@@ -331,11 +270,13 @@ def foreign_tokenizer(stage: Stage) -> None:
 
 
 def contaminated(stage: Stage) -> None:
-    stage.forbidden = ["row-3", "of-another-set"]
+    stage.settings["forbidden"] = ("row-3", "of-another-set")
 
 
 def bf16_weights(stage: Stage) -> None:
-    stage.network = load(stage.start, dtype="bfloat16")
+    import torch
+
+    stage.engine = lambda trainer: trainer.model.to(torch.bfloat16)
 
 
 def frozen_weights(stage: Stage) -> None:
@@ -409,65 +350,62 @@ def one_process(stage: Stage) -> None:
 
 
 def hijacking_column(stage: Stage) -> None:
-    stage.trained = lambda item: {**item, "messages": TALKS[0]}
+    stage.item = lambda item: {**item, "messages": TALKS[0]}
 
 
 def cut_on_the_way(stage: Stage) -> None:
-    stage.recipe = SFT.model_copy(update={"packing": False})
-    stage.trained = lambda item: {name: item[name][:20] for name in ("input_ids", "labels")}
+    stage.recipe = UNPACKED
+    stage.item = lambda item: {name: item[name][:20] for name in ("input_ids", "labels")}
 
 
 def held_out_rows_learned(stage: Stage) -> None:
     stage.held_out = 9
-    stage.trainer = lambda store: stage.tuner(open_to_learning(store))
+    make = stage.trainer
 
+    def trainer(store: Any) -> Any:
+        store.held_out, held_out = np.zeros(len(store), bool), store.held_out
+        made = make(store)
+        store.held_out = held_out
+        return made
 
-def open_to_learning(store: Any) -> Any:
-    opened = open_tokens(store.ref)
-    opened.held_out = np.zeros(len(store), bool)
-    return opened
+    stage.trainer = trainer  # type: ignore[method-assign]
 
 
 def wrapped_packing(stage: Stage) -> None:
     """Rows one after the other in a padded batch, as TRL's strategy 'wrapped' puts them."""
 
-    def trainer(store: Any) -> Any:
-        made = stage.tuner(store)
-        stage.arguments, stage.recipe = {}, SFT
-        made.data_collator.padding_free = False
-        return made
+    def engine(trainer: Any) -> None:
+        trainer.data_collator.padding_free = False
 
-    stage.trainer = trainer
+    stage.engine = engine
 
 
 def mask_of_ones(stage: Stage) -> None:
-    def trainer(store: Any) -> Any:
-        made = stage.tuner(store)
-        collate = made.data_collator
-        made.data_collator = lambda rows: masked(collate(rows))
-        return made
+    def engine(trainer: Any) -> None:
+        collate = trainer.data_collator
+        trainer.data_collator = lambda rows: masked(collate(rows))
 
     def masked(batch: dict[str, Any]) -> dict[str, Any]:
         return {**batch, "attention_mask": batch["input_ids"].new_ones(batch["input_ids"].shape)}
 
-    stage.trainer = trainer
+    stage.engine = engine
 
 
 def cache_left_on(stage: Stage) -> None:
-    class Trainer(quiet_sft()):  # type: ignore[misc]
-        def compute_loss(self, model: Any, inputs: Any, *_: Any, **__: Any) -> Any:
-            return model(**inputs, use_cache=True).loss
+    def engine(trainer: Any) -> None:
+        trainer.compute_loss = lambda model, inputs: model(**inputs, use_cache=True).loss
 
-    stage.trainer = lambda store: stage.tuner(store, Trainer)
+    stage.engine = engine
 
 
 def labels_shifted_in_the_loss(stage: Stage) -> None:
-    class Trainer(quiet_sft()):  # type: ignore[misc]
-        def compute_loss(self, model: Any, inputs: Any, *rest: Any, **named: Any) -> Any:
-            labels = inputs["labels"].roll(-1, dims=1)
-            return super().compute_loss(model, {**inputs, "labels": labels}, *rest, **named)
+    def engine(trainer: Any) -> None:
+        compute = trainer.compute_loss
+        trainer.compute_loss = lambda model, inputs: compute(
+            model, {**inputs, "labels": inputs["labels"].roll(-1, dims=1)}
+        )
 
-    stage.trainer = lambda store: stage.tuner(store, Trainer)
+    stage.engine = engine
 
 
 SUPERVISED = [
@@ -521,30 +459,44 @@ def rejected_not_ended(stage: Stage) -> None:
 
 
 def reference_of_another_model(stage: Stage) -> None:
-    """TRL takes the reference from the path in the configuration, which can be another model."""
-    stage.reference = load(stage.start)
-    trained_further(stage.reference)
+    """As when TRL reads it from the path in the configuration, where another model can lie."""
+
+    def engine(trainer: Any) -> None:
+        reference = load(stage.start)
+        trained_further(reference)
+        computed_with(trainer, reference)
+
+    stage.engine = engine
 
 
 def reference_with_dropout(stage: Stage) -> None:
-    """TRL's switch does not reach the dropout of the attention."""
-    stage.network.train()
-    attention_dropout(stage)
-    stage.trainer = lambda store: without_dropout(stage.aligner(store))
+    """As where TRL's switch is trusted, which does not reach the dropout of the attention."""
+
+    def engine(trainer: Any) -> None:
+        reference = load(stage.start).train()
+        set_attention_dropout(reference, 0.1)
+        computed_with(trainer, reference)
+
+    stage.engine = engine
 
 
-def without_dropout(trainer: Any) -> Any:
-    set_attention_dropout(trainer.model, 0.0)
-    return trainer
+def computed_with(trainer: Any, reference: Any) -> None:
+    """Compute the log-probabilities of the reference anew, with another model."""
+    from trl.trainer.utils import add_fused_lm_head
+
+    add_fused_lm_head(reference)
+    pairs = trainer._pairs
+    pairs.reference = None
+    batch = trainer.data_collator([pairs[number] for number in range(len(pairs))])
+    found = trainer.compute_ref_log_probs(reference, batch)
+    pairs.reference = np.stack([side.numpy() for side in found], axis=1)
 
 
 def another_loss(stage: Stage) -> None:
-    def trainer(store: Any) -> Any:
-        made = stage.aligner(store)
-        made.loss_weights = [2.0, 1.0]
-        return made
+    def engine(trainer: Any) -> None:
+        trainer.loss_weights = [2.0, 1.0]
 
-    stage.trainer = trainer
+    stage.engine = engine
 
 
 PREFERENCE = [
@@ -621,18 +573,15 @@ def assert_healthy(report: Preflight) -> None:
 def trained(stage: Stage, look: bool) -> tuple[dict[str, Any], list[Any]]:
     """Weights after training, and the batches that went through the network."""
     seen = []
-
-    class Trainer(quiet_sft()):  # type: ignore[misc]
-        def training_step(self, model: Any, inputs: Any, *rest: Any, **named: Any) -> Any:
-            seen.append(inputs["input_ids"].clone())
-            return super().training_step(model, inputs, *rest, **named)
-
     with quiet(threads=1):
         store = stage.store()
-        trainer = stage.tuner(store, Trainer)
+        trainer = stage.trainer(store)
         if look:
             seen.append(Flight(stage.job(store), store, trainer).batch["input_ids"])
             preflight(stage.job(store), store, trainer)
+        trainer.model.register_forward_pre_hook(
+            lambda model, args, named: seen.append(named["input_ids"].clone()), with_kwargs=True
+        )
         trainer.train()
         trainer.save_model(stage.folder / "model")
     return trainer.model.state_dict(), seen
@@ -696,7 +645,7 @@ def test_the_report_can_be_stored_and_read(sft: Stage) -> None:
     report = sft.flown()
     stored = json.loads(json.dumps(report.to_dict(), allow_nan=False))
     numbers = stored["numbers"]
-    assert (numbers["rows"], numbers["held_out"], numbers["sequences"]) == (9, 1, 3)
+    assert (numbers["rows"], numbers["held_out"], numbers["sequences"]) == (9, 1, 4)
     assert numbers["dropped"] == {"over_max_length": 2}
     assert numbers["steps"] == 4
     assert numbers["expected_loss"] == pytest.approx(math.log(444))

@@ -92,7 +92,7 @@ def perform(job: StageJob, watch: StageWatch | None = None) -> StageResult:
         from kyara_kedro.training.curve import CurveFile
 
         trainer = _trainer(job, store)
-        report = preflight(job, store, trainer, job.dropped, job.forbidden)
+        report = preflight(job, store, trainer)
         if watch:
             watch.artifact(_kept(report, job.workspace / _PREFLIGHT))
         checkpoint = newest(job.workspace)

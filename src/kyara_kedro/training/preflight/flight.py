@@ -1,7 +1,7 @@
 """The very objects that a stage will train with, and what can be asked of them before it does."""
 
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -52,13 +52,11 @@ class Flight:
         job: What the stage is told.
         tokens: What it learns from.
         trainer: Trainer of TRL, complete but not started.
-        forbidden: Ids of rows that must not be learned, such as contaminated ones.
     """
 
     job: StageJob
     tokens: Conversations | Pairs
     trainer: Any
-    forbidden: Collection[str] = ()
 
     @property
     def network(self) -> Any:
@@ -124,6 +122,14 @@ class Flight:
             if len(self.documents(batch)) > 1:
                 return batch
         return None
+
+    @cached_property
+    def rows_a_sequence(self) -> float:
+        """Rows of the store that stand in a sequence, in the mean over some."""
+        sequences = self.loader.dataset
+        every = -(-len(sequences) // _SEARCH)
+        lengths = [sequences[n].get("seq_lengths", [0]) for n in range(0, len(sequences), every)]
+        return float(np.mean([len(of_rows) for of_rows in lengths]))
 
     def _collated(self, numbers: Sequence[int]) -> dict[str, Any]:
         rows = [self.loader.dataset[number] for number in numbers]

@@ -1,7 +1,7 @@
 """The preflight: all checks in their order, and what a person wants to know beside them."""
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -86,13 +86,7 @@ IN_MOTION = (
 ends in an error of the libraries."""
 
 
-def preflight(
-    job: StageJob,
-    tokens: Conversations | Pairs,
-    trainer: Any,
-    dropped: Mapping[str, int] | None = None,
-    forbidden: Collection[str] = (),
-) -> Preflight:
+def preflight(job: StageJob, tokens: Conversations | Pairs, trainer: Any) -> Preflight:
     """Look at a stage before its first step, with the very objects that it will train with.
 
     Nothing changes: random numbers, weights, modes and metrics are left as they were. Every
@@ -103,20 +97,18 @@ def preflight(
         job: What the stage is told.
         tokens: What it learns from.
         trainer: Trainer of TRL, complete but not started.
-        dropped: Rows that were left out before, by reason.
-        forbidden: Ids of rows that must not be learned, such as contaminated ones.
 
     Raises:
         PreflightError: something would go wrong.
     """
-    flight = Flight(job, tokens, trainer, forbidden)
+    flight = Flight(job, tokens, trainer)
     with untouched(trainer):
         found = _shared(_asked(flight, AT_REST))
         flown = not any(one.severity == "fail" and one.fault for one in found)
         found += _shared(_asked(flight, IN_MOTION, looked=flown))
         report = Preflight(
             stage=job.stage,
-            numbers=_numbers(flight, dropped or {}, flown),
+            numbers=_numbers(flight, flown),
             findings=tuple(found),
             sample=tuple(_sample(flight)) if flown else (),
         )
@@ -146,24 +138,24 @@ def _shared(findings: list[Finding]) -> list[Finding]:
     ]
 
 
-def _numbers(flight: Flight, dropped: Mapping[str, int], flown: bool) -> Numbers:
+def _numbers(flight: Flight, flown: bool) -> Numbers:
     args, data = flight.trainer.args, flight.job.data
     recipe = flight.job.recipe
-    sequences = len(flight.loader.dataset)
+    rows_a_sequence, tokens_a_row = flight.rows_a_sequence, data.tokens / data.rows
     step = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
     packed = isinstance(recipe, SFTOptions) and recipe.packing
     return Numbers(
         rows=data.rows,
         held_out=data.held_out,
-        dropped=dict(dropped),
+        dropped=flight.job.dropped,
         tokens=data.tokens,
         learned_share=flight.learned_share,
-        sequences=sequences,
-        fill=data.tokens / (sequences * recipe.max_length) if packed else None,
+        sequences=len(flight.loader.dataset),
+        fill=rows_a_sequence * tokens_a_row / recipe.max_length if packed else None,
         processes=args.world_size,
         sequences_a_step=step,
-        rows_a_step=data.rows / sequences * step,
-        tokens_a_step=data.tokens / sequences * step,
+        rows_a_step=rows_a_sequence * step,
+        tokens_a_step=tokens_a_row * rows_a_sequence * step,
         epochs=args.num_train_epochs,
         steps=flight.steps,
         warmup_steps=args.get_warmup_steps(flight.steps),

@@ -20,8 +20,8 @@ def check_warmup(flight: Flight) -> str | None:
 
 
 def check_step(flight: Flight) -> str | None:
-    """An optimiser step should not take more rows than there are."""
-    args, rows = flight.trainer.args, len(flight.loader.dataset)
+    """An optimiser step should not take a row twice."""
+    args, rows = flight.trainer.args, round(flight.job.data.rows / flight.rows_a_sequence)
     step = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
     if step <= rows:
         return None

@@ -144,7 +144,7 @@ def check_preferred(flight: Flight) -> str | None:
 
 def check_forbidden(flight: Flight) -> str | None:
     """No row that was found to hold benchmark items may be learned."""
-    found = flight.tokens.ids.is_in(list(flight.forbidden)).arg_true().to_list()
+    found = flight.tokens.ids.is_in(list(flight.job.forbidden)).arg_true().to_list()
     fault = "it was found contaminated and must not be learned; run dedup and this stage again"
     return _several(flight, found, len(flight.tokens), fault)
 
