@@ -109,7 +109,11 @@ class Run:
         return float(self.stats["last"] - self.stats["first"])
 
 
-def execute(command: Sequence[str | Path], env: Mapping[str, str] | None = None) -> dict[str, Any]:
+def execute(
+    command: Sequence[str | Path],
+    env: Mapping[str, str] | None = None,
+    seconds: float = PROGRAM_SECONDS,
+) -> dict[str, Any]:
     """Run a program to its end and read the JSON object on the last such line of its output.
 
     Raises:
@@ -118,7 +122,7 @@ def execute(command: Sequence[str | Path], env: Mapping[str, str] | None = None)
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         started = time.perf_counter()
         process = subprocess.Popen([str(part) for part in command], stdout=out, stderr=err, env=env)
-        usage = _wait(process)
+        usage = _wait(process, seconds)
         wall = time.perf_counter() - started
         out.seek(0)
         err.seek(0)
@@ -131,9 +135,9 @@ def execute(command: Sequence[str | Path], env: Mapping[str, str] | None = None)
     return {**said, "tree_cpu": usage, "wall": wall}
 
 
-def _wait(process: subprocess.Popen[bytes]) -> float:
+def _wait(process: subprocess.Popen[bytes], seconds: float) -> float:
     """Wait for a program; returns the CPU seconds of it and of the children it waited for."""
-    deadline = time.monotonic() + PROGRAM_SECONDS
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         pid, status, usage = os.wait4(process.pid, os.WNOHANG)
         if pid:
@@ -142,7 +146,7 @@ def _wait(process: subprocess.Popen[bytes]) -> float:
         time.sleep(0.02)
     process.kill()
     process.wait()
-    raise ProgramError(f"pid {process.pid}: not finished after {PROGRAM_SECONDS} s")
+    raise ProgramError(f"pid {process.pid}: not finished after {seconds:g} s")
 
 
 def measure(at: Server, command: Sequence[str | Path], env: Mapping[str, str] | None = None) -> Run:
