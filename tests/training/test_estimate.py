@@ -43,7 +43,7 @@ H100 = "NVIDIA H100 80GB HBM3"
 def job(recipe: Recipe, **more: Any) -> StageJob:
     data = TokensRef("p", "d", "conversations", 1, 0, 1)
     return StageJob(
-        stage="s", start=pretrained("x"), data=data, recipe=recipe, directory="d", workspace="w",
+        stage="s", start=pretrained("x"), data=data, recipe=recipe, store="s",
         **more,
     )  # fmt: skip
 

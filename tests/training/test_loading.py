@@ -220,3 +220,21 @@ def test_packed_documents_are_read_as_if_alone(architecture: str, attention: str
         leaking = network(input_ids=ids, use_cache=False).logits
     assert torch.allclose(packed, alone, atol=2e-6)
     assert not torch.allclose(leaking, alone, atol=1e-3)
+
+
+def test_filled_up_places_change_nothing(embedded: ModelRef) -> None:
+    """As `trainers.tuner` fills packed sequences on an accelerator."""
+    import torch
+    from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
+
+    network = load_network(embedded, CPU, ALL)
+    ids = torch.randint(8, 200, (90,)).tolist()
+    row = {"input_ids": ids, "labels": ids, "seq_lengths": [50, 40]}
+    losses = []
+    for places in (None, 128):
+        collate = DataCollatorForLanguageModeling(0, padding_free=True, pad_to_multiple_of=places)
+        batch = collate([row])
+        assert batch["input_ids"].shape == (1, places or 90)
+        with torch.no_grad():
+            losses.append(network(**batch, use_cache=False).loss.item())
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)

@@ -137,11 +137,17 @@ def tuner(
     train: PackedSequences,
     held_out: Mapping[str, PackedSequences],
 ) -> Any:
-    """Make the `Tuner` of a supervised stage."""
+    """Make the `Tuner` of a supervised stage.
+
+    On an accelerator the few places of packed sequences that stay empty are filled up: with one
+    shape, what is compiled for it is compiled once.
+    """
+    full = recipe.packing and on_accelerator(job.machine)
     config = SFTConfig(
         **_arguments(job, len(train)),
         max_length=None,
         padding_free=recipe.packing,
+        pad_to_multiple_of=recipe.max_length if full else None,
         per_device_eval_batch_size=1,
         dataset_kwargs={"skip_prepare_dataset": True},
     )
