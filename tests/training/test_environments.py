@@ -2,8 +2,7 @@
 
 import re
 import shutil
-from collections.abc import Iterator
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,13 +11,13 @@ import yaml
 from kedro.config import OmegaConfigLoader
 
 from kyara_kedro.params import TrainParams
-from kyara_kedro.training import estimate as costs
-from kyara_kedro.training.estimate import estimate, shape_of
+from kyara_kedro.training.estimate import estimate
 from kyara_kedro.training.loading import choose_attention
-from training.test_estimate import GEMMA_2_2B, job
+from training.test_estimate import GEMMA_2_2B, counted, job
 
 from support import ROOT
 
+__all__ = ["counted"]
 pytestmark = pytest.mark.filterwarnings("ignore:register_new_resolver")
 VARIANTS: dict[str, dict[str, Any]] = {
     "as shipped": {},
@@ -61,6 +60,7 @@ def stated() -> list[Stated]:
     return found
 
 
+@cache
 def settings(env: str) -> dict[str, Any]:
     loader = OmegaConfigLoader(
         str(ROOT / "conf"), base_env="base", default_run_env=env,
@@ -81,16 +81,6 @@ def test_an_environment_is_read_by_the_pipeline(env: str) -> None:
         assert chosen == "flex_attention"
 
 
-@pytest.fixture(scope="module")
-def counted() -> Iterator[None]:
-    """Each way to train is counted once, for building the network takes a second."""
-    shape = cache(partial(shape_of, GEMMA_2_2B))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(costs, "shape_of", lambda _, peft: shape(peft))
-        yield
-
-
-@pytest.mark.usefixtures("counted")
 @pytest.mark.parametrize("one", stated(), ids=lambda one: " ".join(map(str, one[:4])))
 def test_what_is_said_of_memory_and_time_is_what_is_calculated(one: Stated) -> None:
     params = TrainParams.read(settings(one.settings) | VARIANTS[one.variant], "train")

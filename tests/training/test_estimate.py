@@ -8,9 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForCausalLM, Gemma2Config, LlamaConfig, Qwen3Config
 
+from kyara_kedro.training import estimate as costs
 from kyara_kedro.training.adapters import lora_config
 from kyara_kedro.training.estimate import (
     Estimate,
+    Shape,
     estimate,
     flops_per_token,
     peak_flops,
@@ -36,7 +38,7 @@ SMALL: dict[str, Any] = {
     "num_key_value_heads": 2, "head_dim": 16, "pad_token_id": 0, "bos_token_id": 1,
     "eos_token_id": 2,
 }  # fmt: skip
-SFT = SFTOptions(epochs=1, max_length=4096, attention_dropout=0.0)
+SFT = SFTOptions(epochs=1, max_length=4096, accumulation=8, attention_dropout=0.0)
 H100 = "NVIDIA H100 80GB HBM3"
 
 
@@ -46,6 +48,22 @@ def job(recipe: Recipe, **more: Any) -> StageJob:
         stage="s", start=pretrained("x"), data=data, recipe=recipe, store="s",
         **more,
     )  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def counted() -> Iterator[None]:
+    """Each network is counted once, for building it takes a second."""
+    known: dict[tuple[str, PeftOptions], Shape] = {}
+
+    def shape(config: Any, peft: PeftOptions | None = None) -> Shape:
+        key = config.to_json_string(), peft or PeftOptions()
+        if key not in known:
+            known[key] = shape_of(config, peft)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(costs, "shape_of", shape)
+        yield
 
 
 @pytest.mark.parametrize(
@@ -95,14 +113,12 @@ def test_a_real_network_is_counted_exactly(embedded: ModelRef, kind: Any, method
 
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=8), st.integers(1, 40))
 def test_attention_is_counted_pair_by_pair(lengths: list[int], window: int) -> None:
-    from kyara_kedro.training.estimate import _attention
-
     config = Gemma2Config(**SMALL, num_hidden_layers=2, sliding_window=window)
     pairs = 0
     for length in lengths:
         for query in range(length):
             pairs += min(query + 1, window) + query + 1  # a sliding layer and a full one
-    assert _attention(config, lengths) == pytest.approx(4 * 4 * 16 * pairs / sum(lengths))
+    assert costs._attention(config, lengths) == pytest.approx(4 * 4 * 16 * pairs / sum(lengths))
 
 
 def test_unlearned_tokens_and_frozen_weights_save_work() -> None:
@@ -137,8 +153,6 @@ def test_activations_are_what_autograd_keeps(half: bool, method: str) -> None:
     """A layer more keeps so many bytes more; counted, for a GPU with its autocast to bf16."""
     import torch
 
-    from kyara_kedro.training.estimate import _activations
-
     peft = PeftOptions(method=method, r=2)
     machine = MachineOptions(device="cpu", attention="eager")
 
@@ -154,7 +168,7 @@ def test_activations_are_what_autograd_keeps(half: bool, method: str) -> None:
         with torch.autocast("cpu", torch.bfloat16, enabled=half), kept(network) as sizes:
             network.get_decoder()(input_ids=ids, use_cache=False)
         stage = job(SFT, machine=machine, peft=peft)
-        calculated = _activations(config, shape_of(config, peft), stage, 96, half)
+        calculated = costs._activations(config, shape_of(config, peft), stage, 96, half)
         return sum(sizes.values()) / 96, calculated
 
     (one, calculated_one), (two, calculated_two) = measured(1), measured(2)
