@@ -1,6 +1,6 @@
 """What MLflow has, as tests compare it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,9 +46,18 @@ def runs(tracking: Tracking) -> dict[str, Seen]:
                 for key in run.data.metrics
             },
             run.inputs.dataset_inputs,
-            [file.path for file in client.list_artifacts(run.info.run_id)],
+            list(files(client, run.info.run_id)),
         )
     return found
+
+
+def files(client: Any, run_id: str, folder: str | None = None) -> Iterator[str]:
+    """The paths of a run's files."""
+    for file in client.list_artifacts(run_id, folder):
+        if file.is_dir:
+            yield from files(client, run_id, file.path)
+        else:
+            yield file.path
 
 
 def steps(seen: Seen, metric: str) -> Sequence[int]:

@@ -38,7 +38,7 @@ TRAINING = """
         print(step, flush=True)
         if step in (100, 200, 300):
             sys.stdin.readline()
-    inner.text("loss.svg", "<svg/>")
+    inner.text("loss.svg", "<svg/>", "curves")
     inner.end("FINISHED")
     outer.end("FINISHED")
 """
@@ -89,7 +89,7 @@ def test_a_server_that_comes_late_dies_and_comes_again_has_all_points_once(
     assert stage.tags["mlflow.parentRunId"] == whole.id
     assert whole.start <= stage.start < begun
     assert stage.params == {"recipe.learning_rate": "0.001"}
-    assert (len(stage.inputs), stage.files) == (1, ["loss.svg"])
+    assert (len(stage.inputs), stage.files) == (1, ["curves/loss.svg"])
     assert left(tracking.spool) == []
 
 

@@ -69,7 +69,9 @@ def test_a_stage_tells_what_it_is_learns_and_measures(
     assert '"sources": {"b": 2, "a": 1}' in learned.dataset.profile
     assert run.data.metrics["eval_b_loss"] == pytest.approx(3.5 / 3)
     files = {file.path for file in client.list_artifacts(run.info.run_id)}
-    assert files == {"preflight.json", "loss.svg", "rewards.svg", "mfu.svg", "health.svg"}
+    assert files == {"preflight.json", "curves"}
+    drawn = {Path(file.path).stem for file in client.list_artifacts(run.info.run_id, "curves")}
+    assert drawn == {"loss", "rewards", "mfu", "health"}
 
 
 def test_long_curves_are_thinned_and_keep_their_ends() -> None:

@@ -80,8 +80,8 @@ class Delivery:
             for some in batched(group, _EVENTS):
                 self._deliver(kind, [event for _, event in some])
                 self._note(position=some[-1][0], ended=kind == "end")
-        for path in self._spool.files():
-            self._client.log_artifact(self._run, str(path))
+        for path, folder in self._spool.files():
+            self._client.log_artifact(self._run, str(path), None if folder == "." else folder)
             path.unlink()
         if self._sent.ended:
             self._spool.remove()

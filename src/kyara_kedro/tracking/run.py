@@ -87,9 +87,9 @@ class TrackedRun:
         """Keep a copy of a file as an artifact."""
         self._safely(lambda: self._spool.keep(source))
 
-    def text(self, name: str, content: str) -> None:
-        """Keep a text as an artifact."""
-        self._safely(lambda: self._spool.write(name, content))
+    def text(self, name: str, content: str, folder: str) -> None:
+        """Keep a text as an artifact, in a folder."""
+        self._safely(lambda: self._spool.write(name, content, folder))
 
     def history(self) -> dict[str, list[tuple[int, float]]]:
         """All points so far, by metric: (step, value) in the order in which they were logged."""

@@ -142,15 +142,19 @@ class Spool:
         shutil.copyfile(source, building)
         building.rename(self._home / _FILES / source.name)
 
-    def write(self, name: str, text: str) -> None:
-        """Write a file that belongs to the run."""
+    def write(self, name: str, text: str, folder: str) -> None:
+        """Write a file that belongs to the run, into a folder of its files."""
+        place = self._home / _FILES / folder
+        place.mkdir(exist_ok=True)
         building = self._home / f".{name}"
         building.write_text(text, "utf-8")
-        building.rename(self._home / _FILES / name)
+        building.rename(place / name)
 
-    def files(self) -> list[Path]:
-        """The files that MLflow does not have."""
-        return sorted((self._home / _FILES).iterdir())
+    def files(self) -> list[tuple[Path, str]]:
+        """The files that MLflow does not have, and the folder that each belongs in."""
+        home = self._home / _FILES
+        found = sorted(path for path in home.rglob("*") if path.is_file())
+        return [(path, path.parent.relative_to(home).as_posix()) for path in found]
 
     def sent(self, store: str) -> Sent:
         """What a store has; nothing where another one was sent to before."""

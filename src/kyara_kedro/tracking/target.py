@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import platform
 import shutil
@@ -70,9 +71,16 @@ def provenance(project: Path) -> dict[str, str]:
 
     Returns:
         ``mlflow.source.git.commit`` and ``git.dirty`` in a git checkout, ``requirements.lock`` (a
-        hash) where there is one, ``host`` and ``python``.
+        hash) where there is one, ``host``, ``python``, and what MLflow's pages call user and
+        source.
     """
-    tags = {"host": platform.node(), "python": platform.python_version()}
+    tags = {
+        "host": platform.node(),
+        "python": platform.python_version(),
+        "mlflow.user": getpass.getuser(),
+        "mlflow.source.name": project.name,
+        "mlflow.source.type": "PROJECT",
+    }
     if commit := _git(project, "rev-parse", "HEAD"):
         changed = _git(project, "status", "--porcelain", "--untracked-files=no")
         tags |= {"mlflow.source.git.commit": commit, "git.dirty": str(bool(changed)).lower()}

@@ -53,7 +53,7 @@ class StageWatch:
     def finish(self, status: Status, error: str | None = None) -> None:
         """Draw the curves and end the run; MLflow gets a minute for what it does not have."""
         for name, figure in curves(self._run.history()):
-            self._run.text(f"{name}.svg", figure.svg())
+            self._run.text(f"{name}.svg", figure.svg(), "curves")
         self._run.end(status, error)
 
 
