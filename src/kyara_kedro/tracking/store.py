@@ -10,8 +10,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _CREDENTIALS = re.compile(r"//[^/@\s]+@")
-_KIND = {"mlflow.experimentKind": "custom_model_development"}
-"""What lets MLflow's pages open with runs and curves instead of traces."""
 _PATIENCE = 5
 """Seconds that a server may take to say that it is there."""
 
@@ -68,8 +66,7 @@ def experiment_id(
     if found := client.get_experiment_by_name(name):
         return str(found.experiment_id)
     try:
-        location = _location(uri, artifact_location)
-        return str(client.create_experiment(name, location, tags=_KIND))
+        return str(client.create_experiment(name, _location(uri, artifact_location)))
     except MlflowException as error:
         found = client.get_experiment_by_name(name)
         if error.error_code != "RESOURCE_ALREADY_EXISTS" or found is None:

@@ -15,6 +15,8 @@ from kyara_kedro.training.tokens import TokensRef, open_tokens
 _POINTS = 300
 """Most points of a line in a picture."""
 _SETTINGS = {"recipe", "peft", "machine", "launcher", "checkpoint"}
+_ALIKE = {"loss": "loss", "accuracy": "accuracy", "accuracies": "accuracy"}
+"""Endings of metrics that belong in one picture."""
 _COUNTERS = {"epoch", "num_tokens"}
 """Metrics that only rise, of which a picture says nothing."""
 
@@ -61,19 +63,21 @@ def curves(history: Mapping[str, list[tuple[int, float]]]) -> Iterator[tuple[str
     """Pictures of a training, one a family of metrics.
 
     Args:
-        history: The points of each metric, (step, value). All kinds of loss are one family, and so
-            are metrics with the same name before a slash, such as ``rewards/chosen``.
+        history: The points of each metric, (step, value). All kinds of loss are one family, all
+            accuracies another, and so are metrics with the same name before a slash, such as
+            ``rewards/chosen``.
 
     Yields:
         The family and its picture.
     """
-    for name, metrics in groupby(sorted(set(history) - _COUNTERS, key=_family), _family):
+    for name, metrics in groupby(sorted(sorted(set(history) - _COUNTERS), key=_family), _family):
         lines = {metric: _thinned(history[metric]) for metric in metrics}
         yield name, line_chart(name.replace("_", " "), lines, x_label="步 step")
 
 
 def _family(metric: str) -> str:
-    return "loss" if metric.endswith("loss") else metric.partition("/")[0]
+    alike = (family for ending, family in _ALIKE.items() if metric.endswith(ending))
+    return next(alike, metric.partition("/")[0])
 
 
 def _thinned(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
