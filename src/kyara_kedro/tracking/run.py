@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from kyara_kedro.tracking.delivery import Delivery, NoEnclosingRun, send_rest
 from kyara_kedro.tracking.spool import Spool
-from kyara_kedro.tracking.store import without_password
+from kyara_kedro.tracking.store import answers, without_password
 from kyara_kedro.tracking.target import Tracking
 from kyara_kedro.tracking.values import allowed, flat
 
@@ -107,7 +107,10 @@ class TrackedRun:
         atexit.unregister(self.end)
         self._safely(lambda: self._spool.end(status, error))
         self._closing.set()
-        self._settled.wait(_FAREWELL[status])
+        limit = time.monotonic() + _FAREWELL[status]
+        while not self._settled.wait(_PAUSE) and time.monotonic() < limit:
+            if not answers(self._tracking.uri):
+                break
         if self._spool.exists:
             logger.warning(
                 "tracking: a run waits in %s; it is sent with the next one, or by "
