@@ -12,8 +12,10 @@ from kyara_kedro.tracking.target import Tracking
 from kyara_kedro.training.chat import template
 from kyara_kedro.training.generation import generate
 from kyara_kedro.training.job import StageJob
+from kyara_kedro.training.launchers import run_stage
 from kyara_kedro.training.model_ref import ModelRef, verify
-from kyara_kedro.training.options import GenerationOptions, SFTOptions
+from kyara_kedro.training.options import CheckpointOptions, GenerationOptions, SFTOptions
+from kyara_kedro.training.stages import perform
 from kyara_kedro.training.watch import StageWatch, curves
 
 from .stores import conversations_store
@@ -46,13 +48,12 @@ def test_a_stage_tells_what_it_is_learns_and_measures(
         start=embedded,
         data=data,
         recipe=SFTOptions(learning_rate=3e-3),
-        directory=tmp_path / "model",
-        workspace=tmp_path / "work",
+        store=tmp_path / "models",
     )
     (tmp_path / "preflight.json").write_text("{}")
     watch = StageWatch(tracking, job)
     for step in range(1, 4):
-        watch.log(step, {"loss": 3.0 / step, "eval_b_loss": 3.5 / step, "epoch": step / 3})
+        watch.log(step, {"loss": 3.0 / step, "validation/百科/loss": 3.5 / step})
         watch.log(step, {"rewards/chosen": 0.1 * step, "mfu": 0.5, "health/kl": float("nan")})
     watch.artifact(tmp_path / "preflight.json")
     watch.finish("FAILED", "sft_base: loss is nan at step 3")
@@ -67,11 +68,47 @@ def test_a_stage_tells_what_it_is_learns_and_measures(
     (learned,) = run.inputs.dataset_inputs
     assert learned.dataset.digest == data.digest
     assert '"sources": {"b": 2, "a": 1}' in learned.dataset.profile
-    assert run.data.metrics["eval_b_loss"] == pytest.approx(3.5 / 3)
+    assert run.data.metrics["validation/百科/loss"] == pytest.approx(3.5 / 3)
     files = {file.path for file in client.list_artifacts(run.info.run_id)}
     assert files == {"preflight.json", "curves"}
     drawn = {Path(file.path).stem for file in client.list_artifacts(run.info.run_id, "curves")}
     assert drawn == {"loss", "rewards", "mfu", "health"}
+
+
+def test_a_real_stage_is_tracked_and_one_that_goes_on_shows_its_whole_curve(
+    embedded: ModelRef, tracking: Tracking, client: Any, tmp_path: Path
+) -> None:
+    job = StageJob(
+        stage="sft_refine",
+        start=embedded,
+        data=conversations_store(embedded, ROWS, tmp_path / "tokens"),
+        recipe=SFTOptions(epochs=3, accumulation=1, warmup_steps=0),
+        store=tmp_path / "models",
+        checkpoint=CheckpointOptions(steps=1),
+    )
+
+    class Killed(StageWatch):
+        def log(self, step: int, metrics: Any) -> None:
+            super().log(step, metrics)
+            if step == 2:
+                raise KeyboardInterrupt
+
+    watch = Killed(tracking.below(), job)
+    with pytest.raises(KeyboardInterrupt):
+        perform(job, watch)
+    watch.finish("KILLED")
+    outer = tracking.below()
+    result = run_stage(job, outer)
+    assert result.model.run_id == outer.key
+    found = client.search_runs([client.get_experiment_by_name("kyara").experiment_id])
+    runs = {run.data.tags["kyara.run"]: run for run in found}
+    assert [runs[key].info.status for key in (watch.key, outer.key)] == ["KILLED", "FINISHED"]
+    run = runs[outer.key]
+    history = client.get_metric_history(run.info.run_id, "loss")
+    assert [point.step for point in history] == [1, 2, 3]
+    assert {"memory_gb", "tokens_per_second", "grad_norm"} <= set(run.data.metrics)
+    files = {file.path for file in client.list_artifacts(run.info.run_id)}
+    assert files == {"preflight.json", "preflight.txt", "curves"}
 
 
 def test_long_curves_are_thinned_and_keep_their_ends() -> None:

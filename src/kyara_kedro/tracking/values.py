@@ -6,7 +6,7 @@ from typing import Any
 from kyara_kedro.content import content_id
 from kyara_kedro.options import Options
 
-_FORBIDDEN = re.compile(r"[^\w\-. /]", re.ASCII)
+_FORBIDDEN = re.compile(r"[^\w\-. /]")
 
 
 def flat(values: Any, prefix: str = "") -> dict[str, Any]:

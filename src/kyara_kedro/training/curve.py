@@ -43,11 +43,16 @@ class CurveFile:
     def points(self, stage: str) -> list[Point]:
         """Points {stage, step, metric, value} in the order of the training."""
         return [
-            {"stage": stage, "step": row["step"], "metric": metric, "value": value}
-            for row in map(json.loads, self._lines())
-            for metric, value in row.items()
-            if metric not in MEASURED and metric != "step"
+            {"stage": stage, "step": step, "metric": metric, "value": value}
+            for step, metrics in self.steps()
+            for metric, value in metrics.items()
+            if metric not in MEASURED
         ]
+
+    def steps(self) -> Iterator[tuple[int, dict[str, float]]]:
+        """Each logged step with its numbers."""
+        for metrics in map(json.loads, self._lines()):
+            yield metrics.pop("step"), metrics
 
     def _lines(self) -> Iterator[str]:
         """The whole lines; the last one of a killed writer may be none."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from kyara_kedro.tracking.delivery import conclude
 from kyara_kedro.tracking.target import Tracking
 from kyara_kedro.training.errors import TrainingError
 from kyara_kedro.training.job import StageJob
@@ -128,7 +129,10 @@ def _torchrun(job: StageJob, tracking: Tracking | None) -> StageResult:
         raise
     if code:
         said = fault.read_text("utf-8") if fault.exists() else None
-        raise TrainingError(said or f"{job.stage}: torchrun ended with {code}; see {log}")
+        error = TrainingError(said or f"{job.stage}: torchrun ended with {code}; see {log}")
+        if tracking:  # for processes that died before they could say so
+            conclude(tracking, "FAILED", str(error))
+        raise error
     if made := made_before(job):
         return made
     raise TrainingError(f"{job.stage}: torchrun ended well but left no model; see {log}")

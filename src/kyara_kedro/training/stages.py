@@ -28,7 +28,6 @@ from kyara_kedro.training.watch import StageWatch
 
 _RECORD = "training.json"
 _CURVE = "metrics.jsonl"
-_PREFLIGHT = "preflight.json"
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory")
 
 
@@ -93,13 +92,16 @@ def perform(job: StageJob, watch: StageWatch | None = None) -> StageResult:
 
         trainer = _trainer(job, store)
         report = preflight(job, store, trainer)
-        if watch:
-            watch.artifact(_kept(report, job.workspace / _PREFLIGHT))
         checkpoint = newest(job.workspace)
         curve = CurveFile(job.workspace / _CURVE)
         if trainer.is_world_process_zero():
             curve.cut(checkpoint.step if checkpoint else 0)
         share = report.numbers.learned_share
+        if watch:
+            for file in _kept(report, job.workspace):
+                watch.artifact(file)
+            for step, metrics in curve.steps():  # of before it was killed
+                watch.log(step, metrics)
         recorder = _recorder(job, store, share, trainer, curve, bar, watch)
         # the monitor comes first, so that a loss that is no number does not get into the curve
         trainer.add_callback(_monitor(job, store, trainer, recorder))
@@ -109,10 +111,13 @@ def perform(job: StageJob, watch: StageWatch | None = None) -> StageResult:
         return _written(trainer, job, result)
 
 
-def _kept(report: Preflight, file: Path) -> Path:
-    """Write a preflight as JSON."""
-    file.write_text(json.dumps(report.to_dict(), ensure_ascii=False, indent=1), "utf-8")
-    return file
+def _kept(report: Preflight, workspace: Path) -> Iterator[Path]:
+    """Write a preflight as JSON and as a table."""
+    content = json.dumps(report.to_dict(), ensure_ascii=False, indent=1)
+    for name, text in (("preflight.json", content), ("preflight.txt", report.table())):
+        file = workspace / name
+        file.write_text(text + "\n", "utf-8")
+        yield file
 
 
 def _bar_hidden() -> bool | None:

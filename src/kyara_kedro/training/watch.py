@@ -17,8 +17,8 @@ _POINTS = 300
 _SETTINGS = {"recipe", "peft", "machine", "launcher", "checkpoint"}
 _ALIKE = {"loss": "loss", "accuracy": "accuracy", "accuracies": "accuracy"}
 """Endings of metrics that belong in one picture."""
-_COUNTERS = {"epoch", "num_tokens"}
-"""Metrics that only rise, of which a picture says nothing."""
+_COUNTERS = {"num_tokens"}
+"""Metrics that only rise: a picture says nothing of them."""
 
 
 class StageWatch:
