@@ -146,7 +146,10 @@ def _resting(network: Any, bf16: bool) -> Iterator[Any]:
     network.eval()
     adapted.set_attn_implementation(ATTENTION)
     try:
-        with torch.autocast(adapted.device.type, torch.bfloat16, enabled=bf16):
+        with (
+            torch.autocast(adapted.device.type, torch.bfloat16, enabled=bf16),
+            torch.compiler.set_stance("force_eager"),  # each length would be compiled anew
+        ):
             yield adapted
     finally:
         adapted.set_attn_implementation(attention)
