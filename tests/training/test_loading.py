@@ -1,15 +1,31 @@
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from kyara_kedro.errors import UserError
-from kyara_kedro.training.loading import choose_attention, device_of, load_network
+from kyara_kedro.training.loading import (
+    choose_attention,
+    device_of,
+    load_network,
+    load_tokenizer,
+    stop_at_turns,
+)
 from kyara_kedro.training.model_ref import ModelRef, pretrained
 from kyara_kedro.training.options import MachineOptions, PeftOptions
 
 CPU = MachineOptions(device="cpu")
 ALL = PeftOptions()
+
+
+@pytest.mark.parametrize("stops", [None, 1, [1], [1, 5]])
+def test_generation_stops_at_the_end_of_a_turn(embedded: ModelRef, stops: Any) -> None:
+    tokenizer = load_tokenizer(embedded)
+    network = SimpleNamespace(generation_config=SimpleNamespace(eos_token_id=stops))
+    stop_at_turns(network, tokenizer)
+    assert network.generation_config.eos_token_id == [1, 5]
+    assert tokenizer.convert_ids_to_tokens([1, 5]) == ["<eos>", "<end_of_turn>"]
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import polars as pl
@@ -29,7 +29,9 @@ from kyara_kedro.training.options import (
     LauncherOptions,
     MachineOptions,
     PeftOptions,
+    PreferenceLoss,
     SFTOptions,
+    SPPOOptions,
 )
 from kyara_kedro.training.preflight import Flight, Preflight, PreflightError, preflight
 from kyara_kedro.training.preflight.report import aligned, display_width, shortened
@@ -72,7 +74,7 @@ class Stage:
 
     start: ModelRef
     folder: Path
-    recipe: SFTOptions | DPOOptions = SFT
+    recipe: SFTOptions | DPOOptions | SPPOOptions = SFT
     settings: dict[str, Any] = field(default_factory=dict)
     arguments: dict[str, Any] = field(default_factory=dict)
     tokenizer: Any = None
@@ -564,6 +566,19 @@ def test_a_healthy_preference_stage_passes_all_checks(
     embedded: ModelRef, tmp_path: Path, healthy: dict[str, Any]
 ) -> None:
     assert_healthy(Stage(embedded, tmp_path, DPO, **healthy).flown())
+
+
+def test_healthy_stages_with_other_losses_pass_all_checks(
+    embedded: ModelRef, tmp_path: Path
+) -> None:
+    """The first loss is what the formulae give at the reference: of all of TRL's, and of SPPO's."""
+    every = dict.fromkeys(get_args(PreferenceLoss), 1.0)
+    recipe = DPO.model_copy(update={"losses": every, "label_smoothing": 0.1})
+    assert_healthy(Stage(embedded, tmp_path / "dpo", recipe).flown())
+    recipe = SPPOOptions(max_length=ROOM, warmup_steps=0, batch_size=4)
+    report = Stage(embedded, tmp_path / "sppo", recipe, probabilities=(0.8, 0.3)).flown()
+    assert_healthy(report)
+    assert report.numbers.first_loss == pytest.approx((0.3**2 + 0.2**2) / 0.1**2 / 2)
 
 
 def assert_healthy(report: Preflight) -> None:

@@ -23,6 +23,7 @@ from kyara_kedro.training.options import (
     CheckpointOptions,
     DPOOptions,
     LauncherOptions,
+    PeftOptions,
     SFTOptions,
 )
 from training.stores import conversations_store, pairs_store
@@ -200,6 +201,9 @@ def test_what_cannot_be_trained_is_one_clear_line(embedded: ModelRef, tmp_path: 
         run_stage(pairs.model_copy(update={"start": gone}))
     with pytest.raises(ValidationError, match=r"accumulation \(1\) must be a multiple of the 2"):
         dpo(embedded, tmp_path, launcher=LauncherOptions(kind="torchrun", processes=2))
+    alone = LauncherOptions(kind="torchrun", sharded=True)
+    with pytest.raises(ValidationError, match="s: sharded weights cannot carry updates"):
+        sft(embedded, tmp_path, launcher=alone, peft=PeftOptions(method="lora"))
     with pytest.raises(ValidationError, match="several processes and sharding need kind: torchrun"):
         LauncherOptions(processes=2)
 

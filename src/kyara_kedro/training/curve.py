@@ -69,6 +69,7 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
         curve: Where the numbers go.
         bar: A tqdm bar.
         listener: Who else is told the numbers of a step.
+        real_share: Share of the counted tokens that are no padding.
         flops_per_token: Floating-point operations of training on one token.
         peak_flops: What the devices can do in a second, all together; None where unknown.
     """
@@ -78,12 +79,14 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
         curve: CurveFile,
         bar: Any,
         listener: Listener | None,
+        real_share: float,
         flops_per_token: float,
         peak_flops: float | None,
     ) -> None:
         self._curve = curve
         self._bar = bar
         self._listener = listener
+        self._real = real_share
         self._flops = flops_per_token
         self._peak = peak_flops
         self._since = time.perf_counter()
@@ -121,7 +124,7 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
         measured = {"memory_gb": _peak_memory()}
         now, before = time.perf_counter(), self._tokens
         if before is not None:
-            speed = (metrics["num_tokens"] - before) / (now - self._since)
+            speed = self._real * (metrics["num_tokens"] - before) / (now - self._since)
             measured["tokens_per_second"] = speed
             if self._peak:
                 measured["mfu"] = speed * self._flops / self._peak

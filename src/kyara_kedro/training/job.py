@@ -58,11 +58,16 @@ class StageJob(Options):
     forbidden: tuple[str, ...] = ()
 
     @model_validator(mode="after")
-    def _shared_evenly(self) -> "StageJob":
+    def _can_be_shared(self) -> "StageJob":
         if self.recipe.accumulation % self.launcher.world_size:
             raise ValueError(
                 f"{self.stage}: accumulation ({self.recipe.accumulation}) must be a multiple of "
                 f"the {self.launcher.world_size} processes that share it"
+            )
+        if self.launcher.sharded and self.peft.method != "none":
+            raise ValueError(
+                f"{self.stage}: sharded weights cannot carry updates; set launcher.sharded: false "
+                "or peft.method: none"
             )
         return self
 

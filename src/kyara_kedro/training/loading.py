@@ -9,7 +9,7 @@ from typing import Any
 
 from kyara_kedro.errors import UserError
 from kyara_kedro.training.adapters import four_bits
-from kyara_kedro.training.chat import template
+from kyara_kedro.training.chat import END_OF_TURN, template
 from kyara_kedro.training.model_ref import ModelRef
 from kyara_kedro.training.options import MachineOptions, PeftOptions
 
@@ -23,6 +23,18 @@ def load_tokenizer(ref: ModelRef) -> Any:
     tokenizer = AutoTokenizer.from_pretrained(ref.path, padding_side="left")
     tokenizer.chat_template = template()
     return tokenizer
+
+
+def stop_at_turns(network: Any, tokenizer: Any) -> None:
+    """Let a network's generation stop at the end of a turn, besides where it stops already."""
+    settings = network.generation_config
+    stops = settings.eos_token_id
+    known = stops if isinstance(stops, list) else [] if stops is None else [stops]
+    settings.eos_token_id = list(
+        dict.fromkeys(
+            [*known, tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids(END_OF_TURN)]
+        )
+    )
 
 
 def on_accelerator(machine: MachineOptions) -> bool:

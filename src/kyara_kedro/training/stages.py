@@ -9,7 +9,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,11 +17,17 @@ from tqdm import tqdm
 from kyara_kedro.training.errors import TrainingError
 from kyara_kedro.training.feeding import PackedSequences, PairRows
 from kyara_kedro.training.job import StageJob
-from kyara_kedro.training.loading import load_network, load_tokenizer, on_accelerator, quiet
+from kyara_kedro.training.loading import (
+    load_network,
+    load_tokenizer,
+    on_accelerator,
+    quiet,
+    stop_at_turns,
+)
 from kyara_kedro.training.model_ref import ModelRef, ModelRefError, verify, written_whole
 from kyara_kedro.training.options import SFTOptions
 from kyara_kedro.training.packing import Numbers, Packs, pack
-from kyara_kedro.training.preflight import Preflight, preflight
+from kyara_kedro.training.preflight import Preflight, PreflightError, preflight
 from kyara_kedro.training.tokens import Conversations, Pairs, open_tokens
 from kyara_kedro.training.watch import StageWatch
 
@@ -91,18 +96,15 @@ def perform(job: StageJob, watch: StageWatch | None = None) -> StageResult:
         from kyara_kedro.training.curve import CurveFile
 
         trainer = _trainer(job, store)
-        report = preflight(job, store, trainer)
+        report = _inspected(job, store, trainer, watch)
         checkpoint = newest(job.workspace)
         curve = CurveFile(job.workspace / _CURVE)
         if trainer.is_world_process_zero():
             curve.cut(checkpoint.step if checkpoint else 0)
-        share = report.numbers.learned_share
         if watch:
-            for file in _kept(report, job.workspace):
-                watch.artifact(file)
             for step, metrics in curve.steps():  # of before it was killed
                 watch.log(step, metrics)
-        recorder = _recorder(job, store, share, trainer, curve, bar, watch)
+        recorder = _recorder(job, store, report, trainer, curve, bar, watch)
         # the monitor comes first, so that a loss that is no number does not get into the curve
         trainer.add_callback(_monitor(job, store, trainer, recorder))
         trainer.add_callback(recorder)
@@ -111,13 +113,27 @@ def perform(job: StageJob, watch: StageWatch | None = None) -> StageResult:
         return _written(trainer, job, result)
 
 
-def _kept(report: Preflight, workspace: Path) -> Iterator[Path]:
-    """Write a preflight as JSON and as a table."""
-    content = json.dumps(report.to_dict(), ensure_ascii=False, indent=1)
-    for name, text in (("preflight.json", content), ("preflight.txt", report.table())):
-        file = workspace / name
-        file.write_text(text + "\n", "utf-8")
-        yield file
+def _inspected(
+    job: StageJob, store: Conversations | Pairs, trainer: Any, watch: StageWatch | None
+) -> Preflight:
+    """Make the preflight and keep it, whatever it comes to."""
+
+    def keep(report: Preflight) -> None:
+        if trainer.is_world_process_zero():
+            content = json.dumps(report.to_dict(), ensure_ascii=False, indent=1)
+            for name, text in (("preflight.json", content), ("preflight.txt", report.table())):
+                file = job.workspace / name
+                file.write_text(text + "\n", "utf-8")
+                if watch:
+                    watch.artifact(file)
+
+    try:
+        report = preflight(job, store, trainer)
+    except PreflightError as error:
+        keep(error.preflight)
+        raise
+    keep(report)
+    return report
 
 
 def _bar_hidden() -> bool | None:
@@ -138,16 +154,19 @@ def _trainer(job: StageJob, store: Conversations | Pairs) -> Any:
     dropout = recipe.attention_dropout if isinstance(recipe, SFTOptions) else 0.0
     if job.data.kind != ("conversations" if isinstance(recipe, SFTOptions) else "pairs"):
         raise TrainingError(f"{job.stage}: {recipe.kind} does not learn from {job.data.kind}")
-    loaded = load_network(job.start, job.machine, job.peft, dropout), load_tokenizer(job.start)
+    network = load_network(job.start, job.machine, job.peft, dropout)
+    tokenizer = load_tokenizer(job.start)
+    stop_at_turns(network, tokenizer)
     if isinstance(store, Conversations) and isinstance(recipe, SFTOptions):
         train = PackedSequences(store, _sequences(store, learned, recipe))
         held_out = {
-            source: PackedSequences(store, rows[:, None]) for source, rows in validated.items()
+            source: PackedSequences(store, _sequences(store, rows, recipe))
+            for source, rows in validated.items()
         }
-        trainer = trainers.tuner(job, recipe, *loaded, train, held_out)
+        trainer = trainers.tuner(job, recipe, network, tokenizer, train, held_out)
     elif isinstance(store, Pairs) and not isinstance(recipe, SFTOptions):
         pairs = {source: PairRows(store, rows) for source, rows in validated.items()}
-        trainer = trainers.aligner(job, recipe, *loaded, PairRows(store, learned), pairs)
+        trainer = trainers.aligner(job, recipe, network, tokenizer, PairRows(store, learned), pairs)
     found, asked = trainer.accelerator.num_processes, job.launcher.world_size
     if found != asked:  # a launcher that is not understood leaves each process to train alone
         raise TrainingError(f"{job.stage}: {asked} processes were asked for, but {found} came")
@@ -165,7 +184,7 @@ def _sequences(store: Conversations, rows: Numbers, recipe: SFTOptions) -> Packs
 def _recorder(
     job: StageJob,
     store: Conversations | Pairs,
-    learned_share: float,
+    report: Preflight,
     trainer: Any,
     curve: Any,
     bar: Any,
@@ -177,10 +196,13 @@ def _recorder(
     from kyara_kedro.training.curve import Recorder
     from kyara_kedro.training.estimate import flops_per_token, peak_flops
 
-    flops = flops_per_token(trainer.model.config, store.lengths, learned_share, job.peft)
+    config = trainer.model.config
+    flops = flops_per_token(config, store.lengths, report.numbers.learned_share, job.peft)
     peak = peak_flops(torch.cuda.get_device_name()) if on_accelerator(job.machine) else None
     most = peak and peak * job.launcher.world_size
-    return Recorder(curve, bar, watch.log if watch else None, flops, most)
+    padded = on_accelerator(job.machine) and report.numbers.fill is not None
+    real = report.numbers.fill or 1.0 if padded else 1.0
+    return Recorder(curve, bar, watch.log if watch else None, real, flops, most)
 
 
 def _monitor(job: StageJob, store: Conversations | Pairs, trainer: Any, recorder: Any) -> Any:
