@@ -76,22 +76,23 @@ class Record:
         return pl.DataFrame(list(rows), schema=self.schema, orient="row")
 
     def validate(self, data: Frame) -> Frame:
-        """Check a table and return it unchanged.
+        """Check a table and return it unchanged; of a lazy one, only the ids are held in memory.
 
         Raises:
             RecordError: naming the column, the first offending row's id and the broken rule.
         """
         self._check_columns(data.lazy().collect_schema())
         checks = [*self._not_null(), *self.rules]
+        repeated = pl.col("id").is_duplicated()
+        ids = data.lazy().select(repeated.sum(), example=pl.col("id").filter(repeated).first())
+        count, example = ids.collect().row(0)
+        if count:
+            raise self._error("id", example, "be unique", count)
         broken = data.lazy().select(
-            pl.col("id").is_duplicated().sum().alias("id:repeated"),
-            pl.col("id").filter(pl.col("id").is_duplicated()).first().alias("id:example"),
             *(self._count(i, rule) for i, rule in enumerate(checks)),
             *(self._example(i, rule) for i, rule in enumerate(checks)),
         )
-        found = broken.collect().row(0, named=True)
-        if found["id:repeated"]:
-            raise self._error("id", found["id:example"], "be unique", found["id:repeated"])
+        found = broken.collect(engine="streaming").row(0, named=True)
         for i, rule in enumerate(checks):
             if found[f"{i}:count"]:
                 raise self._error(
