@@ -2,8 +2,10 @@ import hashlib
 import json
 import logging
 import math
-import os
+import shutil
 import warnings
+import weakref
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,10 @@ from pydantic import ValidationError
 from kyara_kedro.content import Message, content_id
 from kyara_kedro.records import TRAINING_CURVE
 from kyara_kedro.training.chat import IGNORED, PreferencePair, encode
+from kyara_kedro.training.checkpointing import newest
 from kyara_kedro.training.errors import TrainingError
 from kyara_kedro.training.job import StageJob
-from kyara_kedro.training.launchers import run_stage
+from kyara_kedro.training.launchers import command, report_fault, run_stage
 from kyara_kedro.training.loading import load_tokenizer
 from kyara_kedro.training.model_ref import ModelRef, ModelRefError, verify
 from kyara_kedro.training.options import (
@@ -104,6 +107,24 @@ def test_sft_lowers_the_loss_and_writes_a_model(embedded: ModelRef, tmp_path: Pa
     assert {"loss", "grad_norm", "learning_rate", "mean_token_accuracy"} <= metrics
     assert not {"tokens_per_second", "memory_gb", "epoch"} & metrics
     assert not job.workspace.exists()
+
+
+def test_a_stage_leaves_no_network_in_memory(
+    embedded: ModelRef, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next one in the same process needs all of a GPU's memory."""
+    from kyara_kedro.training import stages
+
+    made, networks = stages._trainer, []
+
+    def seen(*told: Any) -> Any:
+        trainer = made(*told)
+        networks.append(weakref.ref(trainer.model))
+        return trainer
+
+    monkeypatch.setattr(stages, "_trainer", seen)
+    run_stage(sft(embedded, tmp_path, recipe=SFT.model_copy(update={"epochs": 1})))
+    assert [network() for network in networks] == [None]
 
 
 def test_a_stage_that_is_done_is_not_done_again(
@@ -234,6 +255,70 @@ def test_a_stage_that_another_process_is_at_is_left_alone(
         run_stage(job)
 
 
+def test_a_stage_that_another_process_ended_a_moment_ago_is_not_done_again(
+    embedded: ModelRef, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kyara_kedro.training import launchers
+
+    done = run_stage(sft(embedded, tmp_path))
+    looks = iter([None, done])
+    monkeypatch.setattr(launchers, "made_before", lambda job: next(looks))
+    monkeypatch.setattr(launchers, "perform", None)
+    assert run_stage(sft(embedded, tmp_path)) == done
+
+
+def test_a_checkpoint_is_whole_before_the_one_before_it_goes(
+    embedded: ModelRef, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kyara_kedro.training import trainers
+
+    sealed, found = trainers.seal, []
+
+    def killed_here(path: Path, tokens: float) -> None:
+        found.append(newest(path.parent))
+        sealed(path, tokens)
+
+    monkeypatch.setattr(trainers, "seal", killed_here)
+    keep = CheckpointOptions(steps=1, keep=1)
+    run_stage(sft(embedded, tmp_path, checkpoint=keep))
+    assert len(found) > 2
+    assert [one and one.step for one in found] == [None, *range(1, len(found))]
+
+
+def test_low_rank_updates_train_go_on_and_become_a_plain_model_that_stops(
+    embedded: ModelRef, tmp_path: Path
+) -> None:
+    from safetensors import safe_open
+    from transformers import GenerationConfig
+
+    folder = shutil.copytree(embedded.path, tmp_path / "start")
+    settings = GenerationConfig.from_pretrained(folder)
+    settings.eos_token_id = settings.eos_token_id[0]  # as published base models have it
+    settings.save_pretrained(folder)
+    start = replace(embedded, path=str(folder))
+
+    def job(store: Path) -> StageJob:
+        lora = PeftOptions(method="lora", r=4, dropout=0.1)
+        return sft(start, store, peft=lora, checkpoint=CheckpointOptions(steps=2))
+
+    result = run_stage(job(tmp_path / "whole"))
+    losses = series(result.curve, "loss")
+    assert losses[-1] < losses[0]
+    assert len(GenerationConfig.from_pretrained(result.model.path).eos_token_id) == 2
+    with safe_open(Path(result.model.path, "model.safetensors"), "pt") as file:
+        assert not [name for name in file.keys() if "lora" in name]  # noqa: SIM118
+    cut = job(tmp_path / "cut")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("kyara_kedro.training.stages._written", None)
+        with pytest.raises(TypeError):
+            run_stage(cut)
+    last = newest(cut.workspace)
+    assert last
+    shutil.rmtree(last.path)
+    assert run_stage(cut).curve == result.curve
+    assert weights(run_stage(cut).model) == weights(result.model)
+
+
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_former_model(
     embedded: ModelRef, tmp_path: Path
 ) -> None:
@@ -260,6 +345,38 @@ def test_no_memory_is_one_line_with_what_to_change(
     monkeypatch.setattr(SFTTrainer, "compute_loss", greedy)
     with pytest.raises(TrainingError, match=r"^s: out of memory; halve batch_size \(now 1\)"):
         run_stage(sft(embedded, tmp_path))
+
+
+def test_a_kernel_that_the_gpu_is_too_small_for_is_one_line_too(
+    embedded: ModelRef, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from trl import SFTTrainer
+
+    def too_large(*_: Any, **__: Any) -> None:
+        raise RuntimeError("No valid triton configs. OutOfMemoryError: out of resource: flex")
+
+    monkeypatch.setattr(SFTTrainer, "compute_loss", too_large)
+    with pytest.raises(TrainingError, match=r"^s: a kernel needs .* machine.attention: eager"):
+        run_stage(sft(embedded, tmp_path))
+
+
+def test_several_machines_have_to_know_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    two = LauncherOptions(kind="torchrun", processes=8, nodes=2)
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    with pytest.raises(TrainingError, match=r"nodes is 2, but MASTER_ADDR is not set"):
+        command(Path("job.json"), two, "0")
+    monkeypatch.setenv("MASTER_ADDR", "10.0.0.1")
+    assert {"--nnodes=2", "--node-rank=1", "--master-addr=10.0.0.1"} <= set(
+        command(Path("job.json"), two, "1")
+    )
+
+
+def test_the_first_fault_is_told(embedded: ModelRef, tmp_path: Path) -> None:
+    job = sft(embedded, tmp_path)
+    job.workspace.mkdir(parents=True)
+    for said in ("out of memory", "the other process is gone"):
+        report_fault(job, said)
+    assert (job.workspace / "fault.txt").read_text() == "out of memory"
 
 
 def test_dpo_starts_at_its_reference_and_separates_the_answers(
@@ -295,7 +412,6 @@ def test_training_is_silent_and_leaves_no_settings_behind(
             datasets.are_progress_bars_disabled(),
             logging.getLogger("trl").level,
             list(warnings.filters),
-            os.environ.get("TQDM_DISABLE"),
         )
 
     before = state()

@@ -61,7 +61,7 @@ def check_machine(pipeline: Pipeline, parameters: dict[str, Any]) -> None:
     """Refuse to start when a model will be trained on a device that is not here."""
     if "params:train" in pipeline.inputs():
         machine = TrainParams.read(parameters.get("train", {}), "train").machine
-        if machine.device.startswith("cuda"):
+        if machine.device == "cuda":
             on_accelerator(machine)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,7 +33,7 @@ def seal(path: Path, tokens: float) -> None:
         path: Its folder.
         tokens: The tokens that were read until then, which no other file of it tells.
     """
-    for file in [*path.iterdir(), path]:
+    for file in [*path.rglob("*"), path]:
         flush(file)
     part = path / f"{_WHOLE}.part"
     part.write_text(json.dumps({"tokens": tokens}), "utf-8")
@@ -41,13 +42,32 @@ def seal(path: Path, tokens: float) -> None:
     flush(path)
 
 
+def keep_newest(folder: Path, count: int) -> None:
+    """Remove all checkpoints but the newest whole ones; what is being removed is whole no more.
+
+    Called once the newest is sealed, so that a kill never finds a folder without a whole one.
+    """
+    whole = sorted(one for one in _all(folder) if _is_whole(one[1]))
+    for _, path in set(_all(folder)) - set(whole[-count:]):
+        (path / _WHOLE).unlink(missing_ok=True)
+        shutil.rmtree(path)
+
+
 def newest(folder: Path) -> Checkpoint | None:
     """The newest whole checkpoint of a folder; None when there is none."""
-    found = {
-        int(match[1]): path for path in folder.glob("*") if (match := _NAME.fullmatch(path.name))
-    }
-    for step in sorted(found, reverse=True):
-        whole = found[step] / _WHOLE
-        if whole.is_file():
-            return Checkpoint(found[step], step, **json.loads(whole.read_text("utf-8")))
-    return None
+    whole = [one for one in _all(folder) if _is_whole(one[1])]
+    if not whole:
+        return None
+    step, path = max(whole)
+    return Checkpoint(path, step, **json.loads((path / _WHOLE).read_text("utf-8")))
+
+
+def _all(folder: Path) -> list[tuple[int, Path]]:
+    """Checkpoints, whole or not, by the steps that they have behind them."""
+    return [
+        (int(match[1]), path) for path in folder.glob("*") if (match := _NAME.fullmatch(path.name))
+    ]
+
+
+def _is_whole(path: Path) -> bool:
+    return (path / _WHOLE).is_file()

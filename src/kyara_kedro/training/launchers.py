@@ -37,14 +37,13 @@ def run_stage(job: StageJob, tracking: Tracking | None = None) -> StageResult:
         TrainingError: the stage failed, or another process is at it.
     """
     if done := made_before(job):
-        logger.info(
-            "%s: trained before on the same data and settings (%s)", job.stage, job.directory
-        )
-        return done
+        return _found(job, done)
     job.workspace.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(job.workspace / ".lock", timeout=0):
-            if job.launcher.kind == "inprocess":
+            if done := made_before(job):  # by a process that had the lock a moment ago
+                result = _found(job, done)
+            elif job.launcher.kind == "inprocess":
                 result = watched(job, tracking)
             else:
                 result = _torchrun(job, tracking)
@@ -54,6 +53,11 @@ def run_stage(job: StageJob, tracking: Tracking | None = None) -> StageResult:
         ) from None
     shutil.rmtree(job.workspace, ignore_errors=True)
     return result
+
+
+def _found(job: StageJob, done: StageResult) -> StageResult:
+    logger.info("%s: trained before on the same data and settings (%s)", job.stage, job.directory)
+    return done
 
 
 def watched(job: StageJob, tracking: Tracking | None) -> StageResult:
@@ -80,16 +84,23 @@ def command(job_file: Path, launcher: LauncherOptions, node: str) -> list[str]:
         job_file: The job as JSON.
         launcher: Processes and machines.
         node: Which machine this is, from 0.
+
+    Raises:
+        TrainingError: there are several machines, and none says where the first one is.
     """
     if launcher.nodes == 1:
         meeting = ["--standalone"]
     else:
-        environment = os.environ
+        if "MASTER_ADDR" not in os.environ:  # they would all wait for each other at home
+            raise TrainingError(
+                f"launcher.nodes is {launcher.nodes}, but MASTER_ADDR is not set: set it to the "
+                "address of the first machine"
+            )
         meeting = [
             f"--nnodes={launcher.nodes}",
             f"--node-rank={node}",
-            f"--master-addr={environment.get('MASTER_ADDR', '127.0.0.1')}",
-            f"--master-port={environment.get('MASTER_PORT', '29500')}",
+            f"--master-addr={os.environ['MASTER_ADDR']}",
+            f"--master-port={os.environ.get('MASTER_PORT', '29500')}",
         ]
     return [
         *(sys.executable, "-m", "torch.distributed.run", *meeting),
@@ -140,8 +151,5 @@ def _torchrun(job: StageJob, tracking: Tracking | None) -> StageResult:
 
 def report_fault(job: StageJob, message: str) -> None:
     """Tell the process that started this one what went wrong, unless another one has."""
-    part = job.workspace / f"{_FAULT}.{os.getpid()}"
-    part.write_text(message, "utf-8")
-    with suppress(FileExistsError):
-        os.link(part, job.workspace / _FAULT)
-    part.unlink()
+    with suppress(FileExistsError), (job.workspace / _FAULT).open("x", encoding="utf-8") as file:
+        file.write(message)

@@ -15,7 +15,7 @@ from pydantic import (
 
 from kyara_kedro.options import Options
 
-Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
+Device = Literal["auto", "cpu", "cuda"]
 Attention = Literal["auto", "eager", "sdpa", "flex_attention", "flash_attention_2"]
 Scheduler = Literal["constant_with_warmup", "cosine", "linear"]
 PreferenceLoss = Literal[
@@ -286,7 +286,9 @@ class MachineOptions(Options):
     """What a stage runs on.
 
     Attributes:
-        device: ``auto`` takes one accelerator where there is one; ``cpu``, ``cuda`` or ``cuda:N``.
+        device: ``auto`` takes one accelerator where there is one; ``cpu`` or ``cuda``. Of several
+            it is the first that the process sees, whatever a trainer is told:
+            ``CUDA_VISIBLE_DEVICES`` chooses another one.
         attention: How attention is computed; ``auto`` is the fastest way that is exact for the
             model on the device.
         activation_checkpointing: Compute activations again in the backward pass instead of keeping

@@ -18,6 +18,7 @@ from kyara_kedro.training.errors import TrainingError
 from kyara_kedro.training.feeding import PackedSequences, PairRows
 from kyara_kedro.training.job import StageJob
 from kyara_kedro.training.loading import (
+    give_memory_back,
     load_network,
     load_tokenizer,
     on_accelerator,
@@ -34,6 +35,7 @@ from kyara_kedro.training.watch import StageWatch
 _RECORD = "training.json"
 _CURVE = "metrics.jsonl"
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory")
+_KERNEL_TOO_LARGE = "out of resource"
 
 
 @dataclass(frozen=True)
@@ -92,25 +94,34 @@ def perform(job: StageJob, watch: StageWatch | None = None) -> StageResult:
         torch.random.fork_rng(devices=range(torch.cuda.device_count())),
         tqdm(desc=job.stage, disable=_bar_hidden(), leave=False) as bar,
     ):
-        from kyara_kedro.training.checkpointing import newest
-        from kyara_kedro.training.curve import CurveFile
+        result = _trained(job, store, bar, watch)
+    give_memory_back()  # of the trainer, which is gone: the next stage needs as much
+    return result
 
-        trainer = _trainer(job, store)
-        report = _inspected(job, store, trainer, watch)
-        checkpoint = newest(job.workspace)
-        curve = CurveFile(job.workspace / _CURVE)
-        if trainer.is_world_process_zero():
-            curve.cut(checkpoint.step if checkpoint else 0)
-        if watch:
-            for step, metrics in curve.steps():  # of before it was killed
-                watch.log(step, metrics)
-        recorder = _recorder(job, store, report, trainer, curve, bar, watch)
-        # the monitor comes first, so that a loss that is no number does not get into the curve
-        trainer.add_callback(_monitor(job, store, trainer, recorder))
-        trainer.add_callback(recorder)
-        trainer.go_on(checkpoint)
-        result = StageResult(_model(job, watch), curve.points(job.stage), report.to_dict())
-        return _written(trainer, job, result)
+
+def _trained(
+    job: StageJob, store: Conversations | Pairs, bar: Any, watch: StageWatch | None
+) -> StageResult:
+    """Inspect, train and write."""
+    from kyara_kedro.training.checkpointing import newest
+    from kyara_kedro.training.curve import CurveFile
+
+    trainer = _trainer(job, store)
+    report = _inspected(job, store, trainer, watch)
+    checkpoint = newest(job.workspace)
+    curve = CurveFile(job.workspace / _CURVE)
+    if trainer.is_world_process_zero():
+        curve.cut(checkpoint.step if checkpoint else 0)
+    if watch:
+        for step, metrics in curve.steps():  # of before it was killed
+            watch.log(step, metrics)
+    recorder = _recorder(job, store, report, trainer, curve, bar, watch)
+    # the monitor comes first, so that a loss that is no number does not get into the curve
+    trainer.add_callback(_monitor(job, store, trainer, recorder))
+    trainer.add_callback(recorder)
+    trainer.go_on(checkpoint)
+    result = StageResult(_model(job, watch), curve.points(job.stage), report.to_dict())
+    return _written(trainer, job, result)
 
 
 def _inspected(
@@ -223,6 +234,7 @@ def _written(trainer: Any, job: StageJob, result: StageResult) -> StageResult:
     if trainer.is_world_process_zero():
         if job.peft.method != "none":
             network = merge(network, job.start)
+            stop_at_turns(network, trainer.processing_class)
             state = network.state_dict()
         record = {"curve": result.curve, "preflight": result.preflight}
         with written_whole(result.model) as target:
@@ -246,17 +258,20 @@ def _model(job: StageJob, watch: StageWatch | None = None) -> ModelRef:
 
 @contextmanager
 def _in_one_line(job: StageJob) -> Iterator[None]:
-    """Say in one line that memory ran out, and what to do."""
+    """Say in one line that memory ran out, of the device or of a kernel on it, and what to do."""
     try:
         yield
-    except (RuntimeError, MemoryError) as error:
-        if not isinstance(error, MemoryError) and not any(
-            words in str(error) for words in _OUT_OF_MEMORY
-        ):
-            raise
-        recipe = job.recipe
-        raise TrainingError(
-            f"{job.stage}: out of memory; halve batch_size (now {recipe.batch_size}) or max_length "
-            f"(now {recipe.max_length}), set machine.activation_checkpointing: true, or train with "
-            "peft.method: lora"
-        ) from error
+    except Exception as error:
+        said, recipe = str(error), job.recipe
+        if isinstance(error, MemoryError) or any(words in said for words in _OUT_OF_MEMORY):
+            raise TrainingError(
+                f"{job.stage}: out of memory; halve batch_size (now {recipe.batch_size}) or "
+                f"max_length (now {recipe.max_length}), set machine.activation_checkpointing: "
+                "true, or train with peft.method: lora"
+            ) from error
+        if _KERNEL_TOO_LARGE in said:  # flex attention on a GPU with little shared memory
+            raise TrainingError(
+                f"{job.stage}: a kernel needs more shared memory than this GPU has; set "
+                "machine.attention: eager and machine.activation_checkpointing: true"
+            ) from error
+        raise

@@ -16,7 +16,7 @@ from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
 from kyara_kedro.content import content_id
 from kyara_kedro.training.adapters import lora_config, master_weights
-from kyara_kedro.training.checkpointing import Checkpoint, seal
+from kyara_kedro.training.checkpointing import Checkpoint, keep_newest, seal
 from kyara_kedro.training.feeding import EpochOrder, PackedSequences, PairRows, dataset, whole_steps
 from kyara_kedro.training.job import StageJob
 from kyara_kedro.training.loading import on_accelerator
@@ -42,6 +42,7 @@ class _Plain:
     accelerator: Any
     state: Any
     order: EpochOrder
+    kept: int
     _total_train_tokens: float
 
     def _send_telemetry(self) -> None:
@@ -57,8 +58,10 @@ class _Plain:
         super()._save_checkpoint(model, trial)  # type: ignore[misc]
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
+            workspace = Path(self.args.output_dir)
             folder = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-            seal(Path(self.args.output_dir, folder), self._total_train_tokens)
+            seal(workspace / folder, self._total_train_tokens)
+            keep_newest(workspace, self.kept)
 
     def go_on(self, checkpoint: Checkpoint | None) -> None:
         """Train to the end, from a checkpoint or from the start."""
@@ -200,6 +203,7 @@ def _pinned(
         peft_config=lora_config(job.peft),
     )
     master_weights(trainer.model)
+    trainer.kept = job.checkpoint.keep
     trainer.order = EpochOrder(len(rows), job.recipe.seed)
     trainer.add_callback(_EpochSetter(trainer.order))
     trainer.remove_callback(PrinterCallback)
@@ -233,7 +237,6 @@ def _arguments(job: StageJob, rows: int) -> dict[str, Any]:
         "eval_steps": recipe.validation_steps or epoch,
         "save_strategy": "steps",
         "save_steps": -(-job.checkpoint.steps // logging) * logging,
-        "save_total_limit": job.checkpoint.keep,
         "seed": recipe.seed,
         "use_cpu": not accelerated,
         "bf16": accelerated,

@@ -36,9 +36,8 @@ def main(job_file: Path) -> int:
         report_fault(job, f"{name}{error}")
         traceback.print_exc(file=sys.__stderr__)
         return 1
-    finally:
-        if torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
+    if torch.distributed.is_initialized():  # after a fault it would wait for what others wait for
+        torch.distributed.destroy_process_group()
     return 0
 
 
