@@ -143,7 +143,7 @@ def test_a_password_reaches_no_file_and_no_log(
     with caplog.at_level(logging.INFO):
         run = TrackedRun(down, "sft", {})
         run.metrics(0, {"loss": 1.0})
-        run.end("FINISHED")
+        run.end("FAILED", f"the request to {down.uri} came to nothing")
     assert "MLflow gets everything later" in caplog.text and "track-sync" in caplog.text
     written = [path.read_text() for path in tmp_path.rglob("*") if path.is_file()]
     assert not any("secret" in text for text in [caplog.text, repr(down), *written])

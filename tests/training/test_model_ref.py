@@ -80,3 +80,14 @@ def test_a_missing_model_names_its_stage(tmp_path: Path) -> None:
 
 def test_a_published_model_needs_no_directory() -> None:
     verify(pretrained("google/gemma-2-2b-it"))
+
+
+def test_a_folder_with_other_weights_is_another_model(tmp_path: Path) -> None:
+    """Else a stage would go on from a checkpoint of other weights, or not be done at all."""
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(bytes(3 << 20))
+    start = pretrained(str(tmp_path))
+    weights.write_bytes(bytes(3 << 20))
+    assert pretrained(str(tmp_path)) == start
+    weights.write_bytes(bytes((3 << 20) - 1) + b"1")
+    assert pretrained(str(tmp_path)).fingerprint != start.fingerprint

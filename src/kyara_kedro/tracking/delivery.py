@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kyara_kedro.content import batched
 from kyara_kedro.tracking.spool import Event, Spool, spools
-from kyara_kedro.tracking.store import answers, experiment_id
+from kyara_kedro.tracking.store import answers, experiment_id, without_password
 from kyara_kedro.tracking.target import Tracking
 
 if TYPE_CHECKING:
@@ -99,8 +99,9 @@ class Delivery:
                 for event in events:
                     self._deliver(kind, [event])
             else:
-                logger.warning("MLflow refuses %s of a run: %s", kind, error)
-                self._spool.refuse(events[0], str(error))
+                why = without_password(error)
+                logger.warning("MLflow refuses %s of a run: %s", kind, why)
+                self._spool.refuse(events[0], why)
 
     def _note(self, **changes: Any) -> None:
         self._sent = replace(self._sent, **changes)

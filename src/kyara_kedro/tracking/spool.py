@@ -20,6 +20,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from kyara_kedro.tracking.store import without_password
+
 Event = dict[str, Any]
 """``kind``, ``time`` (milliseconds since 1970) and what belongs to the kind."""
 _EVENTS, _SENT, _FILES, _LOCK = "events.jsonl", "sent.json", "files", "lock"
@@ -102,8 +104,8 @@ class Spool:
             file.write(_line(kind, event))
 
     def end(self, status: str, error: str | None, **event: Any) -> None:
-        """Write the last event."""
-        self.append("end", status=status, error=error, **event)
+        """Write the last event; an error may quote an address with a password."""
+        self.append("end", status=status, error=error and without_password(error), **event)
         self.flush()
 
     def release(self) -> None:

@@ -74,7 +74,7 @@ def experiment_id(
         return str(found.experiment_id)
 
 
-def without_password(error: Exception) -> str:
+def without_password(error: Exception | str) -> str:
     """What an error says, in one line, without the user and password of an address in it."""
     return " ".join(_CREDENTIALS.sub("//", str(error)).split())
 

@@ -1,16 +1,20 @@
 """References to models on disk, which is what nodes hand each other instead of live models."""
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
+import xxhash
+
 from kyara_kedro.content import content_id
 from kyara_kedro.files import folder_written_whole
 
 _REF = "model_ref.json"
+_END = 1 << 20
 
 
 class ModelRefError(ValueError):
@@ -72,10 +76,20 @@ def fingerprint(
 
 
 def pretrained(path: str) -> ModelRef:
-    """Refer to a published model, by its name or by the directory it lies in."""
-    return ModelRef(
-        path=path, fingerprint=content_id("pretrained", path), stage="pretrained", base=path
-    )
+    """Refer to a published model, by its name or by the directory it lies in.
+
+    Of a directory the files count too: sizes and ends of all, which other weights do not share.
+    """
+    files = [(file.name, *_size_and_end(file)) for file in sorted(Path(path).glob("*.*"))]
+    content = ("pretrained", path, files) if files else ("pretrained", path)
+    return ModelRef(path=path, fingerprint=content_id(*content), stage="pretrained", base=path)
+
+
+def _size_and_end(file: Path) -> tuple[int, str]:
+    with file.open("rb") as content:
+        size = content.seek(0, os.SEEK_END)
+        content.seek(max(0, size - _END))
+        return size, xxhash.xxh3_128_hexdigest(content.read())
 
 
 def verify(ref: ModelRef) -> ModelRef:

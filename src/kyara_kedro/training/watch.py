@@ -30,6 +30,7 @@ class StageWatch:
     """
 
     def __init__(self, tracking: Tracking, job: StageJob) -> None:
+        profile = _profile(job.data)
         tags = {
             "stage": job.stage,
             "fingerprint": job.fingerprint,
@@ -42,7 +43,7 @@ class StageWatch:
         self._run = TrackedRun(tracking, job.stage, tags)
         self._run.params(job.model_dump(mode="json", include=_SETTINGS))
         name = "pairs" if job.data.kind == "pairs" else "conversations"
-        self._run.data(name, job.data.digest, job.data.path, _profile(job.data))
+        self._run.data(name, job.data.digest, job.data.path, profile)
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Log points of a step: loss, speed, memory, rewards and all else that is measured."""
