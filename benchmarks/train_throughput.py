@@ -376,6 +376,7 @@ def ours(scale: Scale, folder: Path, variant: Variant, watched: Watched) -> Any:
         {},
     )
     trainer.args.max_steps = WARM + TIMED
+    trainer.args.set_save(strategy="no")  # a checkpoint at the end takes a minute and 31 GB
     return trainer
 
 
