@@ -1,7 +1,9 @@
+import errno
 import hashlib
 import json
 import logging
 import math
+import os
 import shutil
 import warnings
 import weakref
@@ -347,16 +349,29 @@ def test_no_memory_is_one_line_with_what_to_change(
         run_stage(sft(embedded, tmp_path))
 
 
-def test_a_kernel_that_the_gpu_is_too_small_for_is_one_line_too(
-    embedded: ModelRef, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (RuntimeError("OutOfMemoryError: out of resource: flex"), "machine.attention: eager"),
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), r"the disk of .*/\.work/s-.* is full"),
+        (RuntimeError("inline_container.cc: file write failed"), "lower checkpoint.keep"),
+        (MemoryError(), "halve batch_size"),
+    ],
+)
+def test_what_the_machine_lacks_is_one_line(
+    embedded: ModelRef,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    line: str,
 ) -> None:
     from trl import SFTTrainer
 
-    def too_large(*_: Any, **__: Any) -> None:
-        raise RuntimeError("No valid triton configs. OutOfMemoryError: out of resource: flex")
+    def lacking(*_: Any, **__: Any) -> None:
+        raise error
 
-    monkeypatch.setattr(SFTTrainer, "compute_loss", too_large)
-    with pytest.raises(TrainingError, match=r"^s: a kernel needs .* machine.attention: eager"):
+    monkeypatch.setattr(SFTTrainer, "compute_loss", lacking)
+    with pytest.raises(TrainingError, match=f"^s: .*{line}"):
         run_stage(sft(embedded, tmp_path))
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from kyara_kedro.errors import UserError
 from kyara_kedro.training.errors import TrainingError
 from kyara_kedro.training.feeding import PackedSequences, PairRows
 from kyara_kedro.training.job import StageJob
@@ -34,8 +35,23 @@ from kyara_kedro.training.watch import StageWatch
 
 _RECORD = "training.json"
 _CURVE = "metrics.jsonl"
-_OUT_OF_MEMORY = ("out of memory", "can't allocate memory")
-_KERNEL_TOO_LARGE = "out of resource"
+_LACKS = {
+    ("out of memory", "can't allocate memory"): (
+        "out of memory; halve batch_size (now {recipe.batch_size}) or max_length (now "
+        "{recipe.max_length}), set machine.activation_checkpointing: true, or train with "
+        "peft.method: lora"
+    ),
+    ("out of resource",): (
+        "a kernel needs more shared memory than this GPU has; set machine.attention: eager and "
+        "machine.activation_checkpointing: true"
+    ),
+    ("No space left on device", "file write failed"): (
+        "the disk of {workspace} is full; make room or lower checkpoint.keep, and run again: the "
+        "stage goes on from its last checkpoint"
+    ),
+    ("support bf16",): "this GPU cannot compute in bfloat16; set machine.device: cpu",
+}
+"""What an error of the libraries says, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -258,20 +274,15 @@ def _model(job: StageJob, watch: StageWatch | None = None) -> ModelRef:
 
 @contextmanager
 def _in_one_line(job: StageJob) -> Iterator[None]:
-    """Say in one line that memory ran out, of the device or of a kernel on it, and what to do."""
+    """Say in one line what the machine lacks, and what to do."""
     try:
         yield
+    except UserError:  # one line already
+        raise
     except Exception as error:
-        said, recipe = str(error), job.recipe
-        if isinstance(error, MemoryError) or any(words in said for words in _OUT_OF_MEMORY):
-            raise TrainingError(
-                f"{job.stage}: out of memory; halve batch_size (now {recipe.batch_size}) or "
-                f"max_length (now {recipe.max_length}), set machine.activation_checkpointing: "
-                "true, or train with peft.method: lora"
-            ) from error
-        if _KERNEL_TOO_LARGE in said:  # flex attention on a GPU with little shared memory
-            raise TrainingError(
-                f"{job.stage}: a kernel needs more shared memory than this GPU has; set "
-                "machine.attention: eager and machine.activation_checkpointing: true"
-            ) from error
+        said = "out of memory" if isinstance(error, MemoryError) else str(error)
+        for words, told in _LACKS.items():
+            if any(one in said for one in words):
+                line = told.format(recipe=job.recipe, workspace=job.workspace)
+                raise TrainingError(f"{job.stage}: {line}") from error
         raise
