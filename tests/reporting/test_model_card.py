@@ -16,7 +16,7 @@ from kyara_kedro.reporting.model_card import (
 )
 
 WEIGHTS = Weights("gemma2", 2_614_341_888, 8192)
-FLOW = {"in": 9, "out": 2, "dropped": {"over_max_length": 7}}
+FLOW = {"in": 9, "out": 2, "held_out": 0, "dropped": {"over_max_length": 7}}
 SFT = {"kind": "sft", "learning_rate": 1e-6, "packing": True}
 
 

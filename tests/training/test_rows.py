@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ import pyarrow.parquet
 import pytest
 
 from kyara_kedro.content import Message, content_id
+from kyara_kedro.errors import UserError
 from kyara_kedro.records import CONVERSATION, PREFERENCE
 from kyara_kedro.training.chat import encode, encode_pair
 from kyara_kedro.training.loading import load_tokenizer
-from kyara_kedro.training.model_ref import ModelRef
+from kyara_kedro.training.model_ref import ModelRef, ModelRefError, pretrained
 from kyara_kedro.training.rows import (
     Choice,
     NothingToLearn,
@@ -199,6 +201,15 @@ def test_nothing_to_learn_says_why_and_leaves_the_former_tokens(
     with pytest.raises(NothingToLearn, match="none came in"):
         chosen(CONVERSATION.frame(), embedded, tmp_path)
     open_tokens(former.tokens)
+
+
+def test_a_start_that_is_gone_is_told_before_any_work(embedded: ModelRef, tmp_path: Path) -> None:
+    gone = replace(embedded, path=str(tmp_path / "gone"))
+    with pytest.raises(ModelRefError, match="gone: no model here; run the stage 'embedded' again"):
+        select_conversations(table().lazy(), gone, Choice(**LENGTH), tmp_path / "tokens")
+    other = pretrained(str(tmp_path / "gone"))
+    with pytest.raises(UserError, match="neither a folder with a model"):
+        select_conversations(table().lazy(), other, Choice(**LENGTH), tmp_path / "tokens")
 
 
 def test_a_store_that_cannot_be_written_is_one_line(embedded: ModelRef, tmp_path: Path) -> None:

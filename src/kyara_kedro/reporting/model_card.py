@@ -61,7 +61,7 @@ class Stage(NamedTuple):
 
     Attributes:
         rows: What it learned from: rows of ``records.CONVERSATION`` or ``records.PREFERENCE``.
-        flow: Counts ``in``, ``out`` and ``dropped`` (reason to rows).
+        flow: Counts ``in``, ``held_out`` and ``dropped`` (reason to rows).
         settings: How it was trained.
     """
 
@@ -159,6 +159,7 @@ def _stage(name: str, stage: Stage, curves: pl.DataFrame) -> dict[str, Any]:
         "kind": stage.settings["kind"],
         "in": stage.flow["in"],
         "rows": rows.height,
+        "held_out": stage.flow["held_out"],
         "dropped": dict(stage.flow["dropped"]),
         "tokens": None if tokens.is_empty() else int(tokens[-1]),
         "loss": None if losses.is_empty() else [losses[0], losses[-1]],

@@ -18,10 +18,15 @@ ATTENTION = "eager"  # Gemma 2 caps its attention logits, which "sdpa" cannot do
 
 
 def load_tokenizer(ref: ModelRef) -> Any:
-    """Load a model's tokenizer, padding on the left and speaking our chat template."""
+    """Load a model's tokenizer, padding on the left and speaking our chat template.
+
+    Raises:
+        UserError: there is no such model.
+    """
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(ref.path, padding_side="left")
+    with _readable(ref):
+        tokenizer = AutoTokenizer.from_pretrained(ref.path, padding_side="left")
     tokenizer.chat_template = template()
     return tokenizer
 

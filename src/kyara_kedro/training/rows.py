@@ -27,7 +27,7 @@ from kyara_kedro.training.chat import (
     pair_length,
 )
 from kyara_kedro.training.loading import load_tokenizer
-from kyara_kedro.training.model_ref import ModelRef
+from kyara_kedro.training.model_ref import ModelRef, verify
 from kyara_kedro.training.tokens import ConversationsWriter, PairsWriter, TokensRef, write_tokens
 
 Marks = NDArray[np.bool_]
@@ -311,6 +311,7 @@ class _Tokeniser:
         kind: _Kind,
         writer: ConversationsWriter | PairsWriter,
     ) -> None:
+        verify(start)
         self._tokenizer = load_tokenizer(start)
         self._longest = max(map(len, self._tokenizer.get_vocab()))
         self._max_length = max_length
