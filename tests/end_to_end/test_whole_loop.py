@@ -1,6 +1,7 @@
 """`kedro run` on the sample corpus, looked at from every side that the README promises."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -240,6 +241,16 @@ def test_the_run_is_tracked(finished: Path) -> None:
     assert run.info.status == "FINISHED"
     assert run.data.params["ingest.passage_chars"] == "400"
     assert run.data.metrics["dedup.conversations.in"] > 1000
+    stages = {child.info.run_name: child for child in runs if child is not run}
+    assert set(stages) == {"sft_base", "sft_refine", "dpo"}
+    curves = table(finished, "training_curves").filter(pl.col("metric") == "loss")
+    for name, child in stages.items():
+        assert child.data.tags["mlflow.parentRunId"] == run.info.run_id
+        assert child.info.status == "FINISHED"
+        losses = client.get_metric_history(child.info.run_id, "loss")
+        told = curves.filter(pl.col("stage") == name).sort("step")
+        assert [point.value for point in losses] == told["value"].to_list()
+    assert "answer_question/zh-TW@" in stages["sft_base"].data.tags["prompts"]
 
 
 def test_the_report_and_the_card_say_what_they_are(finished: Path) -> None:
@@ -270,6 +281,9 @@ def test_each_pipeline_runs_alone_and_gives_the_same_tables(
         "evaluate": ["benchmark_scores", "evaluation_questions"],
     }[pipeline]
     before = {name: table(finished, name) for name in names}
+    if pipeline == "train":  # what is there would not be trained again
+        for stage in ("sft_base", "sft_refine", "dpo"):
+            shutil.rmtree(finished / "data/06_models" / stage)
     done = run_kedro(finished, "run", f"--pipelines={pipeline}")
     assert done.returncode == 0, done.stdout + done.stderr
     for name in names:
@@ -291,5 +305,6 @@ def test_the_run_ends_with_a_model_to_hand_over(finished: Path) -> None:
     assert "這是示範模型，不是助理" in card
     rows = {name: stage["rows"] for name, stage in facts["stages"].items()}
     told = document(finished, "train_summary")
-    assert rows == {name: told[name]["out"] for name in ("sft_base", "sft_refine", "dpo")}
+    stages = ("sft_base", "sft_refine", "dpo")
+    assert rows == {name: told[name]["out"] - told[name]["held_out"] for name in stages}
     assert facts["verdict"] == document(finished, "decision")["verdict"]

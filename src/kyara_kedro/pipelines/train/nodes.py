@@ -84,6 +84,7 @@ def select_refine_rows(
 
 def train_sft_base(
     base_model: ModelRef,
+    rows: pl.LazyFrame,
     tokens: TokensRef,
     dropped: pl.DataFrame,
     contamination: pl.DataFrame,
@@ -93,11 +94,13 @@ def train_sft_base(
 ) -> Trained:
     """Fine-tune the base model on the base corpus."""
     told = dropped, contamination, model_store, params
-    return _trained(_job("sft_base", base_model, tokens, params.sft_base, *told), tracking)
+    job = _job("sft_base", base_model, tokens, params.sft_base, *told)
+    return _trained(job, tracking, prompts=_prompts(rows))
 
 
 def train_sft_refine(
     sft_base_model: ModelRef,
+    rows: pl.DataFrame,
     tokens: TokensRef,
     dropped: pl.DataFrame,
     contamination: pl.DataFrame,
@@ -107,7 +110,8 @@ def train_sft_refine(
 ) -> Trained:
     """Fine-tune the first stage's model on the curated corpus."""
     told = dropped, contamination, model_store, params
-    return _trained(_job("sft_refine", sft_base_model, tokens, params.sft_refine, *told), tracking)
+    job = _job("sft_refine", sft_base_model, tokens, params.sft_refine, *told)
+    return _trained(job, tracking, prompts=_prompts(rows.lazy()))
 
 
 def select_preferences(
@@ -229,9 +233,15 @@ def _job(
     )
 
 
-def _trained(job: StageJob, tracking: Tracking | None) -> Trained:
+def _prompts(rows: pl.LazyFrame) -> str:
+    """The versions of the prompts that rows were made with."""
+    versions = pl.col("prompt_version").drop_nulls().unique().sort()
+    return ", ".join(rows.select(versions).collect().to_series())
+
+
+def _trained(job: StageJob, tracking: Tracking | None, **tags: str) -> Trained:
     """Do a stage; a stage that MLflow is told of has a run below that of the pipeline."""
-    result = run_stage(job, tracking.below() if tracking else None)
+    result = run_stage(job, tracking.below(**tags) if tracking else None)
     curve = TRAINING_CURVE.frame(
         point | {"id": content_id("point", job.stage, point["step"], point["metric"])}
         for point in result.curve

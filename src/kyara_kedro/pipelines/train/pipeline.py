@@ -33,7 +33,8 @@ def _sft() -> Pipeline:
             Node(
                 nodes.train_sft_base,
                 [
-                    *("base_model", "sft_base_tokens", "sft_base_drops", "contamination"),
+                    *("base_model", "sft_base_rows", "sft_base_tokens"),
+                    *("sft_base_drops", "contamination"),
                     *("model_store", "tracking", "params:train"),
                 ],
                 ["sft_base_model", "sft_base_curve", "sft_base_preflight"],
@@ -50,7 +51,8 @@ def _sft() -> Pipeline:
             Node(
                 nodes.train_sft_refine,
                 [
-                    *("sft_base_model", "sft_refine_tokens", "sft_refine_drops", "contamination"),
+                    *("sft_base_model", "sft_refine_rows", "sft_refine_tokens"),
+                    *("sft_refine_drops", "contamination"),
                     *("model_store", "tracking", "params:train"),
                 ],
                 ["sft_refine_model", "sft_refine_curve", "sft_refine_preflight"],
