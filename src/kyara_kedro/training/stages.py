@@ -121,6 +121,7 @@ def _trained(
     """Inspect, train and write."""
     from kyara_kedro.training.checkpointing import newest
     from kyara_kedro.training.curve import CurveFile
+    from kyara_kedro.training.trainers import scored_where_learned
 
     trainer = _trainer(job, store)
     report = _inspected(job, store, trainer, watch)
@@ -135,7 +136,8 @@ def _trained(
     # the monitor comes first, so that a loss that is no number does not get into the curve
     trainer.add_callback(_monitor(job, store, trainer, recorder))
     trainer.add_callback(recorder)
-    trainer.go_on(checkpoint)
+    with scored_where_learned():
+        trainer.go_on(checkpoint)
     result = StageResult(_model(job, watch), curve.points(job.stage), report.to_dict())
     return _written(trainer, job, result)
 
