@@ -400,6 +400,22 @@ def cache_left_on(stage: Stage) -> None:
     stage.engine = engine
 
 
+def filled_up(stage: Stage) -> None:
+    """Sequences of one length, as on an accelerator."""
+    seeded = stage.engine
+
+    def engine(trainer: Any) -> None:
+        trainer.data_collator.pad_to_multiple_of = ROOM
+        seeded(trainer)
+
+    stage.engine = engine
+
+
+def mask_of_ones_over_filled_up(stage: Stage) -> None:
+    mask_of_ones(stage)
+    filled_up(stage)
+
+
 def labels_shifted_in_the_loss(stage: Stage) -> None:
     def engine(trainer: Any) -> None:
         compute = trainer.compute_loss
@@ -443,6 +459,7 @@ SUPERVISED = [
     (wrapped_packing, "boundaries"),
     (mask_of_ones, "packing"),
     (cache_left_on, "packing"),
+    (mask_of_ones_over_filled_up, "packing"),
     (labels_shifted_in_the_loss, "row_alone"),
 ]
 
@@ -561,6 +578,21 @@ def test_a_healthy_supervised_stage_passes_all_checks(
     assert_healthy(Stage(embedded, tmp_path, **healthy).flown())
 
 
+@pytest.mark.parametrize("precision", [{}, HALF], ids=["single", "half"])
+def test_what_fills_a_sequence_up_is_no_row(
+    embedded: ModelRef, tmp_path: Path, precision: dict[str, Any]
+) -> None:
+    stage = Stage(embedded, tmp_path, **precision)
+    filled_up(stage)
+    assert_healthy(stage.flown())
+    with quiet(threads=1):
+        store = stage.store()
+        flight = Flight(stage.job(store), store, stage.trainer(store))
+        assert flight.packed is not None
+        assert flight.packed["input_ids"].shape == (1, ROOM)
+        assert all(document.learned for document in flight.documents(flight.packed))
+
+
 @pytest.mark.parametrize("healthy", [{}, HALF, LORA], ids=["plain", "half", "lora"])
 def test_a_healthy_preference_stage_passes_all_checks(
     embedded: ModelRef, tmp_path: Path, healthy: dict[str, Any]
@@ -629,6 +661,27 @@ def test_looking_compiles_nothing(sft: Stage) -> None:
     call = layer._compiled_call_impl
     assert_healthy(sft.flown())
     assert layer._compiled_call_impl is call
+
+
+def test_what_is_compiled_for_looking_is_forgotten(sft: Stage) -> None:
+    """As flex attention is, which would take the lengths of training for changing ones."""
+    import torch
+
+    compilations = []
+
+    def backend(graph: Any, inputs: Any) -> Any:
+        compilations.append(inputs)
+        return graph.forward
+
+    compiled = torch.compile(lambda value: value + 1, backend=backend)
+
+    def attend(network: Any, inputs: Any) -> None:
+        compiled(torch.ones(3))
+
+    sft.engine = lambda trainer: trainer.model.register_forward_pre_hook(attend)
+    assert_healthy(sft.flown())
+    compiled(torch.ones(3))
+    assert len(compilations) == 2
 
 
 def test_a_system_message_that_training_drops_is_caught(

@@ -136,7 +136,10 @@ class Flight:
         return dict(self.trainer._prepare_inputs(self.loader.collate_fn(rows)))
 
     def documents(self, batch: Mapping[str, Any]) -> list[Document]:
-        """The rows of a batch; of pairs, first all chosen ones, then all rejected ones."""
+        """The rows of a batch; of pairs, first all chosen ones, then all rejected ones.
+
+        Places that fill a packed sequence up are no rows, though each has a position 0.
+        """
         ids = batch["input_ids"].cpu().numpy()
         if "labels" in batch:
             labels = batch["labels"].cpu().numpy()
@@ -151,6 +154,7 @@ class Flight:
             )
             for sequence in range(len(ids))
             for start, end in _spans(batch, sequence)
+            if (ids[sequence, start:end] != self.tokenizer.pad_token_id).any()
         ]
 
     def items(self, batch: Mapping[str, Any]) -> list[list[Document]]:
@@ -252,7 +256,8 @@ def untouched(trainer: Any) -> Iterator[None]:
     """Look at a trainer and leave it as it was: random numbers, mode, metrics and compilations.
 
     Compiled layers run as they are written, for they would be compiled once for looking and, having
-    seen other shapes, once more and slower for training.
+    seen other shapes, once more and slower for training. What libraries compile unasked, such as
+    flex attention, is forgotten for the same reason.
     """
     import torch
 
@@ -270,4 +275,5 @@ def untouched(trainer: Any) -> Iterator[None]:
             network.train(training)
             for module, call in zip(compiled, calls, strict=True):
                 module._compiled_call_impl = call
+            torch.compiler.reset()
             trainer._metrics["eval"].clear()
