@@ -1,6 +1,7 @@
 """The project as Kedro sees it: registry, lineage without cycles, start-up cost, its messages."""
 
 import json
+import os
 import subprocess
 import sys
 from graphlib import TopologicalSorter
@@ -205,6 +206,13 @@ def test_previous_results_are_told_where(project: Path) -> None:
     done = run_kedro(project, "where")
     assert "evaluation_report.html" in done.stdout
     assert "make viz" in done.stdout
+    assert "data/06_models/export  (not there yet" in done.stdout
+    for age, name in ((0, "new"), (9, "old")):
+        config = project / "data/06_models/export" / name / "config.json"
+        config.parent.mkdir(parents=True)
+        config.touch()
+        os.utime(config, (1e9 - age, 1e9 - age))
+    assert "export/new  (kedro chat)" in run_kedro(project, "where").stdout
 
 
 def test_the_key_of_planted_rows_names_rows_that_exist() -> None:

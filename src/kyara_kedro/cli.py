@@ -86,6 +86,8 @@ cli.add_command(run)
 def where() -> None:
     """Say where the results of the last run are, and how to open them."""
     root = find_kedro_project(Path.cwd()) or Path.cwd()
+    models = Path("data/06_models/export")
+    exported = sorted(root.glob(f"{models}/*/config.json"), key=lambda file: file.stat().st_mtime)
     for title, path, how in (
         ("Report 報告", "data/08_reporting/evaluation_report.html", "open it in a browser"),
         (
@@ -93,7 +95,7 @@ def where() -> None:
             "data/08_reporting/dataset/README.md",
             "open it in an editor",
         ),
-        ("Model 可交付的模型", "data/06_models/export", "kedro chat"),
+        ("Model 可交付的模型", exported[-1].parent if exported else models, "kedro chat"),
         ("Duplicates 重複資料", "data/08_reporting/duplicates.html", "open it in a browser"),
         ("Leaks 評測洩漏", "data/08_reporting/contamination.html", "open it in a browser"),
         ("Review 審閱", "data/08_reporting/review.html", "open it in a browser"),

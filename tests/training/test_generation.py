@@ -1,13 +1,19 @@
 import math
+import weakref
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
 from kyara_kedro.content import Message
 from kyara_kedro.decoding import Decoder, Prompt, Sampling
-from kyara_kedro.training.generation import generate
+from kyara_kedro.training import launchers
+from kyara_kedro.training.generation import generate, load_model
+from kyara_kedro.training.job import StageJob
+from kyara_kedro.training.launchers import run_stage
 from kyara_kedro.training.model_ref import ModelRef
-from kyara_kedro.training.options import GenerationOptions
+from kyara_kedro.training.options import GenerationOptions, SFTOptions
+from kyara_kedro.training.tokens import TokensRef
 
 QUESTIONS = (
     "玉山主峰的海拔是多少公尺？",
@@ -45,8 +51,6 @@ def test_length_and_stop(embedded: ModelRef) -> None:
 
 
 def test_long_prompts_are_fewer_at_once_on_a_cpu(embedded: ModelRef) -> None:
-    from kyara_kedro.training.generation import load_model
-
     network, tokenizer = load_model(embedded)
     short = Prompt([5] * 100, 0, Sampling(1))
     long = Prompt([5] * 2100, 0, Sampling(1))
@@ -59,12 +63,24 @@ def test_nothing_to_answer(embedded: ModelRef) -> None:
     assert generate(embedded, [], GenerationOptions()) == []
 
 
+def test_a_stage_finds_no_other_model_in_memory(
+    embedded: ModelRef, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would have its place on the accelerator, above all for processes of torchrun."""
+    network = weakref.ref(load_model(embedded)[0])
+    generate(embedded, CONVERSATIONS[:1], GenerationOptions(max_new_tokens=1))
+    here = []
+    monkeypatch.setattr(launchers, "watched", lambda job, tracking: here.append(network()))
+    data = TokensRef("nowhere", "digest", "conversations", 1, 0, 1)
+    run_stage(StageJob(stage="s", start=embedded, data=data, recipe=SFTOptions(), store=tmp_path))
+    assert here == [None]
+
+
 def test_samples_follow_the_distribution(embedded: ModelRef) -> None:
     """Chi-square of 2,000 one-token samples against the model's own probabilities."""
     import torch
 
     from kyara_kedro.training.chat import prompt_text
-    from kyara_kedro.training.generation import load_model
 
     draws = 2000
     network, tokenizer = load_model(embedded)

@@ -3,6 +3,7 @@ import math
 import pytest
 
 from kyara_kedro.content import Message
+from kyara_kedro.training import likelihood
 from kyara_kedro.training.chat import END_OF_TURN, prompt_text
 from kyara_kedro.training.generation import load_model
 from kyara_kedro.training.likelihood import answer_lengths, log_likelihoods
@@ -53,3 +54,25 @@ def test_the_last_answer_and_its_end_are_counted(embedded: ModelRef) -> None:
 
 def test_nothing_has_no_likelihood(embedded: ModelRef) -> None:
     assert log_likelihoods(embedded, []) == []
+
+
+@pytest.mark.parametrize("logits", [1 << 29, 1])
+def test_logits_are_kept_only_where_an_answer_is(
+    embedded: ModelRef, monkeypatch: pytest.MonkeyPatch, logits: int
+) -> None:
+    """Those of whole rows of a large vocabulary do not fit into memory, nor do many rows'."""
+    monkeypatch.setattr(likelihood, "_LOGITS", logits)
+    network, _ = load_model(embedded)
+    shapes = []
+    hook = network.lm_head.register_forward_hook(lambda *told: shapes.append(told[2].shape))
+    found = log_likelihoods(embedded, CONVERSATIONS[:2])
+    hook.remove()
+    answers = [tokens for _, tokens in found]
+    if logits == 1:
+        assert sorted(shape[1] for shape in shapes) == sorted(answers)
+        assert found == [
+            pytest.approx(log_likelihoods(embedded, [one])[0]) for one in CONVERSATIONS[:2]
+        ]
+    else:
+        ((rows, kept, _),) = shapes
+        assert (rows, kept) == (2, sum(answers))

@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from kyara_kedro.errors import UserError
+from kyara_kedro.training.generation import load_model
 from kyara_kedro.training.loading import (
     choose_attention,
     device_of,
@@ -178,6 +179,12 @@ def test_a_model_that_is_not_there_is_one_line(
     with pytest.raises(UserError, match="neither a folder with a model in safetensors") as caught:
         load_network(pretrained(str(path)), CPU, ALL)
     assert "\n" not in str(caught.value)
+    load_model.cache_clear()
+    with pytest.raises(UserError, match="neither a folder with a model in safetensors"):
+        load_model(pretrained(str(path)))
+    if content != "pickle":
+        with pytest.raises(UserError, match="neither a folder with a model in safetensors"):
+            load_tokenizer(pretrained(str(path)))
 
 
 def test_qlora_asks_for_a_gpu_and_for_bitsandbytes(

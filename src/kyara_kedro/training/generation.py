@@ -1,5 +1,6 @@
 """Answers from a model in this process, reproducible whatever the batches."""
 
+import gc
 from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
@@ -10,7 +11,7 @@ from tqdm import tqdm
 from kyara_kedro.content import Message, content_id
 from kyara_kedro.decoding import Decoder, Prompt, Sampling, Written
 from kyara_kedro.training.chat import END_OF_TURN, prompt_text
-from kyara_kedro.training.loading import ATTENTION, load_tokenizer, quiet
+from kyara_kedro.training.loading import ATTENTION, load_tokenizer, quiet, readable
 from kyara_kedro.training.model_ref import ModelRef, verify
 from kyara_kedro.training.options import GenerationOptions
 
@@ -61,12 +62,27 @@ def load_model(model: ModelRef) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM
 
     accelerated = torch.cuda.is_available()
-    network = AutoModelForCausalLM.from_pretrained(
-        model.path,
-        dtype=torch.bfloat16 if accelerated else torch.float32,
-        attn_implementation=ATTENTION,
-    )
+    with readable(model):
+        network = AutoModelForCausalLM.from_pretrained(
+            model.path,
+            dtype=torch.bfloat16 if accelerated else torch.float32,
+            attn_implementation=ATTENTION,
+            use_safetensors=True,
+        )
     return network.to("cuda" if accelerated else "cpu").eval(), load_tokenizer(model)
+
+
+def release() -> None:
+    """Forget the model that stays in memory, and give the accelerator's memory back.
+
+    A stage needs all of it, and in a process of its own could not take it from this one.
+    """
+    if load_model.cache_info().currsize:
+        import torch
+
+        load_model.cache_clear()
+        gc.collect()
+        torch.cuda.empty_cache()
 
 
 def _seeds(conversations: Sequence[list[Message]], seed: int) -> list[int]:

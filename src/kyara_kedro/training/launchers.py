@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 from kyara_kedro.tracking.delivery import conclude
 from kyara_kedro.tracking.target import Tracking
 from kyara_kedro.training.errors import TrainingError
+from kyara_kedro.training.generation import release
 from kyara_kedro.training.job import StageJob
 from kyara_kedro.training.options import LauncherOptions
 from kyara_kedro.training.stages import StageResult, made_before, perform
@@ -38,6 +39,7 @@ def run_stage(job: StageJob, tracking: Tracking | None = None) -> StageResult:
     """
     if done := made_before(job):
         return _found(job, done)
+    release()
     job.workspace.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(job.workspace / ".lock", timeout=0):

@@ -1,15 +1,18 @@
 """How probable a model finds answers."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from kyara_kedro.content import Message, batched
+from kyara_kedro.content import Message
 from kyara_kedro.training.chat import IGNORED, Encoded, encode
 from kyara_kedro.training.generation import load_model
 from kyara_kedro.training.loading import load_tokenizer, quiet
 from kyara_kedro.training.model_ref import ModelRef, verify
+
+_LOGITS = 1 << 29
+"""Numbers in the logits of a batch kept whole: 2,000 tokens of a vocabulary of 256,000."""
 
 
 def log_likelihoods(
@@ -23,7 +26,8 @@ def log_likelihoods(
     Args:
         model: The model.
         conversations: Turns that end with the assistant.
-        batch_size: Conversations at once, those of like length together.
+        batch_size: Conversations at once, those of like length together; fewer where they are long
+            and the vocabulary is large.
         threads: CPU threads.
 
     Returns:
@@ -37,7 +41,8 @@ def log_likelihoods(
         network, tokenizer = load_model(model)
         encoded = [_last_answer(encode(tokenizer, turns)) for turns in conversations]
         order = sorted(range(len(encoded)), key=lambda i: -len(encoded[i].input_ids))
-        for batch in batched(order, batch_size):
+        room = _LOGITS // network.config.get_text_config().vocab_size
+        for batch in _batches(order, [len(row.input_ids) for row in encoded], batch_size, room):
             sums = _sums(network, [encoded[number] for number in batch])
             found.update(zip(batch, sums, strict=True))
     return [found[number] for number in range(len(encoded))]
@@ -60,6 +65,17 @@ def _last_answer(encoded: Encoded) -> Encoded:
     return Encoded(encoded.input_ids, labels)
 
 
+def _batches(
+    order: Sequence[int], lengths: Sequence[int], most: int, room: int
+) -> Iterator[Sequence[int]]:
+    """Rows together, the longest first, as many as have room in tokens."""
+    start = 0
+    while start < len(order):
+        end = start + max(1, min(most, room // lengths[order[start]]))
+        yield order[start:end]
+        start = end
+
+
 def _sums(network: Any, rows: Sequence[Encoded]) -> list[tuple[float, int]]:
     """Sums over one batch; padded on the right, where no real token looks."""
     import torch
@@ -78,13 +94,17 @@ def _sums(network: Any, rows: Sequence[Encoded]) -> list[tuple[float, int]]:
             ([np.ones_like(row.input_ids) for row in rows], 0),
         )
     )
+    before = (labels != IGNORED).any(dim=0).nonzero()[:, 0].to(device) - 1
     logits = network(
-        input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=False
+        input_ids=ids.to(device),
+        attention_mask=mask.to(device),
+        use_cache=False,
+        logits_to_keep=before,
     ).logits
     sums = []
     for row, target in zip(logits, labels.to(device), strict=True):
         places = (target != IGNORED).nonzero()[:, 0]
-        said = torch.log_softmax(row[places - 1].float(), dim=-1)
+        said = torch.log_softmax(row[torch.searchsorted(before, places - 1)].float(), dim=-1)
         chosen = said.gather(1, target[places][:, None])
         sums.append((float(chosen.sum()), len(places)))
     return sums

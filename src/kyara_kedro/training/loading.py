@@ -25,7 +25,7 @@ def load_tokenizer(ref: ModelRef) -> Any:
     """
     from transformers import AutoTokenizer
 
-    with _readable(ref):
+    with readable(ref):
         tokenizer = AutoTokenizer.from_pretrained(ref.path, padding_side="left")
     tokenizer.chat_template = template()
     return tokenizer
@@ -154,11 +154,11 @@ def load_network(
     quantised = peft.method == "qlora"
     if quantised and device == "cpu":
         raise UserError("peft.method is qlora, which needs a CUDA device: set peft.method: lora")
-    with _readable(ref):
+    with readable(ref):
         config = AutoConfig.from_pretrained(ref.path)
     attention = choose_attention(config, machine, dropout)
     halved = device != "cpu" and peft.method != "none"
-    with _readable(ref):
+    with readable(ref):
         network = AutoModelForCausalLM.from_pretrained(
             ref.path,
             dtype=torch.bfloat16 if halved else torch.float32,
@@ -187,7 +187,8 @@ def give_memory_back() -> None:
 
 
 @contextmanager
-def _readable(ref: ModelRef) -> Iterator[None]:
+def readable(ref: ModelRef) -> Iterator[None]:
+    """Say in one line that there is no such model."""
     try:
         yield
     except (OSError, ValueError) as error:

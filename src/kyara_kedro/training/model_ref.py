@@ -80,7 +80,8 @@ def pretrained(path: str) -> ModelRef:
 
     Of a directory the files count too: sizes and ends of all, which other weights do not share.
     """
-    files = [(file.name, *_size_and_end(file)) for file in sorted(Path(path).glob("*.*"))]
+    found = [file for file in sorted(Path(path).glob("*.*")) if file.is_file()]
+    files = [(file.name, *_size_and_end(file)) for file in found]
     content = ("pretrained", path, files) if files else ("pretrained", path)
     return ModelRef(path=path, fingerprint=content_id(*content), stage="pretrained", base=path)
 

@@ -207,7 +207,7 @@ class SPPOOptions(StageOptions):
         kind: What tells these options from those of the other kinds of stage.
         beta: An answer that wins with probability p is to become exp((p - 1/2) / beta) times as
             probable as it is at the start; the paper takes 0.001, its code also 0.01. The loss is
-            large where beta is small (125,000 at 0.001 for certain wins); ``max_grad_norm`` bounds
+            large where beta is small (250,000 at 0.001 for certain wins); ``max_grad_norm`` bounds
             the steps.
     """
 

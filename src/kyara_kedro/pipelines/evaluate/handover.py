@@ -17,6 +17,9 @@ from kyara_kedro.reporting.model_card import (
 from kyara_kedro.training import export
 from kyara_kedro.training.model_ref import ModelRef
 
+_TOLD = ("source", "licence", "language", "teacher")
+"""What a card tells of conversations; all columns of millions would not fit into memory."""
+
 
 def export_model(
     dpo_model: ModelRef,
@@ -37,7 +40,7 @@ def export_model(
     scores and the gate's verdict.
     """
     learned = {
-        "sft_base": (sft_base_rows.drop("messages").collect(), params.sft_base),
+        "sft_base": (sft_base_rows.select(_TOLD).collect(), params.sft_base),
         "sft_refine": (sft_refine_rows, params.sft_refine),
         "dpo": (dpo_pairs, params.dpo),
     }
