@@ -52,9 +52,15 @@ def folder_written_whole(target: Path) -> Iterator[Path]:
             path.chmod(0o755 if path.is_dir() else 0o644)
             flush(path)
         flush(part)
-        if target.exists():
+        replaces = target.exists()
+        if replaces:
             target.rename(former)
-        part.rename(target)
+        try:
+            part.rename(target)
+        except BaseException:
+            if replaces and not target.exists():
+                former.rename(target)
+            raise
         flush(target.parent)
     finally:
         shutil.rmtree(part, ignore_errors=True)

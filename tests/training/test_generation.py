@@ -66,14 +66,27 @@ def test_nothing_to_answer(embedded: ModelRef) -> None:
 def test_a_stage_finds_no_other_model_in_memory(
     embedded: ModelRef, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It would have its place on the accelerator, above all for processes of torchrun."""
+    """It would have its place on the accelerator, above all for processes of torchrun.
+
+    Nor the trainer of an earlier stage, which is in a cycle with its callbacks.
+    """
     network = weakref.ref(load_model(embedded)[0])
+
+    class Trainer:
+        def __init__(self) -> None:
+            self.callback = self
+
+    trainer = Trainer()
+    left = weakref.ref(trainer)
+    del trainer
     generate(embedded, CONVERSATIONS[:1], GenerationOptions(max_new_tokens=1))
     here = []
-    monkeypatch.setattr(launchers, "watched", lambda job, tracking: here.append(network()))
+    monkeypatch.setattr(
+        launchers, "watched", lambda job, tracking: here.extend((network(), left()))
+    )
     data = TokensRef("nowhere", "digest", "conversations", 1, 0, 1)
     run_stage(StageJob(stage="s", start=embedded, data=data, recipe=SFTOptions(), store=tmp_path))
-    assert here == [None]
+    assert here == [None, None]
 
 
 def test_samples_follow_the_distribution(embedded: ModelRef) -> None:

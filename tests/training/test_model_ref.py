@@ -73,6 +73,27 @@ def test_a_failure_leaves_the_former_model(tmp_path: Path) -> None:
     verify(ref(target, "old"))
 
 
+def test_a_model_that_cannot_take_its_place_leaves_the_former_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "model"
+    with written_whole(ref(target, "old")):
+        pass
+    rename = Path.rename
+
+    def refuse(path: Path, place: Path) -> Path:
+        if (path / "weights").exists():
+            raise OSError("stale handle")
+        return rename(path, place)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    for place in (target, tmp_path / "other"):
+        with pytest.raises(OSError, match="stale"), written_whole(ref(place, "new")) as building:
+            (building / "weights").touch()
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    verify(ref(target, "old"))
+
+
 def test_a_missing_model_names_its_stage(tmp_path: Path) -> None:
     with pytest.raises(ModelRefError, match="no model here; run the stage 'sft_base' again"):
         verify(ref(tmp_path / "nowhere"))

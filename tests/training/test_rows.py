@@ -1,5 +1,6 @@
 import os
 import random
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -293,3 +294,16 @@ def test_texts_are_not_held(embedded: ModelRef, tmp_path: Path) -> None:
     learned, grown = map(int, told.split())
     assert learned == 2000
     assert grown < 20_000 * 2048
+
+
+def test_a_model_of_another_chat_format_is_refused_at_once(
+    embedded: ModelRef, tmp_path: Path
+) -> None:
+    """Not after hours of tokenising, when nothing of any row is learned."""
+    shutil.copytree(embedded.path, tmp_path / "llama")
+    for file in (tmp_path / "llama").glob("tokenizer*"):
+        file.write_text(file.read_text("utf-8").replace("<end_of_turn>", "<|eot_id|>"), "utf-8")
+    start = ModelRef(str(tmp_path / "llama"), "f", "pretrained", "llama")
+    with pytest.raises(UserError, match="llama: the tokenizer does not know <end_of_turn>"):
+        select_conversations(table().lazy(), start, Choice(100), tmp_path / "tokens")
+    assert not (tmp_path / "tokens").exists()

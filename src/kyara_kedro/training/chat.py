@@ -60,6 +60,13 @@ def template() -> str:
     return resources.files(__package__).joinpath("chat_template.jinja").read_text("utf-8")
 
 
+def missing_token(tokenizer: Any) -> str | None:
+    """The first token of the chat format that a tokenizer does not know, if there is one."""
+    unknown = (None, tokenizer.unk_token_id)
+    tokens = (START_OF_TURN, END_OF_TURN)
+    return next((t for t in tokens if tokenizer.convert_tokens_to_ids(t) in unknown), None)
+
+
 def check_messages(messages: Sequence[Message]) -> str | None:
     """Say why a conversation cannot be trained on.
 

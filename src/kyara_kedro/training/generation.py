@@ -1,6 +1,7 @@
 """Answers from a model in this process, reproducible whatever the batches."""
 
 import gc
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
@@ -73,16 +74,15 @@ def load_model(model: ModelRef) -> tuple[Any, Any]:
 
 
 def release() -> None:
-    """Forget the model that stays in memory, and give the accelerator's memory back.
+    """Forget the model that stays in memory and what earlier stages left, which is in cycles.
 
-    A stage needs all of it, and in a process of its own could not take it from this one.
+    A stage needs all of the accelerator's memory, and in a process of its own could not take it
+    from this one.
     """
-    if load_model.cache_info().currsize:
-        import torch
-
-        load_model.cache_clear()
-        gc.collect()
-        torch.cuda.empty_cache()
+    load_model.cache_clear()
+    gc.collect()
+    if "torch" in sys.modules:
+        sys.modules["torch"].cuda.empty_cache()
 
 
 def _seeds(conversations: Sequence[list[Message]], seed: int) -> list[int]:

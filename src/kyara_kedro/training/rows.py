@@ -24,6 +24,7 @@ from kyara_kedro.training.chat import (
     check_pair,
     encode_batch,
     encode_pair_batch,
+    missing_token,
     pair_length,
 )
 from kyara_kedro.training.loading import load_tokenizer
@@ -138,6 +139,7 @@ def select_conversations(
     Raises:
         NothingToLearn: no row is left.
         TokensError: the tokens cannot be written.
+        UserError: there is no such model, or it does not know the chat format's tokens.
     """
     return _select(table, start, choice, directory, _CONVERSATIONS)
 
@@ -313,6 +315,11 @@ class _Tokeniser:
     ) -> None:
         verify(start)
         self._tokenizer = load_tokenizer(start)
+        if token := missing_token(self._tokenizer):
+            raise UserError(
+                f"{start.path}: the tokenizer does not know {token}; start from a model with "
+                "Gemma's tokens"
+            )
         self._longest = max(map(len, self._tokenizer.get_vocab()))
         self._max_length = max_length
         self._kind = kind

@@ -48,7 +48,7 @@ def export_model(
         dpo_model.to_dict(),
         export.weights_of(dpo_model),
         {
-            name: Stage(rows, train_summary[name], options.model_dump())
+            name: Stage(rows, train_summary[name], options.model_dump() | _updates(params))
             for name, (rows, options) in learned.items()
         },
         training_curves,
@@ -62,3 +62,8 @@ def export_model(
     }
     directory = model_store / "export" / dpo_model.fingerprint[:16]
     return export.export_model(dpo_model, directory, extras), facts
+
+
+def _updates(params: TrainParams) -> dict[str, Any]:
+    """How updates were trained instead of all weights, if they were."""
+    return {} if params.peft.method == "none" else {"peft": params.peft.model_dump()}

@@ -9,7 +9,15 @@ from jinja2 import TemplateError
 from numpy.typing import NDArray
 
 from kyara_kedro.content import Message
-from kyara_kedro.training.chat import END_OF_TURN, IGNORED, START_OF_TURN, Encoded, encode, template
+from kyara_kedro.training.chat import (
+    END_OF_TURN,
+    IGNORED,
+    START_OF_TURN,
+    Encoded,
+    encode,
+    missing_token,
+    template,
+)
 from kyara_kedro.training.preflight.flight import Flight
 from kyara_kedro.training.tokens import Pairs
 
@@ -152,9 +160,8 @@ def check_forbidden(flight: Flight) -> str | None:
 def check_vocabulary(flight: Flight) -> str | None:
     """Every token must have an embedding, and the chat format's tokens be tokens."""
     tokenizer, room = flight.tokenizer, flight.network.get_input_embeddings().weight.shape[0]
-    for token in (START_OF_TURN, END_OF_TURN):
-        if tokenizer.convert_tokens_to_ids(token) in (None, tokenizer.unk_token_id):
-            return f"the tokenizer does not know {token}; start from a model with Gemma's tokens"
+    if token := missing_token(tokenizer):
+        return f"the tokenizer does not know {token}; start from a model with Gemma's tokens"
     highest = max(int(row.input_ids.max()) for _, row in flight.sampled)
     if max(len(tokenizer) - 1, highest) >= room:
         return (
