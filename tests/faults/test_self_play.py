@@ -82,13 +82,13 @@ def test_what_was_written_before_a_kill_is_not_written_again(
     assert 0 < before < len(_QUESTIONS)
 
     written: list[int] = []
-    write = Decoder._write
+    write = Decoder._draw
 
     def noting(self: Decoder, prompts: Any, *more: Any) -> Any:
         written.append(len(prompts))
         return write(self, prompts, *more)
 
-    monkeypatch.setattr(Decoder, "_write", noting)
+    monkeypatch.setattr(Decoder, "_draw", noting)
     resumed = play(model, ledger)
     assert sum(written) == len(_QUESTIONS) - before
     assert resumed.equals(play(model, tmp_path / "undisturbed.db"))

@@ -77,13 +77,13 @@ def play(model: ModelRef, ledger: Ledger, earlier: Any = None, **more: Any) -> p
 def written(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Sizes of the batches that a model writes."""
     sizes: list[int] = []
-    write = Decoder._write
+    draw = Decoder._draw
 
     def noting(self: Decoder, prompts: Any, *more: Any) -> Any:
         sizes.append(len(prompts))
-        return write(self, prompts, *more)
+        return draw(self, prompts, *more)
 
-    monkeypatch.setattr(Decoder, "_write", noting)
+    monkeypatch.setattr(Decoder, "_draw", noting)
     return sizes
 
 
@@ -116,7 +116,7 @@ def test_a_killed_run_goes_on_with_what_is_missing(
         whole = play(model, ledger)
     assert sum(written) == len(FACTS)
     written.clear()
-    noting = Decoder._write
+    noting = Decoder._draw
 
     def dying(self: Decoder, prompts: Any, *more: Any) -> Any:
         if sum(written) >= 12:
@@ -124,7 +124,7 @@ def test_a_killed_run_goes_on_with_what_is_missing(
         return noting(self, prompts, *more)
 
     with monkeypatch.context() as patch, Ledger(tmp_path / "killed.db") as ledger:
-        patch.setattr(Decoder, "_write", dying)
+        patch.setattr(Decoder, "_draw", dying)
         with pytest.raises(KeyboardInterrupt):
             play(model, ledger)
     with Ledger(tmp_path / "killed.db") as ledger:
@@ -188,7 +188,7 @@ def test_a_server_of_the_model_says_the_same(
         GENERATION.validate(found)
         assert found["output"].str.contains("棵樹").sum() > 12
         other = replace(model, path=str(Path(model.path).parent / "ffff"))
-        with pytest.raises(UserError, match=r"it serves '0123abcd@.*is 'ffff'"):
+        with pytest.raises(UserError, match=f"it serves '{Path(model.path).name}@.*is 'ffff'"):
             selfplay._player(other, teacher, ledger, settings.self_play)
     with pytest.raises(UserError, match="answers by rules"):
         selfplay._player(model, RULES, ledger, settings.self_play)
