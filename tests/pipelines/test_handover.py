@@ -25,7 +25,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> ModelRef:
 
 
 def handed_over(model: ModelRef, store: Path, **params: Any) -> str:
-    flow = {"in": 1, "out": 1, "dropped": {}}
+    flow = {"in": 1, "out": 1, "held_out": 0, "dropped": {}}
     frame = pl.DataFrame([ROW])
     score = {"benchmark": "b", "metric": "m", "model": "dpo", "items": 1}
     exported, facts = export_model(

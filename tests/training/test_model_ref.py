@@ -107,6 +107,7 @@ def test_a_folder_with_other_weights_is_another_model(tmp_path: Path) -> None:
     """Else a stage would go on from a checkpoint of other weights, or not be done at all."""
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(bytes(3 << 20))
+    (tmp_path / ".cache").mkdir()  # as `hf download --local-dir` leaves
     start = pretrained(str(tmp_path))
     weights.write_bytes(bytes(3 << 20))
     assert pretrained(str(tmp_path)) == start
