@@ -25,7 +25,7 @@ def copy_project(target: Path) -> Path:
 
 
 def run_kedro(
-    project: Path, *arguments: str, timeout: float = 420
+    project: Path, *arguments: str, timeout: float = 900
 ) -> subprocess.CompletedProcess[str]:
     """Run `kedro` in a project, without a terminal."""
     environment = os.environ | {"PYTHONPATH": str(project / "src"), "OMP_NUM_THREADS": "1"}
