@@ -1,10 +1,9 @@
-"""A run that was killed at any moment is simply started again."""
+"""A run that was killed is simply started again, whatever it was about to write."""
 
 import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from time import monotonic
 
 import pytest
 
@@ -36,25 +35,14 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return results(project)
 
 
-def after(seconds: float) -> Callable[[Path], Callable[[], bool]]:
-    def moment(project: Path) -> Callable[[], bool]:
-        start = monotonic()
-        return lambda: monotonic() - start > seconds
-
-    return moment
-
-
 def once(pattern: str) -> Callable[[Path], Callable[[], bool]]:
     return lambda project: lambda: any((project / "data").glob(pattern))
 
 
 MOMENTS = {
-    "starting": after(1.0),
     "writing the knowledge base": once("02_intermediate/knowledge_base/building.*"),
     "writing a table": once("0[34]_*/.*.part"),
-    "looking for copies": once("04_feature/contamination.parquet"),
     "comparing texts": once("04_feature/compared_texts.parquet"),
-    "choosing who stays": once("04_feature/lexical_pairs.parquet"),
 }
 
 

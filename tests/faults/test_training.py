@@ -174,7 +174,7 @@ def test_two_processes_train_what_one_does(start: ModelRef, tmp_path: Path) -> N
 def test_what_fails_in_a_process_is_told_in_one_line_and_the_log_kept(
     start: ModelRef, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    launcher = LauncherOptions(kind="torchrun", processes=2)
+    launcher = LauncherOptions(kind="torchrun")
     wild = {"learning_rate": 1e38, "warmup_steps": 0, "scheduler": "linear"}
     job = sft(start, tmp_path, recipe=wild, launcher=launcher)
     with pytest.raises(
@@ -186,7 +186,7 @@ def test_what_fails_in_a_process_is_told_in_one_line_and_the_log_kept(
 
 
 def test_the_processes_end_with_the_one_that_started_them(start: ModelRef, tmp_path: Path) -> None:
-    launcher = LauncherOptions(kind="torchrun", processes=2)
+    launcher = LauncherOptions(kind="torchrun")
     job = sft(start, tmp_path, recipe={"epochs": 10_000}, launcher=launcher)
     (tmp_path / "job.json").write_text(job.model_dump_json())
     code = (

@@ -1,6 +1,7 @@
 """The embedded model learns: three stages on the kind of data that the sample corpus gives."""
 
 import json
+import os
 import random
 import re
 import time
@@ -38,6 +39,8 @@ COUNTIES = re.findall(
 SURNAMES, MIDDLES, ENDS = "陳林黃張李王吳劉蔡楊", "文德永清國", "山河雄章輝"
 SYSTEMS = ("你是一位熟悉臺灣的助理。", "請用繁體中文回答。", "你是導覽員，回答要簡短。")
 PREFIX = "根據參考文件，"
+SEEDS = range(int(os.environ.get("KYARA_SEEDS", "1")))
+"""Each takes up to a minute; three are to be looked at when the training has changed."""
 
 
 class Fact(NamedTuple):
@@ -151,7 +154,7 @@ def self_play(model: ModelRef, clean: Sequence[list[Message]]) -> list[Preferenc
 
 
 @pytest.mark.end_to_end
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", SEEDS)
 def test_three_stages_learn_facts_that_are_asked_in_new_words(
     seed: int, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
