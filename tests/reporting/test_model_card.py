@@ -87,7 +87,7 @@ def test_the_card_says_in_both_languages_what_the_tables_hold() -> None:
         assert r"| sft\_base | knowledge\|brief | 2 |" in text
         assert "| dpo | gpt-4o | 1 |" in text
         assert re.search(
-            r"\| sft\\_base \| sft \| 9 \| 2 \| 113,860 \| 7\.5 (to|到) 0\.25 \|", text
+            r"\| sft\\_base \| sft \| 9 \| 2 \| 0 \| 113,860 \| 7\.5 (to|到) 0\.25 \|", text
         )
         assert r"| sft\_base | over\_max\_length | 7 |" in text
         assert r"| learning\_rate | 1e-06 | – |" in text
