@@ -313,6 +313,7 @@ def test_a_share_that_is_used_up_ends_its_strategy_alone(tmp_path: Path) -> None
         assert (summary[name]["ended_by"], summary[name]["out"]) == ("target", wanted), name
 
 
+@pytest.mark.slow
 def test_a_new_document_is_paid_for_alone(tmp_path: Path) -> None:
     project = small_project(tmp_path)
     with scripted() as (model, server):
@@ -342,6 +343,7 @@ def _is_about(one: Exchange, title: str, questions: set[str]) -> bool:
     return title in one.mentioned or any(text in one.mentioned for text in questions)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_goes_on_without_paying_twice(tmp_path: Path) -> None:
     project = small_project(tmp_path)
     with scripted(everything(0.02)) as (model, server):

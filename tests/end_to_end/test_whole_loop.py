@@ -267,7 +267,13 @@ def test_the_report_and_the_card_say_what_they_are(finished: Path) -> None:
     assert published["id"].equals(table(finished, "refined_conversations")["id"])
 
 
-@pytest.mark.parametrize("pipeline", PIPELINES)
+@pytest.mark.parametrize(
+    "pipeline",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in ("synthesize", "preference") else ())
+        for name in PIPELINES
+    ],
+)
 def test_each_pipeline_runs_alone_and_gives_the_same_tables(
     finished: Path, pipeline: str, subtests: Any
 ) -> None:

@@ -46,7 +46,14 @@ MOMENTS = {
 }
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "writing the knowledge base",
+        pytest.param("writing a table", marks=pytest.mark.slow),
+        pytest.param("comparing texts", marks=pytest.mark.slow),
+    ],
+)
 def test_a_killed_run_is_made_good_by_the_next(
     small: Path, undisturbed: dict[str, bytes], moment: str
 ) -> None:
