@@ -43,6 +43,7 @@ def ledger_rows(project: Path) -> int:
         return sum(frame.height for frame in ledger.frames())
 
 
+@pytest.mark.slow
 def test_a_night_that_is_interrupted_pays_for_every_reply_once(project: Path) -> None:
     with scripted(everything(0.01)) as (model, server):
         point(project, server, budget={"requests": 10})

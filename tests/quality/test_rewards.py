@@ -373,6 +373,7 @@ KILLED = """
 
 
 @pytest.mark.faults
+@pytest.mark.slow
 def test_a_killed_run_resumes_and_gives_the_same_bytes(folder: Path, tmp_path: Path) -> None:
     pool = tmp_path / "pool.parquet"
     POOL.write_parquet(pool)
