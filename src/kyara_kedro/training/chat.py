@@ -213,3 +213,15 @@ def _shared(left: Ids, right: Ids) -> int:
     shorter = min(len(left), len(right))
     differing = np.flatnonzero(left[:shorter] != right[:shorter])
     return int(differing[0]) if len(differing) else shorter
+
+
+def last_answer(labels: Ids) -> tuple[int, int]:
+    """Where the last answer of a conversation begins and ends, exclusive, by its labels."""
+    learned = labels != IGNORED
+    end = int(np.flatnonzero(learned)[-1]) + 1
+    return int(np.flatnonzero(~learned[:end]).max(initial=-1)) + 1, end
+
+
+def stop_tokens(tokenizer: Any) -> list[int]:
+    """The ids at which generation stops: the end of a text and that of a turn."""
+    return [tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids(END_OF_TURN)]

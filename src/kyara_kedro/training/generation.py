@@ -1,7 +1,5 @@
 """Answers from a model in this process, reproducible whatever the batches."""
 
-import gc
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
@@ -11,8 +9,14 @@ from tqdm import tqdm
 
 from kyara_kedro.content import Message, content_id
 from kyara_kedro.decoding import Decoder, Prompt, Sampling, Written
-from kyara_kedro.training.chat import END_OF_TURN, prompt_text
-from kyara_kedro.training.loading import ATTENTION, load_tokenizer, quiet, readable
+from kyara_kedro.training.chat import prompt_text, stop_tokens
+from kyara_kedro.training.loading import (
+    ATTENTION,
+    give_memory_back,
+    load_tokenizer,
+    quiet,
+    readable,
+)
 from kyara_kedro.training.model_ref import ModelRef, verify
 from kyara_kedro.training.options import GenerationOptions
 
@@ -37,7 +41,7 @@ def generate(
     sampling = Sampling(options.max_new_tokens, options.temperature, options.top_p)
     with quiet(options.threads):
         network, tokenizer = load_model(model)
-        ends = {tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids(END_OF_TURN)}
+        ends = set(stop_tokens(tokenizer))
         prompts = [
             Prompt(
                 tokenizer(prompt_text(tokenizer, messages), add_special_tokens=False)["input_ids"],
@@ -80,9 +84,7 @@ def release() -> None:
     from this one.
     """
     load_model.cache_clear()
-    gc.collect()
-    if "torch" in sys.modules:
-        sys.modules["torch"].cuda.empty_cache()
+    give_memory_back()
 
 
 def _seeds(conversations: Sequence[list[Message]], seed: int) -> list[int]:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from kyara_kedro.content import Message
-from kyara_kedro.training.chat import IGNORED, Encoded, encode
+from kyara_kedro.training.chat import IGNORED, Encoded, encode, last_answer
 from kyara_kedro.training.generation import load_model
 from kyara_kedro.training.loading import load_tokenizer, quiet
 from kyara_kedro.training.model_ref import ModelRef, verify
@@ -57,9 +57,7 @@ def answer_lengths(model: ModelRef, conversations: Sequence[list[Message]]) -> l
 
 def _last_answer(encoded: Encoded) -> Encoded:
     """The labels of the last answer alone."""
-    learned = encoded.labels != IGNORED
-    end = int(np.flatnonzero(learned)[-1])
-    start = int(np.flatnonzero(~learned[:end])[-1]) + 1
+    start, _ = last_answer(encoded.labels)
     labels = encoded.labels.copy()
     labels[:start] = IGNORED
     return Encoded(encoded.input_ids, labels)

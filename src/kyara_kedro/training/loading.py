@@ -3,6 +3,7 @@
 import gc
 import logging
 import os
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -10,7 +11,7 @@ from typing import Any
 
 from kyara_kedro.errors import UserError
 from kyara_kedro.training.adapters import four_bits
-from kyara_kedro.training.chat import END_OF_TURN, template
+from kyara_kedro.training.chat import stop_tokens, template
 from kyara_kedro.training.model_ref import ModelRef
 from kyara_kedro.training.options import MachineOptions, PeftOptions
 
@@ -36,11 +37,7 @@ def stop_at_turns(network: Any, tokenizer: Any) -> None:
     settings = network.generation_config
     stops = settings.eos_token_id
     known = stops if isinstance(stops, list) else [] if stops is None else [stops]
-    settings.eos_token_id = list(
-        dict.fromkeys(
-            [*known, tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids(END_OF_TURN)]
-        )
-    )
+    settings.eos_token_id = list(dict.fromkeys([*known, *stop_tokens(tokenizer)]))
 
 
 def on_accelerator(machine: MachineOptions) -> bool:
@@ -180,10 +177,9 @@ def load_network(
 
 def give_memory_back() -> None:
     """Free networks that nobody holds any more: their parts hold each other, so Python waits."""
-    import torch
-
     gc.collect()
-    torch.cuda.empty_cache()
+    if "torch" in sys.modules:
+        sys.modules["torch"].cuda.empty_cache()
 
 
 @contextmanager

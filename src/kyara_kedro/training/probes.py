@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from kyara_kedro.decoding import Decoder, Prompt, Sampling
 from kyara_kedro.text.repetition import distinct_4
-from kyara_kedro.training.chat import END_OF_TURN, IGNORED
+from kyara_kedro.training.chat import last_answer, stop_tokens
 from kyara_kedro.training.loading import ATTENTION
 from kyara_kedro.training.tokens import Conversations, Pairs
 from kyara_kedro.training.vitals import Measures
@@ -61,9 +61,7 @@ def _question(data: Conversations | Pairs, number: int) -> Question:
         pair = data.row(number)
         return Question(pair.prompt_ids.tolist(), pair.chosen_ids.tolist())
     ids, labels = data.row(number)
-    learned = labels != IGNORED
-    end = int(np.flatnonzero(learned)[-1]) + 1
-    start = int(np.flatnonzero(~learned[:end]).max(initial=-1)) + 1
+    start, end = last_answer(labels)
     return Question(ids[:start].tolist(), ids[start:end].tolist())
 
 
@@ -79,7 +77,7 @@ class Prober:
     def __init__(self, tokenizer: Any, max_new_tokens: int, bf16: bool) -> None:
         self._tokenizer = tokenizer
         self._sampling = Sampling(max_new_tokens, temperature=1.0)
-        self._ends = {tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids(END_OF_TURN)}
+        self._ends = set(stop_tokens(tokenizer))
         self._bf16 = bf16
 
     def begin(self, network: Any, questions: Sequence[Question]) -> list[Probe]:

@@ -229,8 +229,7 @@ def _recorder(
     flops = flops_per_token(config, store.lengths, report.numbers.learned_share, job.peft)
     peak = peak_flops(torch.cuda.get_device_name()) if on_accelerator(job.machine) else None
     most = peak and peak * job.launcher.world_size
-    padded = on_accelerator(job.machine) and report.numbers.fill is not None
-    real = report.numbers.fill or 1.0 if padded else 1.0
+    real = report.numbers.fill or 1.0 if on_accelerator(job.machine) else 1.0
     return Recorder(curve, bar, watch.log if watch else None, real, flops, most)
 
 
