@@ -191,13 +191,19 @@ class Terminal:
     def type(self, keys: str) -> None:
         os.write(self._side, keys.encode())
 
-    def wait_for(self, text: str, patience: float = 90) -> str:
-        """Everything up to a text; what follows stays to be read."""
+    def wait_for(self, text: str, patience: float = 90, again: str = "") -> str:
+        """Everything up to a text; what follows stays to be read.
+
+        `again` is typed every few seconds: a Ctrl-C that comes between readline's prompt and its
+        wait for a key is noticed with the next one only.
+        """
         until = time.monotonic() + patience
         while text.encode() not in self.shown:
             assert time.monotonic() < until, self.shown.decode(errors="replace")
-            if select.select([self._side], [], [], 0.2)[0]:
+            if select.select([self._side], [], [], 5)[0]:
                 self.shown += os.read(self._side, 4096)
+            else:
+                self.type(again)
         before, _, self.shown = self.shown.partition(text.encode())
         return before.decode()
 
@@ -231,7 +237,7 @@ def test_talking_in_a_terminal(chat_model: Path) -> None:
     with terminal(str(KEDRO), "chat", str(chat_model), *options) as screen:
         assert HELP.splitlines()[0] in screen.wait_for("> ")
         screen.type("\x03")
-        screen.wait_for("Ctrl-D")
+        screen.wait_for("Ctrl-D", again="\x03")
         screen.wait_for("> ")
         screen.type(f"{QUESTION}\n")
         screen.wait_for(QUESTION)
