@@ -446,6 +446,27 @@ BENCHMARK_QUESTION = Record(
     ),
 )
 
+EVALUATION_QUESTION = Record(
+    "evaluation question",
+    {
+        "id": pl.String,
+        "benchmark": pl.String,
+        "kind": pl.String,
+        "item_id": pl.String,
+        "question": pl.String,
+        "choices": pl.List(pl.String),
+        "answer": pl.String,
+        "aliases": pl.List(pl.String),
+        "stratum": pl.String,
+        "details": pl.String,
+        "source": pl.String,
+        "language": pl.String,
+        "licence": pl.String,
+    },
+    rules=(_filled("question"), _filled("kind")),
+)
+"""A question of any benchmark: its kind names the protocol, ``details`` is JSON for it alone."""
+
 PROTECTED_TEXT = Record(
     "protected text",
     {
@@ -853,6 +874,42 @@ MODEL_OUTPUT = Record(
     rules=(*_messages("messages", last="user"), _at_least("tokens", 0)),
 )
 
+JUDGEMENT = Record(
+    "judgement",
+    {
+        "id": pl.String,
+        "benchmark": pl.String,
+        "item_id": pl.String,
+        "model": pl.String,
+        "opponent": pl.String,
+        "swapped": pl.Boolean,
+        "verdict": pl.String,
+        "value": pl.Float64,
+        "problem": pl.String,
+        "chars": pl.Int64,
+        "opponent_chars": pl.Int64,
+        "judge": pl.String,
+        "judge_family": pl.String,
+        "prompt_version": pl.String,
+        "judged_at": pl.String,
+        "text": pl.String,
+    },
+    nullable=frozenset({"opponent", "verdict", "value", "problem", "chars", "opponent_chars"}),
+    rules=(
+        Rule(
+            "problem",
+            pl.col("value").is_null() == pl.col("problem").is_not_null(),
+            "say why there is no value, and only then",
+        ),
+    ),
+)
+"""What a judge said of one output, or of one and its opponent's.
+
+``swapped``: the opponent was shown first. ``verdict`` is in the judge's own form, ``value`` what it
+means for the model: a rating, or 1 for a win, 0.5 for a tie, 0 for a loss and what lies between.
+``chars`` are the lengths of what was compared.
+"""
+
 BENCHMARK_ITEM = Record(
     "benchmark item",
     {
@@ -862,11 +919,15 @@ BENCHMARK_ITEM = Record(
         "model": pl.String,
         "metric": pl.String,
         "value": pl.Float64,
+        "weight": pl.Float64,
         "no_answer": pl.Boolean,
         "stratum": pl.String,
         "scorer_version": pl.String,
     },
-    rules=(_between("value", 0.0, 10.0),),
+    rules=(
+        _at_least("value", -1.0),
+        Rule("weight", pl.col("weight") > 0, "be above 0"),
+    ),
 )
 
 BENCHMARK_SCORE = Record(
@@ -876,15 +937,26 @@ BENCHMARK_SCORE = Record(
         "benchmark": pl.String,
         "model": pl.String,
         "metric": pl.String,
+        "part": pl.String,
         "score": pl.Float64,
         "low": pl.Float64,
         "high": pl.Float64,
+        "official_low": pl.Float64,
+        "official_high": pl.Float64,
         "items": pl.Int64,
+        "expected": pl.Int64,
         "no_answer": pl.Int64,
+        "unread": pl.Int64,
         "scorer_version": pl.String,
     },
-    rules=(_at_least("items", 1),),
+    nullable=frozenset({"official_low", "official_high"}),
+    rules=(_at_least("items", 1), _at_least("no_answer", 0), _at_least("unread", 0)),
 )
+"""A metric's mean over a benchmark (part ``all``), or over one of its groups or strata.
+
+``items`` of ``expected`` were scored; ``no_answer`` of them held none, ``unread`` are judgements
+without a verdict. The official interval is there where the benchmark has one of its own.
+"""
 
 COMPARISON = Record(
     "comparison",

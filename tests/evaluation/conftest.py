@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from kyara_kedro.content import content_id
-from kyara_kedro.evaluation.benchmarks import Task
+from kyara_kedro.evaluation.benchmarks import Task, plain_questions
 from kyara_kedro.records import BENCHMARK_QUESTION, MODEL_OUTPUT
 
 OPEN = [
@@ -47,7 +47,7 @@ def questions() -> pl.DataFrame:
         }
         for row in rows
     )
-    return BENCHMARK_QUESTION.validate(table)
+    return plain_questions(BENCHMARK_QUESTION.validate(table))
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from kyara_kedro.evaluation.benchmarks.choice import chosen_letter
 from kyara_kedro.evaluation.benchmarks.held_out import PHRASINGS
 from kyara_kedro.evaluation.benchmarks.open_answer import canonical, match
 from kyara_kedro.evaluation.benchmarks.output import traditional_purity
-from kyara_kedro.records import BENCHMARK_ITEM, BENCHMARK_QUESTION, CONVERSATION
+from kyara_kedro.records import BENCHMARK_ITEM, CONVERSATION, EVALUATION_QUESTION
 
 FOUR = ["阿里山", "玉山", "雪山", "玉山北峰"]
 Answered = Callable[..., pl.DataFrame]
@@ -263,7 +263,7 @@ def test_recall_questions_are_short_single_and_unambiguous() -> None:
             _conversation("說說臺灣。", "很" * 41),
         ]
     )
-    found = BENCHMARK_QUESTION.validate(recall_questions(known, 10))
+    found = EVALUATION_QUESTION.validate(recall_questions(known, 10))
     assert found["question"].to_list() == ["玉山有多高？"]
     assert HeldOut("held_out", questions_of(found)).metrics == ("exact_match", "contains")
     assert recall_questions(known.sample(fraction=1, shuffle=True, seed=1), 10).equals(found)

@@ -48,7 +48,7 @@ def test_binary_scores_have_wilson_intervals() -> None:
 
 def test_ratings_have_bootstrap_intervals() -> None:
     ratings = {f"q{i}": float(v) for i, v in enumerate(np.linspace(2, 9, 40))}
-    (row,) = benchmark_scores(_items({"m": ratings}), QUICK).to_dicts()
+    (row,) = benchmark_scores(_items({"m": ratings}), options=QUICK).to_dicts()
     spread = 1.96 * np.std(list(ratings.values())) / np.sqrt(40)
     assert row["score"] == pytest.approx(5.5)
     assert (row["high"] - row["low"]) / 2 == pytest.approx(spread, rel=0.1)
@@ -56,7 +56,7 @@ def test_ratings_have_bootstrap_intervals() -> None:
 
 def test_several_answers_to_a_question_count_as_one_cluster() -> None:
     repeated = {f"q{i}#{j}": float(i % 2) for i in range(20) for j in range(5)}
-    (row,) = benchmark_scores(_items({"m": repeated}), QUICK).to_dicts()
+    (row,) = benchmark_scores(_items({"m": repeated}), options=QUICK).to_dicts()
     assert row["items"] == 100
     assert row["high"] - row["low"] > 1.8 * (wilson(50, 100).high - wilson(50, 100).low)
 
@@ -77,7 +77,7 @@ def test_scores_and_comparisons_do_not_depend_on_the_order_of_rows() -> None:
     random = np.random.default_rng(0)
     items = _items({m: {f"q{i}": random.random() for i in range(30)} for m in "ab"})
     shuffled = items.sample(fraction=1, shuffle=True, seed=3)
-    assert benchmark_scores(items, QUICK).equals(benchmark_scores(shuffled, QUICK))
+    assert benchmark_scores(items, options=QUICK).equals(benchmark_scores(shuffled, options=QUICK))
     assert compare(items, None, QUICK).equals(compare(shuffled, None, QUICK))
 
 

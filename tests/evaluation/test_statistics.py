@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from kyara_kedro.evaluation.statistics import (
     bootstrap_interval,
-    bootstrap_means,
     holm,
     mcnemar,
     paired_binary,
@@ -43,12 +42,40 @@ def test_wilson_refuses_an_empty_sample() -> None:
         wilson(0, 0)
 
 
-def test_bootstrap_finds_the_standard_error_of_a_mean() -> None:
+@pytest.mark.parametrize("binary", [False, True])
+def test_bootstrap_finds_the_standard_error_of_a_mean(binary: bool) -> None:
     values = np.random.default_rng(3).normal(size=400)
-    means = bootstrap_means(values, range(400), seed=1)
-    assert means.std() == pytest.approx(values.std() / 20, rel=0.03)
-    assert np.array_equal(means, bootstrap_means(values, range(400), seed=1))
-    assert not np.array_equal(means, bootstrap_means(values, range(400), seed=2))
+    values = (values > 0).astype(float) if binary else values
+    found = bootstrap_interval(values, range(400), seed=1)
+    assert found.value == pytest.approx(values.mean())
+    assert (found.high - found.low) / 2 == pytest.approx(1.96 * values.std() / 20, rel=0.04)
+    assert found == bootstrap_interval(values, range(400), seed=1)
+    assert found != bootstrap_interval(values, range(400), seed=2)
+
+
+def test_weights_count_as_often_as_copies() -> None:
+    random = np.random.default_rng(8)
+    values, weights = random.random(50), random.integers(1, 4, 50)
+    copies = np.repeat(np.arange(50), weights)
+    weighted = bootstrap_interval(values, range(50), weights=weights, seed=0)
+    copied = bootstrap_interval(values[copies], copies.tolist(), seed=0)
+    assert weighted == pytest.approx(copied)
+
+
+def test_a_mean_over_groups_of_strata_is_resampled_within_them() -> None:
+    random = np.random.default_rng(9)
+    sizes = [400, 40, 100, 25]
+    values = np.concatenate([(random.random(n) < 0.2 * i + 0.1) for i, n in enumerate(sizes)])
+    places = np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1])
+    layout = [[places[0], places[1]], [places[2]], [places[3]]]
+    found = bootstrap_interval(values, range(len(values)), layout=layout, seed=0)
+    means = [values[place].mean() for place in places]
+    assert found.value == pytest.approx(((means[0] + means[1]) / 2 + means[2] + means[3]) / 3)
+    parts = np.array([m * (1 - m) / n for m, n in zip(means, sizes, strict=True)])
+    error = np.sqrt((parts[0] + parts[1]) / 4 + parts[2] + parts[3]) / 3
+    assert (found.high - found.low) / 2 == pytest.approx(1.96 * error, rel=0.05)
+    level = paired_bootstrap(values, values, range(len(values)), layout=layout, seed=0)
+    assert level == (0, 0, 0, 1)
 
 
 def test_repeating_every_answer_does_not_make_a_score_surer() -> None:

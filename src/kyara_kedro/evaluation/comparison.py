@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
 
 from kyara_kedro.content import content_id
-from kyara_kedro.evaluation.benchmarks.base import cluster
-from kyara_kedro.evaluation.scores import DEFAULTS, StatisticsOptions, is_binary, seed_of
+from kyara_kedro.evaluation.benchmarks.base import Averaging, cluster
+from kyara_kedro.evaluation.scores import DEFAULTS, StatisticsOptions, is_binary, layout, seed_of
 from kyara_kedro.evaluation.statistics import Difference, holm, paired_binary, paired_bootstrap
 from kyara_kedro.records import COMPARISON
 
@@ -18,11 +18,13 @@ def compare(
     items: pl.DataFrame,
     baselines: Sequence[str] | None = None,
     options: StatisticsOptions = DEFAULTS,
+    averagings: Mapping[str, Averaging] | None = None,
 ) -> pl.DataFrame:
     """Compare every model with each baseline, item by item.
 
     Models are paired on the items that both have. Values of 0 and 1, one a question, are compared
-    by McNemar's exact test, all others by a paired bootstrap over questions. The p-values of one
+    by McNemar's exact test, all others by a paired bootstrap over questions, within strata where
+    the score is a mean of theirs. The p-values of one
     pair of models are adjusted after Holm for the number of benchmarks and metrics, so give only
     items whose metrics you would draw conclusions from.
 
@@ -30,6 +32,7 @@ def compare(
         items: Rows of ``records.BENCHMARK_ITEM``.
         baselines: Names of models; without them, all. Names without items are passed over.
         options: Confidence and resamples.
+        averagings: How each benchmark is averaged, where that is not the plain mean.
 
     Returns:
         Rows of ``records.COMPARISON``, sorted by baseline, model, benchmark and metric;
@@ -42,21 +45,34 @@ def compare(
         for baseline in chosen
         for model in models
         if model != baseline
-        for row in _pair(items, model, baseline, options)
+        for row in _pair(items, model, baseline, options, averagings or {})
     )
 
 
 def _pair(
-    items: pl.DataFrame, model: str, baseline: str, options: StatisticsOptions
+    items: pl.DataFrame,
+    model: str,
+    baseline: str,
+    options: StatisticsOptions,
+    averagings: Mapping[str, Averaging],
 ) -> list[dict[str, Any]]:
     keys = ["benchmark", "metric", "item_id"]
-    ours = items.filter(pl.col("model") == model).select(*keys, ours="value")
-    theirs = items.filter(pl.col("model") == baseline).select(*keys, theirs="value")
+    ours = items.filter(pl.col("model") == model).select(
+        *keys, "stratum", ours="value", our_weight="weight"
+    )
+    theirs = items.filter(pl.col("model") == baseline).select(
+        *keys, theirs="value", their_weight="weight"
+    )
     pairs = ours.join(theirs, on=keys).sort(keys)
     groups = pairs.partition_by(keys[:2], as_dict=True, maintain_order=True)
     found = {
         (str(benchmark), str(metric)): (
-            _difference(rows, options, str(benchmark), str(metric), model, baseline),
+            _difference(
+                rows,
+                averagings.get(str(benchmark), Averaging()),
+                options,
+                *(str(benchmark), str(metric), model, baseline),
+            ),
             rows.height,
         )
         for (benchmark, metric), rows in groups.items()
@@ -78,15 +94,20 @@ def _pair(
     ]
 
 
-def _difference(rows: pl.DataFrame, options: StatisticsOptions, *key: str) -> Difference:
+def _difference(
+    rows: pl.DataFrame, averaging: Averaging, options: StatisticsOptions, *key: str
+) -> Difference:
     clusters = [cluster(item) for item in rows["item_id"]]
     binary = is_binary(rows["ours"]) and is_binary(rows["theirs"])
-    if binary and len(set(clusters)) == len(clusters):
+    equal = bool(((rows["our_weight"] == 1) & (rows["their_weight"] == 1)).all())
+    if averaging.by == "items" and binary and equal and len(set(clusters)) == len(clusters):
         return paired_binary(rows["ours"], rows["theirs"], options.confidence)
     return paired_bootstrap(
         rows["ours"],
         rows["theirs"],
         clusters,
+        weights=(rows["our_weight"], rows["their_weight"]),
+        layout=layout(rows["stratum"], averaging.by, averaging.groups),
         seed=seed_of(options.seed, *key),
         resamples=options.resamples,
         confidence=options.confidence,

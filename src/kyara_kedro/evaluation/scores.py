@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
 
+import numpy as np
 import polars as pl
 from pydantic import Field, PositiveInt
 
 from kyara_kedro.content import content_id
-from kyara_kedro.evaluation.benchmarks.base import cluster
-from kyara_kedro.evaluation.statistics import Interval, bootstrap_interval, wilson
+from kyara_kedro.errors import UserError
+from kyara_kedro.evaluation.benchmarks.base import Averaging, Task, cluster
+from kyara_kedro.evaluation.statistics import Estimate, Layout, bootstrap_interval, wilson
 from kyara_kedro.options import Options
-from kyara_kedro.records import BENCHMARK_SCORE
+from kyara_kedro.records import BENCHMARK_SCORE, JUDGEMENT
+
+WHOLE = "all"
+"""The part of a benchmark that is all of it."""
 
 
 class StatisticsOptions(Options):
@@ -32,25 +37,50 @@ class StatisticsOptions(Options):
 DEFAULTS = StatisticsOptions()
 
 
-def benchmark_scores(items: pl.DataFrame, options: StatisticsOptions = DEFAULTS) -> pl.DataFrame:
-    """Average the items of each benchmark, model and metric.
+def benchmark_scores(
+    items: pl.DataFrame,
+    tasks: Sequence[Task] = (),
+    judgements: pl.DataFrame | None = None,
+    options: StatisticsOptions = DEFAULTS,
+) -> pl.DataFrame:
+    """Average the items of each benchmark, model and metric, and of its groups and strata.
 
     The interval is Wilson's when every value is 0 or 1 and every question was answered once, else
-    a bootstrap over questions.
+    a bootstrap over questions, within strata where the score is a mean of theirs.
 
     Args:
         items: Rows of ``records.BENCHMARK_ITEM``.
+        tasks: The benchmarks: how each is averaged, how many items it has, and its own intervals.
+        judgements: Rows of ``records.JUDGEMENT`` behind the items.
         options: Confidence and resamples.
 
     Returns:
-        Rows of ``records.BENCHMARK_SCORE``, sorted by benchmark, metric and model. ``items`` counts
-        the outputs that were scored; a missing output is not one of them.
+        Rows of ``records.BENCHMARK_SCORE``, sorted by benchmark, metric and model, the whole before
+        its groups and these before their strata. ``items`` counts what was scored; a missing output
+        is not one of them.
     """
+    said = JUDGEMENT.frame() if judgements is None else judgements
+    known = {(task.name, name): task for task in tasks for name in task.metrics}
+    official = {
+        (task.name, *key): interval
+        for task in tasks
+        for key, interval in task.official(
+            items.filter(pl.col("benchmark") == task.name), task.judged(said)
+        ).items()
+    }
     keys = ["benchmark", "metric", "model"]
     groups = items.sort(*keys, "item_id").partition_by(keys, as_dict=True, maintain_order=True)
     return BENCHMARK_SCORE.frame(
-        _score(str(benchmark), str(metric), str(model), rows, options)
-        for (benchmark, metric, model), rows in groups.items()
+        row
+        for (benchmark, name, model), rows in groups.items()
+        for row in _scores(
+            (str(benchmark), str(name), str(model)),
+            rows,
+            known.get((str(benchmark), str(name))),
+            said,
+            official.get((str(benchmark), str(name), str(model))),
+            options,
+        )
     )
 
 
@@ -77,35 +107,109 @@ def missing_outputs(
     }
 
 
-def _score(
-    benchmark: str, metric: str, model: str, rows: pl.DataFrame, options: StatisticsOptions
-) -> dict[str, Any]:
-    interval = _interval(rows, options, benchmark, metric, model)
-    return {
-        "id": content_id("benchmark score", benchmark, metric, model),
-        "benchmark": benchmark,
-        "model": model,
-        "metric": metric,
-        "score": rows["value"].mean(),
-        "low": interval.low,
-        "high": interval.high,
-        "items": rows.height,
-        "no_answer": rows["no_answer"].sum(),
-        "scorer_version": "+".join(rows["scorer_version"].unique().sort()),
-    }
+def _scores(
+    key: tuple[str, str, str],
+    rows: pl.DataFrame,
+    task: Task | None,
+    judgements: pl.DataFrame,
+    official: tuple[float, float] | None,
+    options: StatisticsOptions,
+) -> Iterator[dict[str, Any]]:
+    benchmark, name, model = key
+    averaging = task.averaging if task else Averaging()
+    strata = {q.item_id: q.stratum for q in task.questions.values()} if task else {}
+    failed = [] if task is None else _unread(task, model, judgements)
+    each = task.expected()[name] / max(1, len(strata)) if task else 0.0
+    for part, members, by in _parts(rows, averaging):
+        inside = rows if members is None else rows.filter(pl.col("stratum").is_in(members))
+        found = _mean(inside, by, averaging.groups, options, benchmark, name, model, part)
+        mine = [s for s in strata.values() if members is None or s in members]
+        yield {
+            "id": content_id("benchmark score", benchmark, name, model, part),
+            "benchmark": benchmark,
+            "model": model,
+            "metric": name,
+            "part": part,
+            "score": found.value,
+            "low": found.low,
+            "high": found.high,
+            "official_low": official[0] if official and members is None else None,
+            "official_high": official[1] if official and members is None else None,
+            "items": inside.height,
+            "expected": round(each * len(mine)) if task else inside.height,
+            "no_answer": inside["no_answer"].sum(),
+            "unread": sum(members is None or stratum in members for stratum in failed),
+            "scorer_version": "+".join(inside["scorer_version"].unique().sort()),
+        }
 
 
-def _interval(rows: pl.DataFrame, options: StatisticsOptions, *key: str) -> Interval:
+def _unread(task: Task, model: str, judgements: pl.DataFrame) -> list[str]:
+    """Strata of the judgements that have no verdict."""
+    lost = task.judged(judgements).filter(pl.col("model") == model, pl.col("value").is_null())
+    asked = (task.questions.get(cluster(item)) for item in lost["item_id"])
+    return [question.stratum if question else "all" for question in asked]
+
+
+def _parts(
+    rows: pl.DataFrame, averaging: Averaging
+) -> Iterator[tuple[str, list[str] | None, Literal["items", "strata", "groups"]]]:
+    """Name, strata (None for all of them) and average of everything that has a score."""
+    yield WHOLE, None, averaging.by
+    strata = rows["stratum"].unique().sort().to_list()
+    groups: dict[str, list[str]] = {}
+    for stratum in strata:
+        groups.setdefault(averaging.groups.get(stratum, ""), []).append(stratum)
+    for group, members in sorted(groups.items()):
+        if group:
+            yield group, members, "items" if averaging.by == "items" else "strata"
+    if len(strata) > 1:
+        for stratum in strata:
+            above = averaging.groups.get(stratum)
+            yield f"{above}/{stratum}" if above else stratum, [stratum], "items"
+
+
+def _mean(
+    rows: pl.DataFrame,
+    by: Literal["items", "strata", "groups"],
+    groups: Mapping[str, str],
+    options: StatisticsOptions,
+    *key: str,
+) -> Estimate:
     clusters = [cluster(item) for item in rows["item_id"]]
-    if is_binary(rows["value"]) and len(set(clusters)) == len(clusters):
-        return wilson(int(rows["value"].sum()), rows.height, options.confidence)
+    single = len(set(clusters)) == len(clusters) and bool((rows["weight"] == 1).all())
+    if by == "items" and single and is_binary(rows["value"]):
+        right = int(rows["value"].sum())
+        return Estimate(right / rows.height, *wilson(right, rows.height, options.confidence))
     return bootstrap_interval(
         rows["value"],
         clusters,
+        weights=rows["weight"],
+        layout=layout(rows["stratum"], by, groups),
         seed=seed_of(options.seed, *key),
         resamples=options.resamples,
         confidence=options.confidence,
     )
+
+
+def layout(
+    strata: pl.Series, by: Literal["items", "strata", "groups"], groups: Mapping[str, str]
+) -> Layout | None:
+    """Where the items of each stratum are, group by group; None for a plain mean.
+
+    Raises:
+        UserError: the score is a mean over groups, and no stratum belongs to one.
+    """
+    if by == "items":
+        return None
+    places: dict[str, dict[str, list[int]]] = {}
+    for place, stratum in enumerate(strata):
+        group = groups.get(stratum) if by == "groups" else WHOLE
+        if group is not None:
+            places.setdefault(group, {}).setdefault(stratum, []).append(place)
+    if not places:
+        known = ", ".join(list(groups)[:3])
+        raise UserError(f"no stratum such as {strata[0]!r} belongs to a group; known are {known} …")
+    return [[np.array(found) for found in one.values()] for one in places.values()]
 
 
 def is_binary(values: pl.Series) -> bool:

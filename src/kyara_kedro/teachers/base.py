@@ -97,6 +97,7 @@ class Completion:
         fault: What class of failure it is, such as ``not_json`` or ``http_400``; empty when ``ok``.
         error: One line on what went wrong, empty when ``ok``.
         sample: The request's index among several samples.
+        received_at: When the reply came, in UTC; empty where nobody sent one.
     """
 
     row_id: str
@@ -117,6 +118,7 @@ class Completion:
     fault: str = ""
     error: str = ""
     sample: int = 0
+    received_at: str = ""
 
 
 def unanswered(request: ChatRequest, teacher: str, kind: str, key: str) -> Completion:

@@ -193,10 +193,8 @@ def completed(call: Call, outcome: Got | Failure, teacher: str) -> Completion:
         status, fault, why = _UNUSABLE[reply.finish_reason]
     else:
         try:
-            if not text and reply.finish_reason in ("tool_calls", "function_call"):
-                raise ReplyError("tool_calls", "it calls tools instead of answering")
-            if text and breaks_off_in_thoughts(reply.text):
-                raise ReplyError("form", "it ends in thoughts that have no end")
+            if not TASKS[call.request.task].verbatim:
+                _check_form(reply, text)
             parsed = read_reply(call.request.task, text)
         except ReplyError as error:
             status, fault, why = "invalid", error.fault, str(error)
@@ -219,7 +217,20 @@ def completed(call: Call, outcome: Got | Failure, teacher: str) -> Completion:
         fault=fault,
         error=why,
         sample=call.request.sample,
+        received_at=reply.received_at,
     )
+
+
+def _check_form(reply: StoredReply, text: str) -> None:
+    """See that a reply says something, and to its end.
+
+    Raises:
+        ReplyError: it calls tools, or breaks off in thoughts.
+    """
+    if not text and reply.finish_reason in ("tool_calls", "function_call"):
+        raise ReplyError("tool_calls", "it calls tools instead of answering")
+    if text and breaks_off_in_thoughts(reply.text):
+        raise ReplyError("form", "it ends in thoughts that have no end")
 
 
 def summed(first: Completion, second: Completion) -> Completion:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -295,6 +296,25 @@ class PairVerdict(Reply):
         )
 
 
+class Judgement(Reply):
+    """What a judge says by a benchmark's protocol."""
+
+    structured: ClassVar[bool] = False
+
+    @property
+    @abstractmethod
+    def verdict(self) -> str:
+        """In the form that the protocol asks for, such as ``7`` or ``A>>B``."""
+
+    @abstractmethod
+    def value(self, *, swapped: bool) -> float:
+        """What it means for the model: a rating, or from 0 for a loss to 1 for a win.
+
+        Args:
+            swapped: Whether the opponent's output was shown first.
+        """
+
+
 class Grades(Reply):
     """A judge's grades of a conversation, by :data:`kyara_kedro.prompts.rubric.CRITERIA`."""
 
@@ -318,10 +338,12 @@ class Task:
     Attributes:
         inputs: Names of the inputs, the same for the rules and for the prompt templates.
         reply: Shape of the reply; None for plain text.
+        verbatim: Whether whatever is said is the answer, nothing too, so that nobody asks again.
     """
 
     inputs: frozenset[str]
     reply: type[Reply] | None = None
+    verbatim: bool = False
 
     @cached_property
     def schema(self) -> dict[str, Any] | None:
@@ -362,6 +384,7 @@ TASKS: Mapping[str, Task] = {
     "answer_as_told": _task("system question documents"),
     "magpie_query": Task(frozenset()),
     "self_play": Task(frozenset()),
+    "answer_benchmark": Task(frozenset(), verbatim=True),
 }
 
 
@@ -378,7 +401,7 @@ def read_reply(task: str, text: str) -> Reply | None:
     Raises:
         ReplyError: the reply is empty or does not have the form.
     """
-    if not text.strip():
-        raise ReplyError("empty", "it is empty")
     shape = TASKS[task].reply
+    if not text.strip() and not TASKS[task].verbatim:
+        raise ReplyError("empty", "it is empty")
     return None if shape is None else shape.read(text)

@@ -47,6 +47,8 @@ _SAYS = (
 class Choice(Task):
     """Multiple-choice questions; the metric is ``accuracy``."""
 
+    kind = "choice"
+    title = "Multiple choice"
     version = scorer_version("choice-1", PROMPTS)
     metrics = ("accuracy",)
 

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import polars as pl
 
-from kyara_kedro.content import Message, content_id
+from kyara_kedro.content import Message
 from kyara_kedro.evaluation.benchmarks.base import (
     Question,
     Task,
     one_turn,
+    question_row,
     scorer_version,
     wording,
 )
 from kyara_kedro.evaluation.benchmarks.open_answer import match
-from kyara_kedro.records import BENCHMARK_QUESTION
+from kyara_kedro.records import EVALUATION_QUESTION
 
 PHRASINGS = {
     "zh-TW": (
@@ -44,6 +45,8 @@ LONGEST_QUESTION, LONGEST_ANSWER = 80, 40
 class HeldOut(Task):
     """Known questions in unknown phrasings; the metrics are ``exact_match`` and ``contains``."""
 
+    kind = "held_out"
+    title = "Held-out phrasings"
     version = scorer_version("held-out-1", PHRASINGS)
     metrics = ("exact_match", "contains")
 
@@ -54,10 +57,6 @@ class HeldOut(Task):
         if asked[-1:].isalnum():
             asked += "?" if asked.isascii() else "？"
         return one_turn(phrasing.format(question=asked))
-
-    def gold(self, question: Question) -> tuple[str, ...]:
-        """The brief answer and its aliases."""
-        return (question.answer, *question.aliases)
 
     def score_output(self, question: Question, output: str) -> dict[str, float] | None:
         """Compare with every accepted answer; None for an output without words."""
@@ -76,7 +75,7 @@ def recall_questions(
         benchmark: Name of the benchmark that they make.
 
     Returns:
-        Rows of ``records.BENCHMARK_QUESTION``, fewer than ``limit`` when there are no more.
+        Rows of ``records.EVALUATION_QUESTION``, fewer than ``limit`` when there are no more.
     """
     turns = pl.col("messages").list
     asked = turns.get(0).struct.field("content").str.strip_chars()
@@ -93,20 +92,19 @@ def recall_questions(
         .sort("id")
         .head(limit)
     )
-    return BENCHMARK_QUESTION.frame(
-        {
-            "id": content_id("benchmark", benchmark, row["id"]),
-            "benchmark": benchmark,
-            "item_id": row["id"],
-            "kind": "open",
-            "question": row["question"],
-            "choices": [],
-            "answer": row["answer"],
-            "aliases": [],
-            "stratum": row["source"],
-            "source": row["id"],
-            "language": row["language"],
-            "licence": row["licence"],
-        }
+    return EVALUATION_QUESTION.frame(
+        question_row(
+            benchmark,
+            HeldOut.kind,
+            Question(
+                item_id=row["id"],
+                question=row["question"],
+                answer=row["answer"],
+                stratum=row["source"],
+                language=row["language"],
+            ),
+            source=row["id"],
+            licence=row["licence"],
+        )
         for row in brief.iter_rows(named=True)
     )

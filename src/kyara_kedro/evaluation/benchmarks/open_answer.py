@@ -43,6 +43,8 @@ _PART = re.compile(
 class OpenAnswer(Task):
     """Open questions; the metrics are ``exact_match`` and ``contains``."""
 
+    kind = "open"
+    title = "Open questions"
     version = scorer_version("open-answer-1", PROMPTS)
     metrics = ("exact_match", "contains")
 
@@ -50,10 +52,6 @@ class OpenAnswer(Task):
         """One user turn that asks for a short answer."""
         prompt = wording(PROMPTS, question.language, question.item_id)
         return one_turn(prompt.format(question=question.question))
-
-    def gold(self, question: Question) -> tuple[str, ...]:
-        """The answer and its aliases."""
-        return (question.answer, *question.aliases)
 
     def score_output(self, question: Question, output: str) -> dict[str, float] | None:
         """Compare with every accepted answer; None for an output without words."""

@@ -8,12 +8,10 @@ import polars as pl
 
 from kyara_kedro.content import content_id
 from kyara_kedro.evaluation.benchmarks import (
-    HeldOut,
-    Task,
     build_tasks,
     expected_items,
     output_metrics,
-    questions_of,
+    plain_questions,
     recall_questions,
 )
 from kyara_kedro.evaluation.comparison import compare
@@ -58,7 +56,10 @@ def compose_questions(
         root.is_in(sft_refine_rows["parents"].list.first().to_list()),
     )
     return pl.concat(
-        [benchmark_questions, recall_questions(known.collect(), params.held_out, HELD_OUT)]
+        [
+            plain_questions(benchmark_questions),
+            recall_questions(known.collect(), params.held_out, HELD_OUT),
+        ]
     )
 
 
@@ -88,7 +89,9 @@ def generate_outputs(
     )
     if champion:
         models["champion"] = pretrained(champion["path"])
-    requests = [request for task in _tasks(evaluation_questions) for request in task.requests()]
+    requests = [
+        request for task in build_tasks(evaluation_questions) for request in task.requests()
+    ]
     rows = []
     for name, model in models.items():
         prompts = [list(request.messages) for request in requests]
@@ -141,7 +144,7 @@ def judge_outputs(
 
 def score_outputs(evaluation_questions: pl.DataFrame, model_outputs: pl.DataFrame) -> pl.DataFrame:
     """Score every output by its benchmark's rule, and for script, repetition and its end."""
-    tasks = _tasks(evaluation_questions)
+    tasks = build_tasks(evaluation_questions)
     return pl.concat(
         [*(task.score(model_outputs) for task in tasks), output_metrics(model_outputs)]
     )
@@ -152,7 +155,7 @@ def summarise_scores(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Average with confidence intervals, and compare every model with every other, paired."""
     return (
-        benchmark_scores(benchmark_items, params.statistics),
+        benchmark_scores(benchmark_items, options=params.statistics),
         compare(benchmark_items, None, params.statistics),
     )
 
@@ -173,7 +176,7 @@ def decide_promotion(
         params.gate,
         has_champion=bool(champion),
         rules_corpus=_by_rules(sft_base_rows),
-        expected=expected_items(_tasks(evaluation_questions)),
+        expected=expected_items(build_tasks(evaluation_questions)),
     ).to_dict()
 
 
@@ -218,7 +221,7 @@ def write_report(
     params: EvaluateParams,
 ) -> str:
     """Write the report: verdict, scores, curves and examples on one self-contained page."""
-    tasks = _tasks(evaluation_questions)
+    tasks = build_tasks(evaluation_questions)
     context = ReportContext(
         model=CANDIDATE_MODEL,
         models=MODELS,
@@ -263,13 +266,6 @@ def close_evaluate(
             Flow("judgements", judged, judgements.height, judgement_drops),
         ]
     )
-
-
-def _tasks(evaluation_questions: pl.DataFrame) -> list[Task]:
-    held_out = pl.col("benchmark") == HELD_OUT
-    tasks = build_tasks(evaluation_questions.filter(~held_out))
-    known = questions_of(evaluation_questions.filter(held_out))
-    return [*tasks, *([HeldOut(HELD_OUT, known)] if known else [])]
 
 
 def _by_rules(rows: pl.LazyFrame) -> bool:

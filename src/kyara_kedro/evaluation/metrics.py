@@ -1,0 +1,43 @@
+"""What metrics are called and how they are read: the names behind the columns of all tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
+
+Scale = Literal["share", "rating", "length"]
+"""share: 0 to 1, shown in per cent; rating: 0 to 10; length: characters."""
+
+
+class Metric(NamedTuple):
+    """A metric.
+
+    Attributes:
+        chinese: Its name in Chinese.
+        english: And in English.
+        scale: How its values are to be read.
+        better: Whether more is better; None for what only describes.
+    """
+
+    chinese: str
+    english: str
+    scale: Scale = "share"
+    better: bool | None = True
+
+
+METRICS: Mapping[str, Metric] = {
+    "accuracy": Metric("答對率", "accuracy"),
+    "exact_match": Metric("完全相符", "exact match"),
+    "contains": Metric("含有答案", "contains the answer"),
+    "traditional_purity": Metric("正體字純度", "Traditional purity"),
+    "distinct_4": Metric("不重複度", "distinct-4"),
+    "stopped": Metric("自行結束", "ended its turn"),
+    "reason_length": Metric("推理長度", "length of the reasoning", "length", None),
+    "score": Metric("評分", "rating", "rating"),
+    "win_rate": Metric("勝率", "win rate"),
+}
+
+
+def metric(name: str) -> Metric:
+    """A metric by its name; one that nobody described is a share."""
+    return METRICS.get(name) or Metric(name, name)
