@@ -28,6 +28,7 @@ class Metric(NamedTuple):
 METRICS: Mapping[str, Metric] = {
     "accuracy": Metric("答對率", "accuracy"),
     "exact_match": Metric("完全相符", "exact match"),
+    "prefix_exact_match": Metric("開頭相符", "begins with the answer"),
     "contains": Metric("含有答案", "contains the answer"),
     "traditional_purity": Metric("正體字純度", "Traditional purity"),
     "distinct_4": Metric("不重複度", "distinct-4"),

@@ -18,9 +18,14 @@ from kyara_kedro.evaluation.benchmarks.base import (
     questions_of,
 )
 from kyara_kedro.evaluation.benchmarks.choice import Choice
+from kyara_kedro.evaluation.benchmarks.drcd import Drcd
 from kyara_kedro.evaluation.benchmarks.held_out import HeldOut, recall_questions
 from kyara_kedro.evaluation.benchmarks.open_answer import OpenAnswer
 from kyara_kedro.evaluation.benchmarks.output import output_lengths, output_metrics
+from kyara_kedro.evaluation.benchmarks.penguins_tc import PenguinsTc
+from kyara_kedro.evaluation.benchmarks.tmmlu import Tmmlu
+from kyara_kedro.evaluation.benchmarks.tmmluplus import Tmmluplus, Tmmluplus67
+from kyara_kedro.evaluation.benchmarks.ttqa import Ttqa
 
 __all__ = [
     "BENCHMARKS",
@@ -51,6 +56,12 @@ BENCHMARKS: Mapping[str, type[Task]] = {
         Choice,
         OpenAnswer,
         HeldOut,
+        Tmmlu,
+        Tmmluplus,
+        Tmmluplus67,
+        Ttqa,
+        PenguinsTc,
+        Drcd,
     )
 }
 """Every protocol by its kind."""

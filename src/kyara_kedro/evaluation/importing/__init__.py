@@ -3,8 +3,13 @@
 from collections.abc import Mapping
 
 from kyara_kedro.evaluation.importing.base import Format, Imported, joined, rows_of
+from kyara_kedro.evaluation.importing.subject_accuracies import read_subject_accuracies
+from kyara_kedro.evaluation.importing.tc_eval import read_tc_eval
 
 __all__ = ["FORMATS", "Format", "Imported", "joined", "rows_of"]
 
-FORMATS: Mapping[str, Format] = {}
+FORMATS: Mapping[str, Format] = {
+    "subject-accuracies": read_subject_accuracies,
+    "tc-eval": read_tc_eval,
+}
 """Every format by its name, as ``kedro score --format`` takes it."""
