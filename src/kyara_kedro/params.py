@@ -456,14 +456,16 @@ class EvaluateParams(Options):
 
     Attributes:
         held_out: Most known questions that are asked again in unseen phrasings.
-        judged_items: Most outputs that the judge compares.
-        generation: How the models answer.
+        judged_items: Most outputs of two stages that the judge compares.
+        max_unread: Largest share of a benchmark's judgements that may be without a verdict.
+        generation: How the models answer where a benchmark's protocol does not say.
         statistics: Confidence and resamples.
         gate: What a model must show to become the champion.
     """
 
     held_out: PositiveInt = 80
     judged_items: NonNegativeInt = 24
+    max_unread: Annotated[float, Field(ge=0, le=1)] = 0.05
     generation: GenerationOptions = GenerationOptions()
     statistics: StatisticsOptions = StatisticsOptions()
     gate: GateOptions = GateOptions()

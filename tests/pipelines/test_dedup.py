@@ -16,6 +16,7 @@ from kyara_kedro.records import (
     CONVERSATION,
     DROP,
     DUPLICATE,
+    EVALUATION_QUESTION,
     PROTECTED_TEXT,
     SIMILAR_PAIR,
 )
@@ -31,6 +32,7 @@ TOLD = (
 )
 NOTHING = benchmark()
 UNPROTECTED = PROTECTED_TEXT.frame()
+NO_SUITES = EVALUATION_QUESTION.frame()
 
 
 def deduplicated(
@@ -39,7 +41,9 @@ def deduplicated(
     protected: pl.DataFrame = UNPROTECTED,
 ) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, Any]]:
     pool = pl.concat(nodes.pool_conversations(rows.lazy(), CONVERSATION.frame()))
-    leaks = nodes.find_contamination(pool.lazy(), questions, protected, ContaminationOptions())
+    leaks = nodes.find_contamination(
+        pool.lazy(), questions, NO_SUITES, protected, ContaminationOptions()
+    )
     texts = pl.concat(nodes.take_texts(pool.lazy(), CONTAMINATION.validate(leaks)))
     pairs = nodes.find_lexical_pairs(COMPARED_TEXT.validate(texts).lazy(), PARAMS)
     found = DUPLICATE.validate(

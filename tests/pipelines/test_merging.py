@@ -8,6 +8,7 @@ from kyara_kedro.records import (
     CANDIDATE,
     CONTAMINATION,
     DROP,
+    EVALUATION_QUESTION,
     PREFERENCE,
     PROMPT,
     PROTECTED_TEXT,
@@ -26,9 +27,10 @@ def merged(
 ) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, dict[str, object]]]:
     pool = merging.pool_preferences(opened, NONE, NONE, NONE)
     options, protected = ContaminationOptions(), PROTECTED_TEXT.frame()
-    leaks = merging.find_leaked_preferences(pool, questions, protected, options)
+    suites = EVALUATION_QUESTION.frame()
+    leaks = merging.find_leaked_preferences(pool, questions, suites, protected, options)
     CONTAMINATION.validate(leaks)
-    page = merging.draw_leaked_preferences(leaks, pool, questions, protected, options)
+    page = merging.draw_leaked_preferences(leaks, pool, questions, suites, protected, options)
     assert all(item in page for item in leaks["item_id"])
     kept, gone, counts = merging.merge_preferences(pool, leaks, learned, PreferenceParams())
     PREFERENCE.validate(kept)

@@ -18,6 +18,7 @@ from kyara_kedro.records import (
     BENCHMARK_QUESTION,
     CONVERSATION,
     DECISION,
+    EVALUATION_QUESTION,
     PROTECTED_TEXT,
     SIMILAR_PAIR,
 )
@@ -47,7 +48,12 @@ def decide(files: list[SourceFile]) -> tuple[pl.DataFrame, pl.DataFrame]:
         ]
     )
     return apply_decisions(
-        POOL.lazy(), files, BENCHMARK_QUESTION.frame(), protected, ContaminationOptions()
+        POOL.lazy(),
+        files,
+        BENCHMARK_QUESTION.frame(),
+        EVALUATION_QUESTION.frame(),
+        protected,
+        ContaminationOptions(),
     )
 
 

@@ -16,7 +16,7 @@ from kyara_kedro.params import PreferenceParams
 from kyara_kedro.pipelines.asking import assistant, user
 from kyara_kedro.pipelines.balance import Flow
 from kyara_kedro.pipelines.preference import contest, selfplay
-from kyara_kedro.pipelines.preference.tuned import tuned_request
+from kyara_kedro.pipelines.tuned import tuned_request
 from kyara_kedro.prompts import PromptLibrary
 from kyara_kedro.records import DROP, GENERATION, PREFERENCE
 from kyara_kedro.teachers.extractive import ExtractiveTeacher

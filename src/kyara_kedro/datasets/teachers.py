@@ -116,7 +116,8 @@ class TeacherDataset(AbstractDataset[None, Teacher]):
         from kyara_kedro.teachers.team import MemberOptions, TeamOptions, TeamTeacher
 
         options = TeamOptions.read(self._options, what)
-        if not isinstance(self._members, dict) or not self._members:
+        empty = not self._members and self._kind != "panel"
+        if not isinstance(self._members, dict) or empty:
             raise DatasetError(
                 f"{what}: 'members' has to be a mapping of names to teachers, such as "
                 "{strong: {weight: 3, kind: openai, credentials: openai, options: {model: …}}}"

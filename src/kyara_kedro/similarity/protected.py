@@ -5,11 +5,16 @@ import polars as pl
 from kyara_kedro.records import BENCHMARK_QUESTION
 
 
-def all_questions(benchmark_questions: pl.DataFrame, protected_texts: pl.DataFrame) -> pl.DataFrame:
-    """Put protected texts beside benchmark questions, as open questions without an answer.
+def all_questions(
+    benchmark_questions: pl.DataFrame, suite_questions: pl.DataFrame, protected_texts: pl.DataFrame
+) -> pl.DataFrame:
+    """Put published benchmarks and protected texts beside benchmark questions.
+
+    A protected text is an open question without an answer.
 
     Args:
         benchmark_questions: A table of :data:`kyara_kedro.records.BENCHMARK_QUESTION`.
+        suite_questions: A table of :data:`kyara_kedro.records.EVALUATION_QUESTION`.
         protected_texts: A table of :data:`kyara_kedro.records.PROTECTED_TEXT`.
 
     Returns:
@@ -25,7 +30,12 @@ def all_questions(benchmark_questions: pl.DataFrame, protected_texts: pl.DataFra
         aliases=nothing,
         stratum=pl.lit("all"),
     )
-    return pl.concat([benchmark_questions, texts.select(list(BENCHMARK_QUESTION.columns))])
+    choice = pl.col("choices").list.len() > 1
+    suites = suite_questions.with_columns(
+        kind=pl.when(choice).then(pl.lit("choice")).otherwise(pl.lit("open"))
+    )
+    columns = list(BENCHMARK_QUESTION.columns)
+    return pl.concat([benchmark_questions, suites.select(columns), texts.select(columns)])
 
 
 def conversation_texts(conversations: pl.DataFrame) -> pl.DataFrame:

@@ -30,6 +30,7 @@ class Panel(TeamTeacher):
     """
 
     told_apart_by_name = False
+    may_be_empty = True
 
     def __init__(
         self,

@@ -103,6 +103,7 @@ class TeamTeacher(Teacher):
     """
 
     told_apart_by_name = True
+    may_be_empty = False
 
     def __init__(
         self,
@@ -112,7 +113,7 @@ class TeamTeacher(Teacher):
     ) -> None:
         super().__init__()
         options = options or TeamOptions()
-        if not members:
+        if not members and not self.may_be_empty:
             raise TeacherError(f"team {options.role} has no members")
         self._members, self._weights, self._overflow = dict(members), weights, options.overflow
         leaves = [*self.members.values()]

@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 from kyara_kedro.errors import UserError
@@ -30,6 +31,23 @@ def load_tokenizer(ref: ModelRef) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(ref.path, padding_side="left")
     tokenizer.chat_template = template()
     return tokenizer
+
+
+def fetched(ref: ModelRef) -> Path:
+    """The directory of a model, fetched first where it is known by a published name.
+
+    Raises:
+        UserError: there is no such model.
+    """
+    directory = Path(ref.path)
+    if directory.is_dir():
+        return directory
+    from huggingface_hub import snapshot_download
+
+    with readable(ref):
+        return Path(
+            snapshot_download(ref.path, allow_patterns=["*.json", "*.safetensors", "*.model"])
+        )
 
 
 def stop_at_turns(network: Any, tokenizer: Any) -> None:

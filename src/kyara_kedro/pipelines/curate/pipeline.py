@@ -14,7 +14,7 @@ def create_pipeline(**_: object) -> Pipeline:
                 reviewing.apply_decisions,
                 [
                     *("base_conversations", "raw_decisions", "benchmark_questions"),
-                    *("protected_texts", "params:contamination"),
+                    *("suite_questions", "protected_texts", "params:contamination"),
                 ],
                 ["review_decisions", "reviewed_conversations"],
                 name="apply_decisions",

@@ -29,6 +29,7 @@ def apply_decisions(
     base_conversations: pl.LazyFrame,
     raw_decisions: list[SourceFile],
     benchmark_questions: pl.DataFrame,
+    suite_questions: pl.DataFrame,
     protected_texts: pl.DataFrame,
     options: ContaminationOptions,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -46,7 +47,7 @@ def apply_decisions(
     said = decisions.parse(line for file in raw_decisions for line in _lines(file))
     conversations = base_conversations.collect()
     reviewed = decisions.decide(conversations, said)
-    questions = all_questions(benchmark_questions, protected_texts)
+    questions = all_questions(benchmark_questions, suite_questions, protected_texts)
     while (edited := reviewed.conversations.join(conversations, on="id", how="anti")).height:
         leaks = worst_leaks(find_contamination(conversation_texts(edited), questions, options))
         if not leaks:

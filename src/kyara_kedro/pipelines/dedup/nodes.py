@@ -36,12 +36,13 @@ def pool_conversations(open_rows: pl.LazyFrame, synthetic_rows: pl.DataFrame) ->
 def find_contamination(
     pool: pl.LazyFrame,
     benchmark_questions: pl.DataFrame,
+    suite_questions: pl.DataFrame,
     protected_texts: pl.DataFrame,
     options: ContaminationOptions,
 ) -> pl.DataFrame:
     """Find conversations that contain a benchmark's question or a protected text, in any script."""
     texts = (conversation_texts(frame) for frame in batches(pool))
-    questions = all_questions(benchmark_questions, protected_texts)
+    questions = all_questions(benchmark_questions, suite_questions, protected_texts)
     return contamination.find_contamination(texts, questions, options)
 
 
@@ -147,12 +148,13 @@ def draw_contamination(
     leaks: pl.DataFrame,
     pool: pl.LazyFrame,
     benchmark_questions: pl.DataFrame,
+    suite_questions: pl.DataFrame,
     protected_texts: pl.DataFrame,
     options: ContaminationOptions,
 ) -> str:
     """Draw the audit page: what was found of each benchmark, and where."""
     found = pool.join(leaks.lazy().select(id="record_id").unique(), on="id", how="semi").collect()
-    questions = all_questions(benchmark_questions, protected_texts)
+    questions = all_questions(benchmark_questions, suite_questions, protected_texts)
     texts = conversation_texts(found).join(found.select("id", "source"), on="id")
     boilerplate = contamination.ContaminationIndex(questions, options).boilerplate
     return contamination_page(leaks, questions, texts, boilerplate)

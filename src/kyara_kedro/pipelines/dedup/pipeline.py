@@ -19,7 +19,12 @@ def create_pipeline(**_: object) -> Pipeline:
             Node(
                 nodes.find_contamination,
                 [
-                    *("pooled_conversations", "benchmark_questions", "protected_texts"),
+                    *(
+                        "pooled_conversations",
+                        "benchmark_questions",
+                        "suite_questions",
+                        "protected_texts",
+                    ),
                     "params:contamination",
                 ],
                 "contamination",
@@ -68,7 +73,7 @@ def create_pipeline(**_: object) -> Pipeline:
                 nodes.draw_contamination,
                 [
                     *("contamination", "pooled_conversations", "benchmark_questions"),
-                    *("protected_texts", "params:contamination"),
+                    *("suite_questions", "protected_texts", "params:contamination"),
                 ],
                 "contamination_page",
                 name="draw_contamination",

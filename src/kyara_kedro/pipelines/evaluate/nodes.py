@@ -6,7 +6,6 @@ from typing import Any
 
 import polars as pl
 
-from kyara_kedro.content import content_id
 from kyara_kedro.evaluation.benchmarks import (
     build_tasks,
     expected_items,
@@ -21,28 +20,31 @@ from kyara_kedro.evaluation.scores import benchmark_scores
 from kyara_kedro.params import EvaluateParams
 from kyara_kedro.pipelines.asking import Duel, Side, verdicts
 from kyara_kedro.pipelines.balance import Flow, close
+from kyara_kedro.pipelines.evaluate.answering import CHAMPION, PIPELINE, STAGES
+from kyara_kedro.pipelines.evaluate.judging import check_judgements
 from kyara_kedro.prompts.library import PromptLibrary
-from kyara_kedro.records import MODEL_OUTPUT, drops
+from kyara_kedro.records import drops
 from kyara_kedro.teachers.base import Teacher
-from kyara_kedro.tracking.registry import CHAMPION, ModelRegistry
-from kyara_kedro.training.generation import generate
-from kyara_kedro.training.model_ref import ModelRef, pretrained
+from kyara_kedro.tracking.registry import CHAMPION as CHAMPION_ALIAS
+from kyara_kedro.tracking.registry import ModelRegistry
+from kyara_kedro.training.model_ref import ModelRef
 
-PIPELINE = "evaluate"
 HELD_OUT = "held_out"
-MODELS = ("base", "sft_base", "sft_refine", "dpo", "champion")
+MODELS = (*STAGES, CHAMPION)
 CANDIDATE_MODEL = "dpo"
 BASELINE = "sft_base"
 
 
 def compose_questions(
     benchmark_questions: pl.DataFrame,
+    suite_questions: pl.DataFrame,
+    imported_questions: pl.DataFrame,
     sft_base_rows: pl.LazyFrame,
     sft_refine_rows: pl.DataFrame,
     questions: pl.DataFrame,
     params: EvaluateParams,
 ) -> pl.DataFrame:
-    """Put the benchmarks and the held-out phrasings of known questions into one table.
+    """Put all benchmarks and the held-out phrasings of known questions into one table.
 
     Known are the root questions with a bare answer that both stages were trained on, in whatever
     wording; they are asked again in phrasings that occur in no training row.
@@ -58,6 +60,8 @@ def compose_questions(
     return pl.concat(
         [
             plain_questions(benchmark_questions),
+            suite_questions,
+            imported_questions,
             recall_questions(known.collect(), params.held_out, HELD_OUT),
         ]
     )
@@ -70,57 +74,24 @@ def find_champion(model_registry: ModelRegistry) -> dict[str, Any]:
         UserError: the registry does not answer. Nothing comes before this node, so a run learns it
             before it spends anything.
     """
-    champion = model_registry.resolve(CHAMPION)
+    champion = model_registry.resolve(CHAMPION_ALIAS)
     return {"version": champion.version, "path": str(champion.path)} if champion else {}
 
 
-def generate_outputs(
-    evaluation_questions: pl.DataFrame,
-    base_model: ModelRef,
-    sft_base_model: ModelRef,
-    sft_refine_model: ModelRef,
-    dpo_model: ModelRef,
-    champion: dict[str, Any],
-    params: EvaluateParams,
-) -> pl.DataFrame:
-    """Let every stage's model and the champion answer every question."""
-    models = dict(
-        zip(MODELS, (base_model, sft_base_model, sft_refine_model, dpo_model), strict=False)
-    )
-    if champion:
-        models["champion"] = pretrained(champion["path"])
-    requests = [
-        request for task in build_tasks(evaluation_questions) for request in task.requests()
-    ]
-    rows = []
-    for name, model in models.items():
-        prompts = [list(request.messages) for request in requests]
-        outputs = generate(model, prompts, params.generation)
-        rows += [
-            {
-                "id": content_id("output", request.benchmark, request.item_id, name),
-                "benchmark": request.benchmark,
-                "item_id": request.item_id,
-                "model": name,
-                "messages": list(request.messages),
-                "output": output.text,
-                "stopped": output.stopped,
-                "tokens": output.tokens,
-            }
-            for request, output in zip(requests, outputs, strict=True)
-        ]
-    return MODEL_OUTPUT.frame(rows)
+def gather_outputs(generated_outputs: pl.DataFrame, imported_outputs: pl.DataFrame) -> pl.DataFrame:
+    """Put what our models wrote beside what others have published."""
+    return pl.concat([generated_outputs, imported_outputs])
 
 
-def judge_outputs(
-    model_outputs: pl.DataFrame, judge: Teacher, prompts: PromptLibrary, params: EvaluateParams
+def compare_stages(
+    generated_outputs: pl.DataFrame, judge: Teacher, prompts: PromptLibrary, params: EvaluateParams
 ) -> tuple[pl.DataFrame, pl.DataFrame, int]:
     """Compare the candidate's answers with the first stage's, each pair in both orders.
 
     Returns:
         Verdicts, a drop for each judgement without one, and the number of judgements.
     """
-    wanted = model_outputs.filter(
+    wanted = generated_outputs.filter(
         pl.col("benchmark") != HELD_OUT, pl.col("output").str.strip_chars() != ""
     ).sort("benchmark", "item_id", "id")
     mine = wanted.filter(pl.col("model") == CANDIDATE_MODEL).head(params.judged_items)
@@ -142,21 +113,36 @@ def judge_outputs(
     return judged, drops(PIPELINE, dropped), tried
 
 
-def score_outputs(evaluation_questions: pl.DataFrame, model_outputs: pl.DataFrame) -> pl.DataFrame:
-    """Score every output by its benchmark's rule, and for script, repetition and its end."""
+def score_outputs(
+    evaluation_questions: pl.DataFrame,
+    model_outputs: pl.DataFrame,
+    judgements: pl.DataFrame,
+    imported_items: pl.DataFrame,
+    params: EvaluateParams,
+) -> pl.DataFrame:
+    """Score every output by its benchmark's rule, and for script, repetition and its end.
+
+    Raises:
+        UserError: too many judgements cannot be read.
+    """
+    check_judgements(judgements, params)
     tasks = build_tasks(evaluation_questions)
-    return pl.concat(
-        [*(task.score(model_outputs) for task in tasks), output_metrics(model_outputs)]
-    )
+    scored = [task.score(model_outputs, judgements) for task in tasks]
+    return pl.concat([*scored, output_metrics(model_outputs), imported_items])
 
 
 def summarise_scores(
-    benchmark_items: pl.DataFrame, params: EvaluateParams
+    evaluation_questions: pl.DataFrame,
+    benchmark_items: pl.DataFrame,
+    judgements: pl.DataFrame,
+    params: EvaluateParams,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Average with confidence intervals, and compare every model with every other, paired."""
+    tasks = build_tasks(evaluation_questions)
+    averagings = {task.name: task.averaging for task in tasks}
     return (
-        benchmark_scores(benchmark_items, options=params.statistics),
-        compare(benchmark_items, None, params.statistics),
+        benchmark_scores(benchmark_items, tasks, judgements, params.statistics),
+        compare(benchmark_items, None, params.statistics, averagings),
     )
 
 
@@ -196,7 +182,7 @@ def promote(
     version = model_registry.nominate(Path(dpo_model.path), dpo_model.run_id, tags)
     if decision["verdict"] == "promote":
         model_registry.promote(version)
-    champion = model_registry.resolve(CHAMPION)
+    champion = model_registry.resolve(CHAMPION_ALIAS)
     return {
         "model": model_registry.name,
         "candidate": version,
@@ -216,7 +202,7 @@ def write_report(
     decision: dict[str, Any],
     promotion: dict[str, Any],
     sft_base_rows: pl.LazyFrame,
-    judgements: pl.DataFrame,
+    stage_verdicts: pl.DataFrame,
     base_model: ModelRef,
     params: EvaluateParams,
 ) -> str:
@@ -224,7 +210,7 @@ def write_report(
     tasks = build_tasks(evaluation_questions)
     context = ReportContext(
         model=CANDIDATE_MODEL,
-        models=MODELS,
+        models=(*MODELS, *sorted(set(model_outputs["model"]) - set(MODELS))),
         items=benchmark_items,
         requests=tuple(request for task in tasks for request in task.requests()),
         expected=expected_items(tasks),
@@ -237,7 +223,7 @@ def write_report(
             f"champion v{promotion['champion']}",
             "decoding": params.generation.model_dump(),
             "statistics": params.statistics.model_dump(),
-            f"judge, {CANDIDATE_MODEL} against {BASELINE}": _wins(judgements, model_outputs),
+            f"judge, {CANDIDATE_MODEL} against {BASELINE}": _wins(stage_verdicts, model_outputs),
         },
     )
     return evaluation_report(
@@ -246,24 +232,24 @@ def write_report(
 
 
 def close_evaluate(
-    evaluation_questions: pl.DataFrame,
-    champion: dict[str, Any],
-    model_outputs: pl.DataFrame,
+    generated_outputs: pl.DataFrame,
+    output_drops: pl.DataFrame,
+    outputs_asked: int,
     judgements: pl.DataFrame,
+    imported_judgements: pl.DataFrame,
     judgement_drops: pl.DataFrame,
     judged: int,
+    stage_verdicts: pl.DataFrame,
+    stage_verdict_drops: pl.DataFrame,
+    stage_duels: int,
 ) -> tuple[pl.DataFrame, dict[str, Any]]:
-    """Check that every model answered every question and every judgement is accounted for."""
-    models = len(MODELS) if champion else len(MODELS) - 1
+    """Check that every answer and every judgement that was asked for is accounted for."""
+    own = judgements.height - imported_judgements.height
     return close(
         [
-            Flow(
-                "outputs",
-                models * evaluation_questions.height,
-                model_outputs.height,
-                drops(PIPELINE, []),
-            ),
-            Flow("judgements", judged, judgements.height, judgement_drops),
+            Flow("outputs", outputs_asked, generated_outputs.height, output_drops),
+            Flow("judgements", judged, own, judgement_drops),
+            Flow("stage_verdicts", stage_duels, stage_verdicts.height, stage_verdict_drops),
         ]
     )
 

@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from kyara_kedro.pipelines.evaluate import handover, nodes
+from kyara_kedro.pipelines.evaluate import answering, handover, importing, judging, nodes
 
 
 def create_pipeline(**_: object) -> Pipeline:
@@ -10,10 +10,20 @@ def create_pipeline(**_: object) -> Pipeline:
     return Pipeline(
         [
             Node(
+                importing.import_results,
+                ["raw_results", "suite_questions"],
+                [
+                    *("imported_questions", "imported_outputs"),
+                    *("imported_judgements", "imported_items"),
+                ],
+                name="import_results",
+                tags="cpu",
+            ),
+            Node(
                 nodes.compose_questions,
                 [
-                    *("benchmark_questions", "sft_base_rows", "sft_refine_rows"),
-                    *("questions", "params:evaluate"),
+                    *("benchmark_questions", "suite_questions", "imported_questions"),
+                    *("sft_base_rows", "sft_refine_rows", "questions", "params:evaluate"),
                 ],
                 "evaluation_questions",
                 name="compose_questions",
@@ -27,32 +37,53 @@ def create_pipeline(**_: object) -> Pipeline:
                 tags="cpu",
             ),
             Node(
-                nodes.generate_outputs,
+                answering.generate_outputs,
                 [
                     *("evaluation_questions", "base_model", "sft_base_model"),
-                    *("sft_refine_model", "dpo_model", "champion", "params:evaluate"),
+                    *("sft_refine_model", "dpo_model", "champion", "other_models"),
+                    *("evaluation_ledger", "params:evaluate"),
                 ],
-                "model_outputs",
+                ["generated_outputs", "output_drops", "outputs_asked"],
                 name="generate_outputs",
                 tags="gpu",
             ),
             Node(
-                nodes.judge_outputs,
-                ["model_outputs", "judge", "prompt_library", "params:evaluate"],
+                nodes.gather_outputs,
+                ["generated_outputs", "imported_outputs"],
+                "model_outputs",
+                name="gather_outputs",
+                tags="cpu",
+            ),
+            Node(
+                judging.judge_outputs,
+                [
+                    *("evaluation_questions", "model_outputs", "imported_judgements"),
+                    *("judge", "prompt_library"),
+                ],
                 ["judgements", "judgement_drops", "judged"],
                 name="judge_outputs",
                 tags="llm",
             ),
             Node(
+                nodes.compare_stages,
+                ["generated_outputs", "judge", "prompt_library", "params:evaluate"],
+                ["stage_verdicts", "stage_verdict_drops", "stage_duels"],
+                name="compare_stages",
+                tags="llm",
+            ),
+            Node(
                 nodes.score_outputs,
-                ["evaluation_questions", "model_outputs"],
+                [
+                    *("evaluation_questions", "model_outputs", "judgements"),
+                    *("imported_items", "params:evaluate"),
+                ],
                 "benchmark_items",
                 name="score_outputs",
                 tags="cpu",
             ),
             Node(
                 nodes.summarise_scores,
-                ["benchmark_items", "params:evaluate"],
+                ["evaluation_questions", "benchmark_items", "judgements", "params:evaluate"],
                 ["benchmark_scores", "comparisons"],
                 name="summarise_scores",
                 tags="cpu",
@@ -79,7 +110,8 @@ def create_pipeline(**_: object) -> Pipeline:
                 [
                     *("evaluation_questions", "model_outputs", "benchmark_items"),
                     *("benchmark_scores", "comparisons", "training_curves", "decision"),
-                    *("promotion", "sft_base_rows", "judgements", "base_model", "params:evaluate"),
+                    *("promotion", "sft_base_rows", "stage_verdicts", "base_model"),
+                    "params:evaluate",
                 ],
                 "evaluation_report",
                 name="write_report",
@@ -99,8 +131,9 @@ def create_pipeline(**_: object) -> Pipeline:
             Node(
                 nodes.close_evaluate,
                 [
-                    *("evaluation_questions", "champion", "model_outputs"),
-                    *("judgements", "judgement_drops", "judged"),
+                    *("generated_outputs", "output_drops", "outputs_asked", "judgements"),
+                    *("imported_judgements", "judgement_drops", "judged", "stage_verdicts"),
+                    *("stage_verdict_drops", "stage_duels"),
                 ],
                 ["evaluate_drops", "evaluate_summary"],
                 name="close_evaluate",

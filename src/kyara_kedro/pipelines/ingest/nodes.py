@@ -15,6 +15,7 @@ from kyara_kedro.datasets.sources import SourceFile
 from kyara_kedro.datasets.table import Frames, batches
 from kyara_kedro.errors import UserError
 from kyara_kedro.evaluation.benchmarks.choice import right_letter
+from kyara_kedro.evaluation.suites import suite_questions
 from kyara_kedro.params import IngestParams
 from kyara_kedro.pipelines.balance import Flow, close
 from kyara_kedro.pipelines.ingest import formats
@@ -355,6 +356,15 @@ def _benchmark_question(row: RawRow, params: IngestParams) -> Values:
         "language": language_of(found.question),
         "licence": _licence(row, params),
     }
+
+
+def read_suites(raw_suites: list[SourceFile], params: IngestParams) -> pl.DataFrame:
+    """Read published benchmarks; one that is not whole would be another benchmark.
+
+    Raises:
+        UserError: naming the file, the row and what is wrong with it.
+    """
+    return suite_questions((file.path, file.licence or params.licence) for file in raw_suites)
 
 
 def parse_protected(raw_protected: list[SourceFile], params: IngestParams) -> Frames:

@@ -25,6 +25,13 @@ def create_pipeline(**_: object) -> Pipeline:
         [
             *(part for kind in _TABLES for part in _reading(kind)),
             Node(
+                nodes.read_suites,
+                ["raw_suites", "params:ingest"],
+                "suite_questions",
+                name="read_suites",
+                tags="cpu",
+            ),
+            Node(
                 nodes.cut_documents,
                 ["document_rows", "params:ingest"],
                 "passage_rows",

@@ -23,7 +23,7 @@ from kyara_kedro.knowledge.store import KnowledgeStore
 from kyara_kedro.params import PreferenceParams
 from kyara_kedro.pipelines.asking import Duel, Fault, Side, answers, fault, user, verdicts
 from kyara_kedro.pipelines.balance import Flow, close
-from kyara_kedro.pipelines.preference.tuned import tuned_request, tuned_teacher
+from kyara_kedro.pipelines.tuned import tuned_request, tuned_teacher
 from kyara_kedro.prompts.library import PromptLibrary
 from kyara_kedro.records import CANDIDATE, drops
 from kyara_kedro.reporting.judges_page import judges_page

@@ -34,11 +34,12 @@ def pool_preferences(
 def find_leaked_preferences(
     pooled_preferences: pl.DataFrame,
     benchmark_questions: pl.DataFrame,
+    suite_questions: pl.DataFrame,
     protected_texts: pl.DataFrame,
     options: ContaminationOptions,
 ) -> pl.DataFrame:
     """Find pairs that contain a benchmark's question or a protected text in any of their parts."""
-    questions = all_questions(benchmark_questions, protected_texts)
+    questions = all_questions(benchmark_questions, suite_questions, protected_texts)
     return find_contamination(pair_texts(pooled_preferences), questions, options)
 
 
@@ -46,13 +47,14 @@ def draw_leaked_preferences(
     preference_contamination: pl.DataFrame,
     pooled_preferences: pl.DataFrame,
     benchmark_questions: pl.DataFrame,
+    suite_questions: pl.DataFrame,
     protected_texts: pl.DataFrame,
     options: ContaminationOptions,
 ) -> str:
     """Draw the audit page: what was found of each benchmark, and where."""
     leaked = preference_contamination["record_id"].unique().implode()
     found = pooled_preferences.filter(pl.col("id").is_in(leaked))
-    questions = all_questions(benchmark_questions, protected_texts)
+    questions = all_questions(benchmark_questions, suite_questions, protected_texts)
     texts = pair_texts(found).join(found.select("id", "source"), on="id")
     boilerplate = ContaminationIndex(questions, options).boilerplate
     return contamination_page(preference_contamination, questions, texts, boilerplate)

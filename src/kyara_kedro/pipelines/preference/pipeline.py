@@ -128,7 +128,12 @@ def create_pipeline(**_: object) -> Pipeline:
             Node(
                 merging.find_leaked_preferences,
                 [
-                    *("pooled_preferences", "benchmark_questions", "protected_texts"),
+                    *(
+                        "pooled_preferences",
+                        "benchmark_questions",
+                        "suite_questions",
+                        "protected_texts",
+                    ),
                     "params:contamination",
                 ],
                 "preference_contamination",
@@ -139,7 +144,7 @@ def create_pipeline(**_: object) -> Pipeline:
                 merging.draw_leaked_preferences,
                 [
                     *("preference_contamination", "pooled_preferences", "benchmark_questions"),
-                    *("protected_texts", "params:contamination"),
+                    *("suite_questions", "protected_texts", "params:contamination"),
                 ],
                 "preference_contamination_page",
                 name="draw_leaked_preferences",

@@ -24,7 +24,7 @@ from kyara_kedro.judging.self_play import (
 )
 from kyara_kedro.params import PreferenceParams, SelfPlayParams
 from kyara_kedro.pipelines.asking import Duel, Side, answers, assistant, verdicts
-from kyara_kedro.pipelines.preference.tuned import tuned_request, tuned_teacher
+from kyara_kedro.pipelines.tuned import tuned_request, tuned_teacher
 from kyara_kedro.prompts import PromptLibrary
 from kyara_kedro.quality.scorers import JudgeOptions, Scorer, local_scorer
 from kyara_kedro.records import CANDIDATE, DROP, GENERATION, PREFERENCE, drops

@@ -1,13 +1,13 @@
 """The models tuned here, asked like teachers: every answer is in a ledger before it is used."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from kyara_kedro.content import Message
 from kyara_kedro.teachers.base import ChatRequest, Teacher, complete
 from kyara_kedro.teachers.ledger import Ledger
 from kyara_kedro.training.chat import END_OF_TURN, prompt_text
+from kyara_kedro.training.loading import fetched
 from kyara_kedro.training.model_ref import ModelRef, verify
 
 
@@ -21,6 +21,8 @@ def tuned_request(
     temperature: float,
     top_p: float,
     max_tokens: int,
+    task: str = "self_play",
+    room: int | None = None,
 ) -> ChatRequest:
     """Ask for an answer to a prompt as the model was trained to read it.
 
@@ -36,12 +38,17 @@ def tuned_request(
         temperature: Of the sampling.
         top_p: Of the sampling.
         max_tokens: Longest answer.
+        task: What it is for, among the tasks of teachers.
+        room: Tokens that prompt and answer may have together; a longer answer is cut there.
     """
     text = prompt_text(tokenizer, messages)
+    if room is not None:
+        used = len(tokenizer(text, add_special_tokens=False)["input_ids"])
+        max_tokens = max(1, min(max_tokens, room - used))
     begun = tokenizer("")["input_ids"][:1] == [tokenizer.bos_token_id]
     return complete(
         row_id,
-        "self_play",
+        task,
         text.removeprefix(tokenizer.bos_token) if begun else text,
         language="zh-TW",
         prompt_version=version,
@@ -62,5 +69,5 @@ def tuned_teacher(model: ModelRef, role: str, batch_size: int, ledger: Ledger) -
     from kyara_kedro.teachers.local import LocalOptions, LocalTeacher
 
     verify(model)
-    options = LocalOptions(path=Path(model.path), role=role, batch_size=batch_size)
+    options = LocalOptions(path=fetched(model), role=role, batch_size=batch_size)
     return LocalTeacher(options, ledger)
