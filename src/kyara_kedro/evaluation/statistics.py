@@ -156,12 +156,14 @@ def _resampled(sums: Floats, random: np.random.Generator, resamples: int) -> Flo
     kinds, counts = np.unique(sums, axis=0, return_counts=True)
     if len(kinds) <= _FEW:
         return np.asarray(random.multinomial(number, counts / number, size=resamples) @ kinds)
-    drawn = np.empty((resamples, sums.shape[1]))
+    drawn = np.tile(number * sums[0], (resamples, 1))
+    varying = [i for i, column in enumerate(sums.T) if (column != column[0]).any()]
     step = max(1, _DRAWS_AT_ONCE // number)
     for start in range(0, resamples, step):
         rows = min(step, resamples - start)
         chosen = random.integers(0, number, size=(rows, number), dtype=np.int32)
-        drawn[start : start + rows] = sums[chosen].sum(axis=1)
+        for i in varying:
+            drawn[start : start + rows, i] = np.take(sums[:, i], chosen).sum(axis=1)
     return drawn
 
 

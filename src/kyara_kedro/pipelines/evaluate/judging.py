@@ -1,4 +1,4 @@
-"""Judges say what rules cannot: each trial is asked once, read strictly, and kept as it was said."""
+"""Judges say what rules cannot: each trial is asked once, read strictly, and kept as it was."""
 
 from typing import Any
 
