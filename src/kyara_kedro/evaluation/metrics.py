@@ -27,6 +27,7 @@ class Metric(NamedTuple):
 
 METRICS: Mapping[str, Metric] = {
     "accuracy": Metric("答對率", "accuracy"),
+    "cell_accuracy": Metric("方格答對率", "cell accuracy"),
     "exact_match": Metric("完全相符", "exact match"),
     "prefix_exact_match": Metric("開頭相符", "begins with the answer"),
     "contains": Metric("含有答案", "contains the answer"),

@@ -119,7 +119,7 @@ def _scores(
     averaging = task.averaging if task else Averaging()
     strata = {q.item_id: q.stratum for q in task.questions.values()} if task else {}
     failed = [] if task is None else _unread(task, model, judgements)
-    each = task.expected()[name] / max(1, len(strata)) if task else 0.0
+    expected = task.expected().get(name) if task and strata else None
     for part, members, by in _parts(rows, averaging):
         inside = rows if members is None else rows.filter(pl.col("stratum").is_in(members))
         found = _mean(inside, by, averaging.groups, options, benchmark, name, model, part)
@@ -136,7 +136,9 @@ def _scores(
             "official_low": official[0] if official and members is None else None,
             "official_high": official[1] if official and members is None else None,
             "items": inside.height,
-            "expected": round(each * len(mine)) if task else inside.height,
+            "expected": inside.height
+            if expected is None
+            else round(expected * len(mine) / len(strata)),
             "no_answer": inside["no_answer"].sum(),
             "unread": sum(members is None or stratum in members for stratum in failed),
             "scorer_version": "+".join(inside["scorer_version"].unique().sort()),
@@ -156,12 +158,13 @@ def _parts(
     """Name, strata (None for all of them) and average of everything that has a score."""
     yield WHOLE, None, averaging.by
     strata = rows["stratum"].unique().sort().to_list()
-    groups: dict[str, list[str]] = {}
-    for stratum in strata:
-        groups.setdefault(averaging.groups.get(stratum, ""), []).append(stratum)
-    for group, members in sorted(groups.items()):
-        if group:
-            yield group, members, "items" if averaging.by == "items" else "strata"
+    for grouping in (averaging.groups, averaging.also):
+        groups: dict[str, list[str]] = {}
+        for stratum in strata:
+            groups.setdefault(grouping.get(stratum, ""), []).append(stratum)
+        for group, members in sorted(groups.items()):
+            if group:
+                yield group, members, "items" if averaging.by == "items" else "strata"
     if len(strata) > 1:
         for stratum in strata:
             above = averaging.groups.get(stratum)

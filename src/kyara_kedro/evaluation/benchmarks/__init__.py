@@ -17,28 +17,40 @@ from kyara_kedro.evaluation.benchmarks.base import (
     question_row,
     questions_of,
 )
+from kyara_kedro.evaluation.benchmarks.bbh import Bbh
 from kyara_kedro.evaluation.benchmarks.choice import Choice
+from kyara_kedro.evaluation.benchmarks.crux import Crux
 from kyara_kedro.evaluation.benchmarks.drcd import Drcd
+from kyara_kedro.evaluation.benchmarks.gsm import Gsm
 from kyara_kedro.evaluation.benchmarks.held_out import HeldOut, recall_questions
+from kyara_kedro.evaluation.benchmarks.math_l5 import MathL5
+from kyara_kedro.evaluation.benchmarks.mmlu_redux import MmluRedux
 from kyara_kedro.evaluation.benchmarks.open_answer import OpenAnswer
 from kyara_kedro.evaluation.benchmarks.output import output_lengths, output_metrics
 from kyara_kedro.evaluation.benchmarks.penguins_tc import PenguinsTc
 from kyara_kedro.evaluation.benchmarks.tmmlu import Tmmlu
 from kyara_kedro.evaluation.benchmarks.tmmluplus import Tmmluplus, Tmmluplus67
 from kyara_kedro.evaluation.benchmarks.ttqa import Ttqa
+from kyara_kedro.evaluation.benchmarks.zebra_grid import ZebraGrid
 
 __all__ = [
     "BENCHMARKS",
     "Averaging",
+    "Bbh",
     "Choice",
+    "Crux",
     "Decoding",
+    "Gsm",
     "HeldOut",
+    "MathL5",
+    "MmluRedux",
     "OpenAnswer",
     "Question",
     "Request",
     "Rows",
     "Task",
     "Trial",
+    "ZebraGrid",
     "build_tasks",
     "cluster",
     "expected_items",
@@ -62,6 +74,12 @@ BENCHMARKS: Mapping[str, type[Task]] = {
         Ttqa,
         PenguinsTc,
         Drcd,
+        Gsm,
+        MathL5,
+        Crux,
+        MmluRedux,
+        ZebraGrid,
+        Bbh,
     )
 }
 """Every protocol by its kind."""

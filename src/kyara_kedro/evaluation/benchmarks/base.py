@@ -119,10 +119,12 @@ class Averaging(NamedTuple):
         by: ``items``: the weighted mean of all. ``strata``: the mean over the strata's means.
             ``groups``: the mean over the groups', each the mean of its strata's.
         groups: Stratum to group; a stratum that is missing here is left out of ``groups`` means.
+        also: Stratum to another group that is shown besides and changes no average.
     """
 
     by: Literal["items", "strata", "groups"] = "items"
     groups: Mapping[str, str] = {}
+    also: Mapping[str, str] = {}
 
 
 class Task(ABC):
@@ -187,6 +189,14 @@ class Task(ABC):
         """
         raise NotImplementedError(f"{self.kind} is scored by a judge")
 
+    def score_by(self, question: Question, output: str, model: str) -> dict[str, float] | None:
+        """Score one output where the rule depends on the model's name; here it does not."""
+        return self.score_output(question, output)
+
+    def weight(self, question: Question, name: str) -> float:
+        """How much a question counts in the mean of a metric."""
+        return 1.0
+
     @property
     @abstractmethod
     def metrics(self) -> tuple[str, ...]:
@@ -205,7 +215,10 @@ class Task(ABC):
             )
 
     def expected(self) -> dict[str, int]:
-        """How many items each metric has when a model has answered everything."""
+        """How many items each metric has when a model has answered everything.
+
+        A metric that an answered item may lack is not named.
+        """
         return dict.fromkeys(self.metrics, len(self.questions))
 
     def trials(self, outputs: pl.DataFrame) -> Iterator[Trial]:
@@ -255,7 +268,7 @@ class Task(ABC):
 
     def _rows(self, item_id: str, model: str, output: str) -> Iterator[dict[str, Any]]:
         question = self.questions[item_id]
-        values = self.score_output(question, output)
+        values = self.score_by(question, output, model)
         if values is None:
             values = {name: 0.0 for name in self.metrics if metric(name).scale == "share"}
             no_answer = True
@@ -263,7 +276,14 @@ class Task(ABC):
             no_answer = False
         for name in self.metrics:
             if name in values:
-                yield self.item(question, model, name, values[name], no_answer=no_answer)
+                yield self.item(
+                    question,
+                    model,
+                    name,
+                    values[name],
+                    weight=self.weight(question, name),
+                    no_answer=no_answer,
+                )
 
     def item(
         self,

@@ -5,11 +5,14 @@ from collections.abc import Mapping
 from kyara_kedro.evaluation.importing.base import Format, Imported, joined, rows_of
 from kyara_kedro.evaluation.importing.subject_accuracies import read_subject_accuracies
 from kyara_kedro.evaluation.importing.tc_eval import read_tc_eval
+from kyara_kedro.evaluation.importing.zeroeval import read_flags, read_outputs
 
 __all__ = ["FORMATS", "Format", "Imported", "joined", "rows_of"]
 
 FORMATS: Mapping[str, Format] = {
     "subject-accuracies": read_subject_accuracies,
     "tc-eval": read_tc_eval,
+    "zeroeval": read_outputs,
+    "zeroeval-flags": read_flags,
 }
 """Every format by its name, as ``kedro score --format`` takes it."""
