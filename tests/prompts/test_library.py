@@ -32,11 +32,17 @@ INPUTS = {
     "parent": "茶是什麼？",
     "claims": [{"sentence": "茶是飲料。", "text": "茶是一種飲料。"}],
     "solution": "答案：2",
+    "turns": [{"question": "茶是什麼？", "answer": "一種飲料。"}],
+    "references": ["茶是飲料。"],
+    "answer": "一種飲料【甲】。",
+    "reference": "茶是飲料。",
+    "category": "綜合問答",
+    "dimensions": [{"name": "清晰度", "meaning": "是否清楚。"}],
     "constraints": ["第一行是放在【】裡的標題。"],
     "system": "你是茶藝老師。第一行是放在【】裡的標題。",
 }
 EVOLVED = {name: INPUTS[name] for name in ("question", "title", "text")}
-PROMPTED = sorted(TASKS.keys() - {"magpie_query", "self_play"})
+PROMPTED = sorted(TASKS.keys() - {"magpie_query", "self_play", "answer_benchmark"})
 """Magpie has no prompt: what is sent is the start of a chat template."""
 
 

@@ -18,7 +18,7 @@ def test_every_task_is_described_in_both_languages(task: str) -> None:
 
 
 def test_the_table_of_tasks_and_the_metas_agree() -> None:
-    prompted = TASKS.keys() - {"magpie_query", "self_play"}
+    prompted = TASKS.keys() - {"magpie_query", "self_play", "answer_benchmark"}
     assert prompted == set(LIBRARY.tasks) - {"rag", "reask"}
     for name in prompted:
         task = TASKS[name]
@@ -29,7 +29,8 @@ def test_the_table_of_tasks_and_the_metas_agree() -> None:
 
 def test_judgements_are_not_sampled() -> None:
     checks = ("compare_questions", "check_support", "check_solution")
-    for task in ("judge_pair", "judge_passage", "rate_conversation", "tag_instruction", *checks):
+    checks += tuple(task for task in TASKS if task.startswith("judge_"))
+    for task in ("rate_conversation", "tag_instruction", *checks):
         assert LIBRARY.meta(task).parameters.temperature == 0
 
 

@@ -36,6 +36,9 @@ METRICS: Mapping[str, Metric] = {
     "stopped": Metric("自行結束", "ended its turn"),
     "reason_length": Metric("推理長度", "length of the reasoning", "length", None),
     "score": Metric("評分", "rating", "rating"),
+    "official_score": Metric("官方評分", "rating, unread ones as -1", "rating"),
+    "first_turn": Metric("第一輪評分", "rating of turn 1", "rating"),
+    "second_turn": Metric("第二輪評分", "rating of turn 2", "rating"),
     "win_rate": Metric("勝率", "win rate"),
 }
 

@@ -35,7 +35,10 @@ _TAG = re.compile(r"</(\w+)>")
 _INVISIBLE = r"[\s\u200b-\u200f\u2060\ufeff]*"
 _BRACKETS = str.maketrans("【】", "〔〕")
 _CONVERSATION = frozenset(
-    {"prompt", "answer_a", "answer_b", "history", "messages", "system", "constraints"}
+    {
+        *("prompt", "answer_a", "answer_b", "history", "messages", "system", "constraints"),
+        *("answer", "reference", "turns", "references"),
+    }
 )
 """Inputs that are conversations and may cite; everywhere else 【】 would be a forged citation.
 

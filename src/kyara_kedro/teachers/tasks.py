@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_args, g
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from kyara_kedro.prompts.rubric import HIGHEST, LOWEST
+from kyara_kedro.text.ratings import bracketed_rating, overall_rating
 from kyara_kedro.text.verdicts import parse_verdict
 
 _ANSWER = re.compile(r"^\W*(?:答案|Answer)\W*[:：]\s*(?P<answer>.+?)[\s*$]*$", re.IGNORECASE)
@@ -40,6 +41,16 @@ def _grade(value: Any) -> Any:
 
 Grade = Annotated[int, BeforeValidator(_grade)]
 """A grade on the judges' scale; nothing else is taken for one."""
+
+
+def _mark(value: Any) -> int:
+    if isinstance(value, bool) or not re.fullmatch(r"10|\d", str(value), re.ASCII):
+        raise ValueError("must be a whole number from 0 to 10")
+    return int(value)
+
+
+Mark = Annotated[int, BeforeValidator(_mark)]
+"""A whole number from 0 to 10."""
 
 
 Fault = Literal["empty", "not_json", "schema", "form", "body", "tool_calls", "refusal", "finish"]
@@ -315,6 +326,71 @@ class Judgement(Reply):
         """
 
 
+class Rating(Judgement):
+    """A rating up to 10."""
+
+    rating: float
+
+    @property
+    def verdict(self) -> str:
+        """The rating."""
+        return f"{self.rating:g}"
+
+    def value(self, *, swapped: bool) -> float:
+        """The rating."""
+        return self.rating
+
+    @classmethod
+    def _of(cls, rating: float | None, form: str) -> Self:
+        if rating is None or rating > 10:
+            what = "no rating" if rating is None else f"the rating {rating:g}"
+            raise ReplyError("form", f"it has {what}; end with a number up to 10 as {form}")
+        return cls(rating=rating)
+
+
+class BracketedRating(Rating):
+    """A rating in double brackets, as FastChat's judges write it."""
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """Read ``[[7]]``, see :func:`bracketed_rating`.
+
+        Raises:
+            ReplyError: there is none up to 10.
+        """
+        return cls._of(bracketed_rating(text), "[[rating]]")
+
+
+class OverallRating(Rating):
+    """The overall score at the end of ratings by dimension, as AlignBench's judges write it."""
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """Read ``{'...': 6, '综合得分': 7}``, see :func:`overall_rating`.
+
+        Raises:
+            ReplyError: there is none up to 10.
+        """
+        return cls._of(overall_rating(text), "{'...': 6, '综合得分': 7} in single quotes")
+
+
+class ReasonedMark(Judgement):
+    """A mark from 0 to 10 after the reason for it, as Chinese-Reason-Bench's judges write it."""
+
+    structured: ClassVar[bool] = True
+    judge_reason: str
+    judge_score: Mark
+
+    @property
+    def verdict(self) -> str:
+        """The mark."""
+        return str(self.judge_score)
+
+    def value(self, *, swapped: bool) -> float:
+        """The mark."""
+        return float(self.judge_score)
+
+
 class Grades(Reply):
     """A judge's grades of a conversation, by :data:`kyara_kedro.prompts.rubric.CRITERIA`."""
 
@@ -375,6 +451,9 @@ TASKS: Mapping[str, Task] = {
     "answer_follow_up": _task("history question documents"),
     "respond": _task("prompt documents"),
     "judge_pair": _task("prompt answer_a answer_b", PairVerdict),
+    "judge_mt_bench": _task("turns references", BracketedRating),
+    "judge_align_bench": _task("prompt reference answer category dimensions", OverallRating),
+    "judge_reasoning": _task("prompt reference answer", ReasonedMark),
     "rate_conversation": _task("messages", Grades),
     "tag_instruction": _task("messages", InstructionTags),
     "compare_questions": _task("parent question", Comparison),

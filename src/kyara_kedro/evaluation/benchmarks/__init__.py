@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 
 import polars as pl
 
+from kyara_kedro.evaluation.benchmarks.align_bench import AlignBench, AlignBenchCht
 from kyara_kedro.evaluation.benchmarks.base import (
     Averaging,
     Decoding,
@@ -18,6 +19,7 @@ from kyara_kedro.evaluation.benchmarks.base import (
     questions_of,
 )
 from kyara_kedro.evaluation.benchmarks.bbh import Bbh
+from kyara_kedro.evaluation.benchmarks.chinese_reason import ChineseReasonBench
 from kyara_kedro.evaluation.benchmarks.choice import Choice
 from kyara_kedro.evaluation.benchmarks.crux import Crux
 from kyara_kedro.evaluation.benchmarks.drcd import Drcd
@@ -25,6 +27,7 @@ from kyara_kedro.evaluation.benchmarks.gsm import Gsm
 from kyara_kedro.evaluation.benchmarks.held_out import HeldOut, recall_questions
 from kyara_kedro.evaluation.benchmarks.math_l5 import MathL5
 from kyara_kedro.evaluation.benchmarks.mmlu_redux import MmluRedux
+from kyara_kedro.evaluation.benchmarks.mt_bench import MtBench, MtBenchTw
 from kyara_kedro.evaluation.benchmarks.open_answer import OpenAnswer
 from kyara_kedro.evaluation.benchmarks.output import output_lengths, output_metrics
 from kyara_kedro.evaluation.benchmarks.penguins_tc import PenguinsTc
@@ -35,8 +38,11 @@ from kyara_kedro.evaluation.benchmarks.zebra_grid import ZebraGrid
 
 __all__ = [
     "BENCHMARKS",
+    "AlignBench",
+    "AlignBenchCht",
     "Averaging",
     "Bbh",
+    "ChineseReasonBench",
     "Choice",
     "Crux",
     "Decoding",
@@ -44,6 +50,8 @@ __all__ = [
     "HeldOut",
     "MathL5",
     "MmluRedux",
+    "MtBench",
+    "MtBenchTw",
     "OpenAnswer",
     "Question",
     "Request",
@@ -80,6 +88,11 @@ BENCHMARKS: Mapping[str, type[Task]] = {
         MmluRedux,
         ZebraGrid,
         Bbh,
+        MtBench,
+        MtBenchTw,
+        AlignBench,
+        AlignBenchCht,
+        ChineseReasonBench,
     )
 }
 """Every protocol by its kind."""

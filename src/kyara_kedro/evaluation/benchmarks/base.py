@@ -369,6 +369,18 @@ def plain_questions(benchmark_questions: pl.DataFrame) -> pl.DataFrame:
     return rows.select(list(EVALUATION_QUESTION.columns))
 
 
+def part_of(parts: Mapping[str, Rows], name: str, kind: str) -> Rows:
+    """The rows of one of a benchmark's published files.
+
+    Raises:
+        UserError: the file was not given, or is empty.
+    """
+    rows = parts.get(name)
+    if not rows:
+        raise UserError(f"benchmark '{kind}': give its published file of {name} as that part")
+    return rows
+
+
 def field_of(row: Row, part: str, number: int, *names: str) -> Any:
     """The first of the named fields that a published row has.
 

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 
+from kyara_kedro.evaluation.importing.align_bench import read_align_bench
 from kyara_kedro.evaluation.importing.base import Format, Imported, joined, rows_of
+from kyara_kedro.evaluation.importing.fastchat import read_fastchat
 from kyara_kedro.evaluation.importing.subject_accuracies import read_subject_accuracies
 from kyara_kedro.evaluation.importing.tc_eval import read_tc_eval
 from kyara_kedro.evaluation.importing.zeroeval import read_flags, read_outputs
@@ -10,6 +12,8 @@ from kyara_kedro.evaluation.importing.zeroeval import read_flags, read_outputs
 __all__ = ["FORMATS", "Format", "Imported", "joined", "rows_of"]
 
 FORMATS: Mapping[str, Format] = {
+    "align-bench": read_align_bench,
+    "fastchat": read_fastchat,
     "subject-accuracies": read_subject_accuracies,
     "tc-eval": read_tc_eval,
     "zeroeval": read_outputs,
