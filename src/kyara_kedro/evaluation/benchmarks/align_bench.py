@@ -89,7 +89,7 @@ class AlignBench(Rated):
         """Read ``questions``: question_id, category, subcategory, question, reference."""
         return [
             cls.question(row, "questions", i)
-            for i, row in enumerate(part_of(parts, "questions", cls.kind), start=1)
+            for i, row in enumerate(part_of(parts, cls.kind), start=1)
         ]
 
     @classmethod
@@ -186,6 +186,6 @@ class AlignBenchCht(AlignBench):
         conversion = {"conversion": f"{name}, OpenCC {version('opencc')}"}
         questions = (
             cls.question(row, "questions", i, convert)
-            for i, row in enumerate(part_of(parts, "questions", cls.kind), start=1)
+            for i, row in enumerate(part_of(parts, cls.kind), start=1)
         )
         return [replace(one, details={**one.details, **conversion}) for one in questions]

@@ -369,16 +369,15 @@ def plain_questions(benchmark_questions: pl.DataFrame) -> pl.DataFrame:
     return rows.select(list(EVALUATION_QUESTION.columns))
 
 
-def part_of(parts: Mapping[str, Rows], name: str, kind: str) -> Rows:
+def part_of(parts: Mapping[str, Rows], kind: str, name: str = "questions") -> Rows:
     """The rows of one of a benchmark's published files.
 
     Raises:
-        UserError: the file was not given, or is empty.
+        UserError: there are none.
     """
-    rows = parts.get(name)
-    if not rows:
-        raise UserError(f"benchmark '{kind}': give its published file of {name} as that part")
-    return rows
+    if not parts.get(name):
+        raise UserError(f"benchmark '{kind}': give its {name}; the part '{name}' is missing")
+    return parts[name]
 
 
 def field_of(row: Row, part: str, number: int, *names: str) -> Any:

@@ -40,7 +40,7 @@ class ChineseReasonBench(Rated):
                 question=str(field_of(row, "questions", i, "question")),
                 answer=str(field_of(row, "questions", i, "answer")),
             )
-            for i, row in enumerate(part_of(parts, "questions", cls.kind), start=1)
+            for i, row in enumerate(part_of(parts, cls.kind), start=1)
         ]
 
     def decoding(self, question: Question) -> Decoding:

@@ -77,7 +77,7 @@ class MtBench(Rated):
         }
         return [
             cls._question(row, i, references)
-            for i, row in enumerate(part_of(parts, "questions", cls.kind), start=1)
+            for i, row in enumerate(part_of(parts, cls.kind), start=1)
         ]
 
     @classmethod

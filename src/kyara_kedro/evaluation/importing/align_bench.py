@@ -7,6 +7,7 @@ their judge.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from kyara_kedro.evaluation.benchmarks.align_bench import AlignBench, AlignBenchCht
@@ -37,37 +38,38 @@ def read_align_bench(path: Path, benchmark: str) -> Imported:
     """
     rows = list(enumerate(rows_of(path), start=1))
     keys = [_key(row, path, number) for number, row in rows]
-    named = [
-        (row, item, model)
-        for (_, row), (_, model), item in zip(rows, keys, repeated(keys), strict=True)
-    ]
-    judged = [one for one in named if "score" in one[0] or "judgment" in one[0]]
-    ratings = stored_ratings(
-        [(i, row) for i, row in rows if "score" in row or "judgment" in row], path, overall_rating
-    )
+    named = {
+        number: (item, model)
+        for (number, _), item, (_, model) in zip(rows, repeated(keys), keys, strict=True)
+    }
+    judged = [(i, row) for i, row in rows if not row.keys().isdisjoint(("score", "judgment"))]
     return Imported(
         questions=_questions(rows, path, benchmark),
         outputs=MODEL_OUTPUT.frame(
-            output_row(
-                benchmark, item, model, str(row["answer"] or ""), str(row.get("question", ""))
-            )
-            for row, item, model in named
+            output_row(benchmark, *named[i], _answer(row), str(row.get("question", "")))
+            for i, row in rows
             if "answer" in row
         ),
         judgements=JUDGEMENT.frame(
             judgement_row(
                 benchmark,
-                item,
-                model,
+                *named[i],
                 UNKNOWN_JUDGE,
                 value=rating,
                 verdict=None if rating is None else f"{rating:g}",
-                chars=len(str(row["answer"] or "")) if "answer" in row else None,
+                chars=len(_answer(row)) if "answer" in row else None,
                 text=str(row.get("judgment", "")),
             )
-            for (row, item, model), rating in zip(judged, ratings, strict=True)
+            for (i, row), rating in zip(
+                judged, stored_ratings(judged, path, overall_rating), strict=True
+            )
         ),
     )
+
+
+def _answer(row: Row) -> str:
+    """What the model said; nothing where asking it failed."""
+    return str(row["answer"] or "")
 
 
 def _key(row: Row, path: Path, number: int) -> tuple[str, str]:
@@ -78,7 +80,7 @@ def _key(row: Row, path: Path, number: int) -> tuple[str, str]:
     return name, str(row.get("model_id") or row.get("model") or model_name(path))
 
 
-def _questions(rows: list[tuple[int, Row]], path: Path, benchmark: str) -> list[Question]:
+def _questions(rows: Sequence[tuple[int, Row]], path: Path, benchmark: str) -> list[Question]:
     """The questions of the rows that repeat them."""
     shape = AlignBenchCht if benchmark == AlignBenchCht.kind else AlignBench
     found = (

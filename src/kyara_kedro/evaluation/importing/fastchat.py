@@ -7,7 +7,7 @@ An answer file's rows hold question_id, model_id and choices (lm-sys/FastChat,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ def _outputs(row: Row, path: Path, number: int, benchmark: str) -> Iterator[dict
 
 
 def _judgements(
-    rows: list[tuple[int, Row]], path: Path, benchmark: str
+    rows: Sequence[tuple[int, Row]], path: Path, benchmark: str
 ) -> Iterator[dict[str, Any]]:
     ratings = stored_ratings(rows, path, bracketed_rating)
     keys = [_key(row, str(path), number) for number, row in rows]
