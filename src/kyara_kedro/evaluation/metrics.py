@@ -28,6 +28,11 @@ class Metric(NamedTuple):
 METRICS: Mapping[str, Metric] = {
     "accuracy": Metric("答對率", "accuracy"),
     "cell_accuracy": Metric("方格答對率", "cell accuracy"),
+    "acc_norm": Metric("長度校正答對率", "accuracy, normalised by length"),
+    "prompt_level_strict_acc": Metric("逐題遵循率", "prompts followed, strict"),
+    "inst_level_strict_acc": Metric("逐項遵循率", "instructions followed, strict"),
+    "prompt_level_loose_acc": Metric("逐題遵循率（寬鬆）", "prompts followed, loose"),
+    "inst_level_loose_acc": Metric("逐項遵循率（寬鬆）", "instructions followed, loose"),
     "exact_match": Metric("完全相符", "exact match"),
     "prefix_exact_match": Metric("開頭相符", "begins with the answer"),
     "contains": Metric("含有答案", "contains the answer"),
