@@ -274,7 +274,7 @@ def test_a_hidden_solution_needs_the_file_that_has_it() -> None:
 
 
 def test_missing_parts_and_fields_are_named() -> None:
-    with pytest.raises(UserError, match="'gsm': the part 'questions' is missing"):
+    with pytest.raises(UserError, match="'gsm': give its questions; the part"):
         Gsm.read({})
     with pytest.raises(UserError, match="questions, row 1: there is no field 'question' or"):
         MathL5.read({"questions": [{"answer": 1}]})

@@ -22,9 +22,9 @@ from kyara_kedro.evaluation.benchmarks.base import (
     Task,
     field_of,
     one_turn,
+    part_of,
     scorer_version,
 )
-from kyara_kedro.evaluation.benchmarks.zeroeval import part_of
 
 PROMPT = """{input}
 
@@ -62,7 +62,7 @@ class Bbh(Task):
         """
         seen: Counter[str] = Counter()
         questions = []
-        for number, row in enumerate(part_of(parts, "questions", cls.kind), start=1):
+        for number, row in enumerate(part_of(parts, cls.kind), start=1):
             task, text, target = (
                 str(field_of(row, "questions", number, name))
                 for name in ("task", "input", "target")

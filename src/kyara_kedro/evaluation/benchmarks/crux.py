@@ -13,13 +13,13 @@ from kyara_kedro.evaluation.benchmarks.base import (
     Row,
     Rows,
     field_of,
+    part_of,
     scorer_version,
 )
 from kyara_kedro.evaluation.benchmarks.zeroeval import (
     OPEN_PROMPT,
     OpenQuestions,
     as_text,
-    part_of,
 )
 
 QUESTION = """You are given a Python function and an assertion containing an input to the \
@@ -45,7 +45,7 @@ class Crux(OpenQuestions):
         """Read ZeroEval's rows, or CRUXEval's own with ``code``, ``input`` and ``output``."""
         rows = [
             _asked(row, number) if "code" in row else row
-            for number, row in enumerate(part_of(parts, "questions", cls.kind), start=1)
+            for number, row in enumerate(part_of(parts, cls.kind), start=1)
         ]
         return super().read({"questions": rows})
 

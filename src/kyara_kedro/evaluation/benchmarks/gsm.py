@@ -33,7 +33,7 @@ class Gsm(OpenQuestions):
     def read(cls, parts: Mapping[str, Rows]) -> list[Question]:
         """Read ZeroEval's rows, or GSM8K's own, whose answer follows ``####``."""
         return [
-            replace(question, answer=question.answer.rpartition("#")[2].strip())
+            replace(question, answer=question.answer.rpartition("####")[2].replace("#", "").strip())
             for question in super().read(parts)
         ]
 

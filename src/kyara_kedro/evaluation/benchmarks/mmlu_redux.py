@@ -20,9 +20,10 @@ from kyara_kedro.evaluation.benchmarks.base import (
     Rows,
     field_of,
     one_turn,
+    part_of,
     scorer_version,
 )
-from kyara_kedro.evaluation.benchmarks.zeroeval import ZeroEval, part_of, plain_id, reply_in
+from kyara_kedro.evaluation.benchmarks.zeroeval import ZeroEval, plain_id, reply_in
 
 LETTERS = "ABCDEF"
 SUBJECTS = frozenset(
@@ -105,7 +106,7 @@ class MmluRedux(ZeroEval):
         Raises:
             UserError: the part or a field is missing, or the answer is none of the choices.
         """
-        return list(_questions(part_of(parts, "questions", cls.kind)))
+        return list(_questions(part_of(parts, cls.kind)))
 
     @classmethod
     def stratum_of(cls, item_id: str) -> str:

@@ -23,9 +23,10 @@ from kyara_kedro.evaluation.benchmarks.base import (
     Rows,
     field_of,
     one_turn,
+    part_of,
     scorer_version,
 )
-from kyara_kedro.evaluation.benchmarks.zeroeval import ZeroEval, part_of, plain_id
+from kyara_kedro.evaluation.benchmarks.zeroeval import ZeroEval, plain_id
 from kyara_kedro.text.braces import last_object
 
 Grid = dict[str, dict[str, str]]
@@ -129,7 +130,7 @@ class ZebraGrid(ZeroEval):
         known = {row.get("id"): row for row in parts.get("solutions", ())}
         return [
             _question(row, known.get(row.get("id"), row), number)
-            for number, row in enumerate(part_of(parts, "questions", cls.kind), start=1)
+            for number, row in enumerate(part_of(parts, cls.kind), start=1)
         ]
 
     @classmethod

@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from kyara_kedro.content import Message
-from kyara_kedro.errors import UserError
 from kyara_kedro.evaluation.benchmarks.base import (
     Chapter,
     Decoding,
@@ -24,6 +23,7 @@ from kyara_kedro.evaluation.benchmarks.base import (
     Task,
     field_of,
     one_turn,
+    part_of,
 )
 from kyara_kedro.text.braces import first_object
 
@@ -125,7 +125,7 @@ class OpenQuestions(ZeroEval):
                 answer=str(field_of(row, "questions", number, "answer")),
                 language="en",
             )
-            for number, row in enumerate(part_of(parts, "questions", cls.kind), start=1)
+            for number, row in enumerate(part_of(parts, cls.kind), start=1)
         ]
 
     def messages(self, question: Question) -> tuple[Message, ...]:
@@ -175,17 +175,6 @@ def as_text(value: Any) -> str:
 def plain_id(published: Any) -> str:
     """A published id without ``#``, which would make it a variant of another item."""
     return str(published).replace("#", "")
-
-
-def part_of(parts: Mapping[str, Rows], name: str, kind: str) -> Rows:
-    """The rows of a part.
-
-    Raises:
-        UserError: it is missing.
-    """
-    if name not in parts:
-        raise UserError(f"benchmark '{kind}': the part '{name}' is missing; give its file")
-    return parts[name]
 
 
 def _loose_fields(output: str) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def read_outputs(path: Path, benchmark: str) -> Imported:
     outputs = MODEL_OUTPUT.frame(
         output_row(
             benchmark,
-            plain_id(field_of(row, str(path), number, "id", "session_id")),
+            plain_id(field_of(row, str(path), number, "id")),
             model,
             _output(row, path, number),
             _prompt(row),
@@ -58,7 +58,7 @@ def read_flags(path: Path, benchmark: str) -> Imported:
         for model, flag in row.items():
             if model == "id":
                 continue
-            if flag not in _FLAGS:
+            if not isinstance(flag, str) or flag not in _FLAGS:
                 raise UserError(
                     f"{path}, row {number}: model '{model}' has {flag!r}; write 1 for right, 0 for "
                     "wrong and nothing for no answer"
