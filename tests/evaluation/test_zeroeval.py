@@ -320,6 +320,7 @@ def test_cells_weigh_alike_and_groups_overlap(answered: Answered) -> None:
 
 
 HOSTILE = [
+    "{" * 10**6,
     '{"answer":' * 10**5 + "}" * 10**5,
     '"' * 10**6,
     '"answer": "' * 10**5,
