@@ -19,6 +19,7 @@ from kyara_kedro.evaluation.harness import (
     Endpoint,
     HarnessOptions,
     LocalModel,
+    _begins_with_bos,
     harness_items,
     run_harness,
 )
@@ -269,3 +270,19 @@ def test_accuracies_equal_those_of_a_plain_loop_on_disk_and_over_an_endpoint(
     assert found["chat"].startswith("task 'local_choice' compares log-probabilities")
     assert set(called) == {"/v1/completions"}
     assert found["unknown"].startswith("task 'nothing_at_all': neither")
+
+
+@NEEDS_HARNESS
+def test_the_first_token_goes_before_a_prompt_where_the_tokenizer_puts_it(
+    model: Path, tmp_path: Path
+) -> None:
+    from tokenizers.processors import TemplateProcessing
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    assert not _begins_with_bos(str(model))
+    tokenizer._tokenizer.post_processor = TemplateProcessing(
+        single="<bos> $A", special_tokens=[("<bos>", tokenizer.bos_token_id)]
+    )
+    tokenizer.save_pretrained(tmp_path)
+    assert _begins_with_bos(str(tmp_path))

@@ -14,9 +14,10 @@ from kyara_kedro.evaluation.benchmarks.base import (
     Task,
     field_of,
     one_turn,
+    part_of,
     scorer_version,
 )
-from kyara_kedro.evaluation.benchmarks.tc_eval import DECODING, RULE, keyed_rows, part_of
+from kyara_kedro.evaluation.benchmarks.tc_eval import DECODING, RULE, keyed_rows
 
 PROMPT = (
     "請根據以下內容回答問題，且答案需盡可能簡短。注意：答案必須為內容的子字串。\n\n"

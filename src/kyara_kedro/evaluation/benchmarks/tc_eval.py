@@ -122,17 +122,6 @@ def keyed_rows(rows: Rows) -> Iterator[tuple[str, Row]]:
             yield str(row.get("id", number)), row
 
 
-def part_of(parts: Mapping[str, Rows], kind: str) -> Rows:
-    """The rows of the questions.
-
-    Raises:
-        UserError: there are none.
-    """
-    if not parts.get("questions"):
-        raise UserError(f"benchmark '{kind}': give its questions; the part 'questions' is missing")
-    return parts["questions"]
-
-
 def choice_questions(kind: str, rows: Rows) -> list[Question]:
     """Read items with ``question``, ``choices`` and ``answer``, the place of the right choice.
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from kyara_kedro.evaluation.benchmarks.base import Averaging, Question, Rows
+from kyara_kedro.evaluation.benchmarks.base import Averaging, Question, Rows, part_of
 from kyara_kedro.evaluation.benchmarks.tc_eval import (
     TcEvalChoice,
-    part_of,
     subject_questions,
     version_of,
 )

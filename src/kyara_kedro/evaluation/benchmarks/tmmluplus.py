@@ -14,11 +14,10 @@ from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 from kyara_kedro.errors import UserError
-from kyara_kedro.evaluation.benchmarks.base import Averaging, Question, Rows
+from kyara_kedro.evaluation.benchmarks.base import Averaging, Question, Rows, part_of
 from kyara_kedro.evaluation.benchmarks.tc_eval import (
     LETTERS,
     TcEvalChoice,
-    part_of,
     subject_questions,
     version_of,
 )

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from kyara_kedro.evaluation.benchmarks.base import Question, Rows
+from kyara_kedro.evaluation.benchmarks.base import Question, Rows, part_of
 from kyara_kedro.evaluation.benchmarks.tc_eval import (
     TcEvalChoice,
     choice_questions,
-    part_of,
     version_of,
 )
 
