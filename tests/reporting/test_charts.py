@@ -11,9 +11,12 @@ from kyara_kedro.reporting.charts import (
     Series,
     _ticks,
     bar_chart,
+    forest,
     histogram,
     histograms,
     line_chart,
+    radar,
+    scatter,
     stage_chart,
     waterfall,
 )
@@ -34,6 +37,22 @@ FIGURES = {
         "品質", {"全部": [0.1, 0.2, 0.2, 0.9], "入選": [0.9]}, bins=4, span=(0, 1)
     ),
     "stages": stage_chart("流程", STAGES, kept="留下", lost="捨去"),
+    "radar": radar("類別", ["邏輯", "數學", "寫作"], {"甲": [6, 5, 8], "乙 <b>": [4, None, 7]}),
+    "scatter": scatter(
+        "勝率與長度",
+        {"甲": [(900, 0.4)], "乙": [(1200, 0.55), (700, 0.2)]},
+        {"甲": [(0.35, 0.45)]},
+        x_label="字元",
+        y_label="勝率",
+        unit="percent",
+    ),
+    "forest": forest(
+        "差距 & more",
+        ["數學", "寫作"],
+        {"未定": [0.1, None], "較差": [None, -0.4]},
+        {"未定": [(-0.1, 0.3), None], "較差": [None, (-0.6, -0.2)]},
+        x_label="分",
+    ),
     "waterfall": waterfall("流程", STEPS, start="讀入", end="入選", added="加入 {}"),
 }
 
@@ -118,6 +137,51 @@ def test_missing_values_have_no_bar_and_intervals_have_whiskers() -> None:
     assert error["arrayminus"] == pytest.approx([0.05, 0.1])
 
 
+def _dots(figure: Figure, css: str) -> list[tuple[float, float]]:
+    circles = _parse(figure.svg()).iter(f"{SVG}circle")
+    return [
+        (float(circle.get("cx") or 0), float(circle.get("cy") or 0))
+        for circle in circles
+        if circle.get("class") == css
+    ]
+
+
+def test_a_radar_goes_round_from_the_top_and_passes_over_a_spoke_without_a_value() -> None:
+    figure = FIGURES["radar"]
+    (top, right, left), other = _dots(figure, "kc-f0"), _dots(figure, "kc-f1")
+    assert top[0] < right[0] and left[0] < top[0]
+    assert top[1] < min(left[1], right[1])
+    assert len(other) == 2
+    first, second = figure.plotly()["data"]
+    assert (first["r"], first["theta"][-1]) == ([6, 5, 8, 6], "邏輯")
+    assert second["r"] == [4, None, 7, 4]
+    with pytest.raises(ValueError, match="at least three spokes"):
+        radar("空", ["一", "二"], {})
+
+
+def test_scattered_points_lie_where_their_values_are_and_have_intervals() -> None:
+    figure = FIGURES["scatter"]
+    ((x, y),), ((far, high), (near, low)) = _dots(figure, "kc-f0"), _dots(figure, "kc-f1")
+    assert near < x < far and high < y < low
+    whiskers = [p for p in _parse(figure.svg()).iter() if p.get("class") == "kc-whisker"]
+    assert len(whiskers) == 1
+    first, second = figure.plotly()["data"]
+    assert first["error_y"]["array"] == pytest.approx([0.05]) and "error_y" not in second
+    assert (second["mode"], second["x"]) == ("markers", [1200, 700])
+    assert scatter("空", {}).svg()
+
+
+def test_a_forest_has_a_line_a_difference_with_its_sign() -> None:
+    figure = FIGURES["forest"]
+    ((right, upper),), ((left, lower),) = _dots(figure, "kc-f0"), _dots(figure, "kc-f1")
+    assert left < right and upper < lower
+    assert {"+0.1", "-0.4"} <= set(_texts(figure))
+    document = figure.plotly()
+    assert document["data"][0]["error_x"]["array"] == pytest.approx([0.2, 0])
+    assert document["layout"]["yaxis"]["autorange"] == "reversed"
+    assert forest("空", [], {}, {}).svg()
+
+
 def test_negative_bars_start_at_zero() -> None:
     figure = bar_chart("差", ["甲", "乙"], {"d": [-0.5, 0.5]})
     left, right = _rects(figure, "kc-f0")
@@ -179,7 +243,16 @@ def test_values_and_positions_must_fit_together() -> None:
 def test_any_label_and_value_gives_well_formed_xml(
     title: str, labels: list[str], value: float
 ) -> None:
-    _parse(bar_chart(title, labels, {title: [value] * len(labels), "b": [0] * len(labels)}).svg())
+    values = {title: [value] * len(labels), "b": [0.0] * len(labels)}
+    spokes = [*labels, "x", "y", "z"]
+    for figure in (
+        bar_chart(title, labels, values),
+        forest(title, labels, values, {title: [(value, value)] * len(labels)}, x_label=title),
+        radar(title, spokes, {title: [value] * len(spokes)}),
+        scatter(title, {label: [(value, value)] for label in labels}, x_label=title),
+    ):
+        _parse(figure.svg())
+        json.dumps(figure.plotly(), allow_nan=False)
 
 
 @given(st.floats(-1e9, 1e9), st.floats(1e-6, 1e9))

@@ -1,8 +1,8 @@
 """Charts as data: one small specification, drawn as an SVG picture or written as Plotly JSON.
 
-Bars, waterfalls and stages lie on their side, because the labels are often Chinese phrases and the
-reader often holds a phone. The pictures need no font, script or file beside them, follow the
-reader's light or dark setting, and the same figure always gives the same bytes.
+Bars, waterfalls, stages and forests lie on their side, because the labels are often Chinese
+phrases and the reader often holds a phone. The pictures need no font, script or file beside them,
+follow the reader's light or dark setting, and the same figure always gives the same bytes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 
 from kyara_kedro.content import content_id
 
-Kind = Literal["bar", "line", "histogram", "waterfall", "stages"]
+Kind = Literal["bar", "line", "histogram", "waterfall", "stages", "radar", "scatter", "forest"]
 Unit = Literal["number", "percent"]
 _Span = tuple[float, float]
 _Box = tuple[float, float, float, float]
@@ -91,10 +91,12 @@ class Figure:
 
     Attributes:
         kind: ``bar`` (grouped, on its side), ``line``, ``histogram`` (its series over one
-            another), ``waterfall`` or ``stages`` (bars of what was kept and lost, end to end).
+            another), ``waterfall``, ``stages`` (bars of what was kept and lost, end to end),
+            ``radar`` (a polygon a series, over spokes), ``scatter``, or ``forest`` (points with
+            intervals beside a line at 0, on their side).
         title: What the chart shows; also its accessible name.
         series: The values; a waterfall has exactly one, those of a histogram have the same bins.
-        x_label: Name of the value axis of bars, of the horizontal axis otherwise.
+        x_label: Name of the value axis of bars and forests, of the horizontal axis otherwise.
         y_label: Name of the other axis.
         unit: How values are written; ``percent`` takes fractions of 1.
         mark: A position on the horizontal axis of lines that deserves attention, and its name.
@@ -138,6 +140,94 @@ def bar_chart(
         x_label: Name of the value axis.
         unit: How values are written.
     """
+    return Figure("bar", title, _series(categories, values, intervals), x_label=x_label, unit=unit)
+
+
+def forest(
+    title: str,
+    categories: Sequence[str],
+    values: Mapping[str, Sequence[float | None]],
+    intervals: Mapping[str, Sequence[tuple[float, float] | None]],
+    *,
+    x_label: str = "",
+    unit: Unit = "number",
+) -> Figure:
+    """Differences with their intervals, one line each, against a line where there is none.
+
+    Args:
+        title: Title of the figure.
+        categories: What is compared, from top to bottom.
+        values: Series name to one difference a category; None leaves no line.
+        intervals: Series name to one (low, high) a category.
+        x_label: Name of the value axis.
+        unit: How values are written.
+    """
+    series = _series(categories, values, intervals)
+    return Figure("forest", title, series, x_label=x_label, unit=unit)
+
+
+def radar(
+    title: str,
+    spokes: Sequence[str],
+    values: Mapping[str, Sequence[float | None]],
+    *,
+    unit: Unit = "number",
+) -> Figure:
+    """A polygon a series over spokes that begin at 0 in the middle.
+
+    Args:
+        title: Title of the figure.
+        spokes: Names of the spokes, from the top on to the right.
+        values: Series name to one value a spoke; a polygon passes over a spoke without one.
+        unit: How values are written.
+
+    Raises:
+        ValueError: there are fewer than three spokes.
+    """
+    if len(spokes) < 3:
+        raise ValueError(f"radar {title!r}: it needs at least three spokes")
+    return Figure("radar", title, _series(spokes, values, None), unit=unit)
+
+
+def scatter(
+    title: str,
+    points: Mapping[str, Sequence[tuple[float, float]]],
+    intervals: Mapping[str, Sequence[tuple[float, float]]] | None = None,
+    *,
+    x_label: str = "",
+    y_label: str = "",
+    unit: Unit = "number",
+) -> Figure:
+    """Points at (x, y), a colour a series.
+
+    Args:
+        title: Title of the figure.
+        points: Series name to its points.
+        intervals: Series name to the (low, high) of each point's y; any series may be left out.
+        x_label: Name of the horizontal axis.
+        y_label: Name of the vertical axis.
+        unit: How the values upwards are written.
+    """
+    series = []
+    for name, some in points.items():
+        ends = (intervals or {}).get(name, ())
+        series.append(
+            Series(
+                name,
+                tuple(x for x, _ in some),
+                tuple(y for _, y in some),
+                tuple(low for low, _ in ends),
+                tuple(high for _, high in ends),
+            )
+        )
+    return Figure("scatter", title, tuple(series), x_label, y_label, unit)
+
+
+def _series(
+    categories: Sequence[str],
+    values: Mapping[str, Sequence[float | None]],
+    intervals: Mapping[str, Sequence[tuple[float, float] | None]] | None,
+) -> tuple[Series, ...]:
     series = []
     for name, heights in values.items():
         ends = (intervals or {}).get(name)
@@ -150,7 +240,7 @@ def bar_chart(
                 tuple(end[1] if end else None for end in ends) if ends else (),
             )
         )
-    return Figure("bar", title, tuple(series), x_label=x_label, unit=unit)
+    return tuple(series)
 
 
 def line_chart(
@@ -290,8 +380,11 @@ def _plotly(figure: Figure) -> dict[str, Any]:
         "histogram": _plotly_histogram,
         "waterfall": _plotly_waterfall,
         "stages": _plotly_bar,
+        "radar": _plotly_radar,
+        "scatter": _plotly_scatter,
+        "forest": _plotly_forest,
     }
-    sideways = figure.kind in ("bar", "waterfall", "stages")
+    sideways = figure.kind in ("bar", "waterfall", "stages", "forest")
     values = "xaxis" if sideways else "yaxis"
     layout: dict[str, Any] = {
         "title": {"text": figure.title},
@@ -309,6 +402,11 @@ def _plotly(figure: Figure) -> dict[str, Any]:
         layout["barmode"] = _BAR_MODES[figure.kind]
     if figure.kind == "histogram":
         layout["bargap"] = 0.05
+    if figure.kind == "radar":
+        layout["polar"] = {
+            "radialaxis": {"rangemode": "tozero"},
+            "angularaxis": {"rotation": 90, "direction": "clockwise"},
+        }
     if figure.unit == "percent":
         layout[values]["tickformat"] = ".0%"
     if figure.log_x:
@@ -328,14 +426,36 @@ def _plotly_bar(series: Series) -> dict[str, Any]:
         "y": list(series.x),
     }
     if series.low:
-        ends = list(zip(series.y, series.low, series.high, strict=True))
-        trace["error_x"] = {
-            "type": "data",
-            "symmetric": False,
-            "array": [0 if y is None or h is None else h - y for y, _, h in ends],
-            "arrayminus": [0 if y is None or w is None else y - w for y, w, _ in ends],
-        }
+        trace["error_x"] = _plotly_errors(series)
     return trace
+
+
+def _plotly_errors(series: Series) -> dict[str, Any]:
+    ends = list(zip(series.y, series.low, series.high, strict=True))
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [0 if y is None or h is None else h - y for y, _, h in ends],
+        "arrayminus": [0 if y is None or w is None else y - w for y, w, _ in ends],
+    }
+
+
+def _plotly_forest(series: Series) -> dict[str, Any]:
+    return _plotly_bar(series) | {"type": "scatter", "mode": "markers"}
+
+
+def _plotly_scatter(series: Series) -> dict[str, Any]:
+    trace = _plotly_line(series) | {"mode": "markers"}
+    return trace | ({"error_y": _plotly_errors(series)} if series.low else {})
+
+
+def _plotly_radar(series: Series) -> dict[str, Any]:
+    return {
+        "type": "scatterpolar",
+        "name": series.name,
+        "r": [*series.y, *series.y[:1]],
+        "theta": [*series.x, *series.x[:1]],
+    }
 
 
 def _plotly_line(series: Series) -> dict[str, Any]:
@@ -398,6 +518,9 @@ def _svg(figure: Figure) -> str:
         "histogram": _columns,
         "waterfall": _falls,
         "stages": _stages,
+        "radar": _spokes,
+        "scatter": _points,
+        "forest": _intervals,
     }[figure.kind]
     top = _Sheet(figure)
     body = draw(figure, top)
@@ -433,7 +556,7 @@ class _Sheet:
             if x > _PAD and x + width > _WIDTH - _PAD:
                 x, self.y = _PAD, self.y + 20
             colour = number % len(COLOURS)
-            if figure.kind == "line":
+            if figure.kind in ("line", "radar"):
                 self.head.append(
                     f'<path class="kc-line kc-l{colour} kc-d{colour}" '
                     f'd="M{_number(x)} {_number(self.y + 8)}h18"/>'
@@ -523,6 +646,88 @@ def _of(part: float, whole: float) -> str:
     return f"{_said(part)} / {_said(whole)}"
 
 
+def _intervals(figure: Figure, sheet: _Sheet) -> str:
+    categories = [str(x) for x in figure.series[0].x] if figure.series else []
+    numbers = [n for s in figure.series for n in (*s.y, *s.low, *s.high) if n is not None]
+    plot = _Sideways(categories, _ticks(min([0.0, *numbers]), max([0.0, *numbers])), figure.unit)
+    start, step = sheet.y, 24.0
+    rows: list[str] = []
+    for i, category in enumerate(categories):
+        for number, series in enumerate(figure.series):
+            value = series.y[i]
+            if value is None:
+                continue
+            middle = sheet.y + step / 2
+            said = f"{'+' if value > 0 else ''}{_said(value, figure.unit)}"
+            low, high = (series.low[i], series.high[i]) if series.low else (None, None)
+            if low is not None and high is not None:
+                rows.append(_whisker(plot.x(low), plot.x(high), middle))
+            hint = f"{category} · {series.name}: {said}"
+            rows.append(plot.label(middle, category))
+            rows.append(_dot((plot.x(value), middle), number, hint))
+            reach = plot.x(value if high is None else high)
+            rows.append(_text(reach + 8, middle + 4, said, "kc-soft"))
+            sheet.y += step
+    return plot.axis(start, sheet, figure.x_label) + "".join(rows)
+
+
+def _spokes(figure: Figure, sheet: _Sheet) -> str:
+    names = [str(x) for x in figure.series[0].x] if figure.series else []
+    numbers = [y for series in figure.series for y in series.y if y is not None]
+    ticks = _ticks(min([0.0, *numbers]), max([0.0, *numbers]))
+    across, down, radius = _WIDTH / 2, sheet.y + 168.0, 140.0
+    turns = [2 * math.pi * i / len(names) for i in range(len(names))]
+
+    def place(turn: float, reach: float) -> _Span:
+        return across + reach * math.sin(turn), down - reach * math.cos(turn)
+
+    def route(points: Iterable[_Span]) -> str:
+        return "M" + "L".join(f"{_number(x)} {_number(y)}" for x, y in points) + "Z"
+
+    drawn = [_path("kc-grid", across, down, *place(turn, radius)) for turn in turns]
+    for tick in ticks[1:]:
+        reach = (tick - ticks[0]) / (ticks[-1] - ticks[0]) * radius
+        ring = route(place(turn, reach) for turn in turns)
+        drawn.append(f'<path class="kc-grid" fill="none" d="{ring}"/>')
+        drawn.append(_text(across + 5, down - reach + 13, _said(tick, figure.unit), "kc-soft"))
+    for turn, name in zip(turns, names, strict=True):
+        x, y = place(turn, radius + 14)
+        aside = math.sin(turn)
+        anchor = "middle" if abs(aside) < 0.1 else "start" if aside > 0 else "end"
+        room = _WIDTH - 2 * _PAD if anchor == "middle" else min(x, _WIDTH - x) - _PAD
+        drawn.append(_text(x, y + 5, _shorten(name, room, 13), anchor=anchor, hint=name))
+    for number, series in enumerate(figure.series):
+        corners = [
+            (place(turn, (y - ticks[0]) / (ticks[-1] - ticks[0]) * radius), f"{name}: {_said(y)}")
+            for turn, name, y in zip(turns, names, series.y, strict=True)
+            if y is not None
+        ]
+        colour = number % len(COLOURS)
+        if corners:
+            shape = route(point for point, _ in corners)
+            drawn.append(f'<path class="kc-line kc-l{colour} kc-d{colour}" d="{shape}"/>')
+        drawn += [_dot(point, number, f"{series.name} · {hint}") for point, hint in corners]
+    sheet.y = down + radius + 28
+    return "".join(drawn)
+
+
+def _points(figure: Figure, sheet: _Sheet) -> str:
+    xs = [float(x) for series in figure.series for x in series.x] or [0.0, 1.0]
+    ys = [n for s in figure.series for n in (*s.y, *s.low, *s.high) if n is not None] or [0.0, 1.0]
+    margin = 0.06 * (max(xs) - min(xs))
+    across = (min(xs) - margin, max(xs) + margin)
+    plot = _Upright(across, (min(ys), max(ys)), figure, sheet)
+    drawn = []
+    for number, series in enumerate(figure.series):
+        for x, low, high in zip(series.x, series.low, series.high, strict=False):
+            if low is not None and high is not None:
+                drawn.append(_upright_whisker(plot.x(float(x)), plot.y(low), plot.y(high)))
+        for x, y in zip(series.x, _filled(series.y), strict=True):
+            hint = f"{series.name}: {_said(float(x))}, {_said(y, figure.unit)}"
+            drawn.append(_dot((plot.x(float(x)), plot.y(y)), number, hint))
+    return plot.axes() + "".join(drawn)
+
+
 def _columns(figure: Figure, sheet: _Sheet) -> str:
     edges = [float(x) for x in figure.series[0].x]
     highest = max([1.0, *(n for series in figure.series for n in _filled(series.y))])
@@ -551,10 +756,7 @@ def _lines(figure: Figure, sheet: _Sheet) -> str:
         ]
         colour = number % len(COLOURS)
         if len(points) == 1:
-            ((x, y),) = points
-            paths.append(
-                f'<circle class="{_fill(number)}" cx="{_number(x)}" cy="{_number(y)}" r="3.5"/>'
-            )
+            paths.append(_dot(points[0], number, series.name))
         elif points:
             route = "L".join(f"{_number(x)} {_number(y)}" for x, y in points)
             paths.append(
@@ -767,6 +969,19 @@ def _path(kind: str, x: float, y: float, to_x: float, to_y: float) -> str:
 def _whisker(low: float, high: float, y: float) -> str:
     ends = "".join(f"M{_number(x)} {_number(y - 4)}v8" for x in (low, high))
     return f'<path class="kc-whisker" d="M{_number(low)} {_number(y)}H{_number(high)}{ends}"/>'
+
+
+def _upright_whisker(x: float, low: float, high: float) -> str:
+    ends = "".join(f"M{_number(x - 4)} {_number(y)}h8" for y in (low, high))
+    return f'<path class="kc-whisker" d="M{_number(x)} {_number(low)}V{_number(high)}{ends}"/>'
+
+
+def _dot(at: _Span, number: int, hint: str) -> str:
+    x, y = map(_number, at)
+    return (
+        f'<circle class="{_fill(number)}" cx="{x}" cy="{y}" r="4">'
+        f"<title>{_escape(hint)}</title></circle>"
+    )
 
 
 def _escape(text: str) -> str:
