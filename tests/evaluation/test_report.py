@@ -1,27 +1,40 @@
+import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from html.parser import HTMLParser
+from typing import Any
 
 import polars as pl
 import pytest
 
 from kyara_kedro.content import content_id
 from kyara_kedro.evaluation.benchmarks import (
+    Averaging,
+    Choice,
     HeldOut,
+    OpenAnswer,
     Question,
     Task,
     build_tasks,
-    expected_items,
     output_metrics,
 )
 from kyara_kedro.evaluation.comparison import compare
 from kyara_kedro.evaluation.gate import Decision
-from kyara_kedro.evaluation.report import ReportContext, evaluation_report
-from kyara_kedro.evaluation.scores import benchmark_scores
-from kyara_kedro.records import TRAINING_CURVE
+from kyara_kedro.evaluation.report import (
+    Report,
+    ReportContext,
+    evaluation_markdown,
+    evaluation_report,
+    evaluation_summary,
+    report_content,
+)
+from kyara_kedro.evaluation.scores import StatisticsOptions, benchmark_scores
+from kyara_kedro.records import BENCHMARK_ITEM, JUDGEMENT, TRAINING_CURVE
 
 HOSTILE = '</div></style><script>alert(1)</script><img src=x onerror="alert(2)">{{ 7 * 7 }}'
 VOID = {"meta", "br", "img", "link", "hr", "input"}
+MODELS = ("base", "sft_base", "dpo", "champion")
+FEW = StatisticsOptions(resamples=200)
 
 
 class _Page(HTMLParser):
@@ -67,8 +80,8 @@ def _curves() -> pl.DataFrame:
 
 
 @pytest.fixture
-def page(questions: pl.DataFrame, answered: Callable[..., pl.DataFrame]) -> Callable[..., str]:
-    """Write a report on three models, whose answers to the held-out questions are given."""
+def report(questions: pl.DataFrame, answered: Callable[..., pl.DataFrame]) -> Callable[..., Report]:
+    """A report on three models, whose answers to the held-out questions are given."""
     tasks: list[Task] = [
         *build_tasks(questions),
         HeldOut(
@@ -76,7 +89,7 @@ def page(questions: pl.DataFrame, answered: Callable[..., pl.DataFrame]) -> Call
         ),
     ]
 
-    def write(wrong: str = "我不知道", **context: object) -> str:
+    def write(wrong: str = "我不知道", **context: Any) -> Report:
         right = {"base": 0, "sft_base": 15, "dpo": 39}
         texts = {
             model: {f"q{i:02}": "3952 公尺" if i < number else wrong for i in range(40)}
@@ -86,27 +99,132 @@ def page(questions: pl.DataFrame, answered: Callable[..., pl.DataFrame]) -> Call
         }
         outputs = pl.concat([answered(t, m, texts[m]) for t in tasks for m in texts])
         items = pl.concat([*(task.score(outputs) for task in tasks), output_metrics(outputs)])
-        return evaluation_report(
-            benchmark_scores(items),
-            compare(items),
+        return report_content(
+            benchmark_scores(items, tasks, options=FEW),
+            compare(items, options=FEW),
             _curves(),
             outputs,
             Decision("promote", ["✓ held_out/exact_match < 1 & good"], [], "dpo"),
-            ReportContext(
-                model="dpo",
-                models=("base", "sft_base", "dpo", "champion"),
-                items=items,
-                requests=tuple(request for task in tasks for request in task.requests()),
-                expected=expected_items(tasks),
-                **context,  # type: ignore[arg-type]
-            ),
+            ReportContext("dpo", MODELS, tuple(tasks), items, **context),
         )
 
     return write
 
 
+@pytest.fixture
+def page(report: Callable[..., Report]) -> Callable[..., str]:
+    return lambda *wrong, **context: evaluation_report(report(*wrong, **context))
+
+
+class Subjects(Choice):
+    title = "TMMLU+"
+    chapter = "general"
+    averaging = Averaging("groups", {"physics": "STEM", "chemistry": "STEM", "law": "Humanities"})
+
+
+class Rated(OpenAnswer):
+    title = "AlignBench CHT"
+    chapter = "alignment"
+    metrics = ("score",)
+
+
+class RatedToo(Rated):
+    title = "AlignBench CHS"
+
+
+class Won(OpenAnswer):
+    title = "Arena-Hard"
+    chapter = "alignment"
+    metrics = ("win_rate",)
+
+    def official(
+        self, items: pl.DataFrame, judgements: pl.DataFrame
+    ) -> dict[tuple[str, str], tuple[float, float]]:
+        return {("win_rate", "dpo"): (0.123, 0.987)}
+
+    def expected(self) -> dict[str, int]:
+        return {"win_rate": 2 * len(self.questions)}
+
+
+def leaderboard(answered: Callable[..., pl.DataFrame], text: str = "答") -> Report:
+    """A report with groups, categories, pairs and a judge that was not always understood."""
+
+    def ask(strata: tuple[str, ...], each: int) -> list[Question]:
+        return [
+            Question(f"{stratum}-{i}", f"{stratum}第 {i} 題？", "A", stratum=stratum)
+            for stratum in strata
+            for i in range(each)
+        ]
+
+    tmmlu = Subjects("tmmluplus", [
+        Question(q.item_id, q.question, "A", ("甲", "乙"), stratum=q.stratum)
+        for q in ask(("physics", "chemistry", "law"), 20)
+    ])  # fmt: skip
+    categories = ("邏輯", "數學", "寫作", "角色")
+    cht, chs = Rated("align_cht", ask(categories, 4)), RatedToo("align_chs", ask(categories, 4))
+    arena = Won("arena", ask(("all",), 30))
+    level = {"base": 0.3, "sft_base": 0.45, "dpo": 0.9}
+
+    def worth(task: Task, model: str, place: int) -> float:
+        if task in (cht, chs):
+            return round(10 * level[model]) - place % 3
+        return float(place % 10 < 10 * level[model])
+
+    def rows() -> Any:
+        for task in (tmmlu, cht, chs, arena):
+            name = task.metrics[0]
+            for model in level:
+                for place, question in enumerate(task.questions.values()):
+                    if task is not arena:
+                        yield task.item(question, model, name, worth(task, model, place),
+                                        no_answer=task is tmmlu and place == 59)  # fmt: skip
+                    elif place or model != "base":
+                        for game in (1, 2):
+                            yield task.item(question, model, name, worth(task, model, place),
+                                            item_id=f"{question.item_id}#{game}")  # fmt: skip
+
+    judgements = JUDGEMENT.frame(
+        {
+            "id": content_id(model, item, game), "benchmark": "arena", "item_id": f"{item}#{game}",
+            "model": model, "opponent": "gpt", "swapped": game == 2, "verdict": None,
+            "value": None if unread else 1.0, "problem": "no_verdict" if unread else None,
+            "chars": chars, "opponent_chars": 900, "judge": "judge|4", "judge_family": "j",
+            "prompt_version": "judge_pair/en@1234", "judged_at": f"2026-11-0{game}T00:00:00",
+            "text": "",
+        }
+        for model, chars in (("base", 400), ("sft_base", 800), ("dpo", 1500))
+        for item in arena.questions
+        for game in (1, 2)
+        if (unread := model == "base" and item == "all-0") in (True, False)
+    )  # fmt: skip
+    tasks = (tmmlu, cht, chs, arena)
+    items = BENCHMARK_ITEM.frame(rows())
+    outputs = pl.concat([
+        answered(task, model, dict.fromkeys(task.questions, f"{model}：{text}"))
+        for task in tasks for model in level
+    ])  # fmt: skip
+    return report_content(
+        benchmark_scores(items, tasks, judgements, FEW),
+        compare(items, options=FEW, averagings={task.name: task.averaging for task in tasks}),
+        TRAINING_CURVE.frame(),
+        outputs,
+        Decision("hold", ["✗ no"], [], "dpo"),
+        ReportContext(
+            "dpo",
+            MODELS,
+            tasks,
+            items,
+            judgements,
+            settings={"versions": {"numpy": "2.4"}, "models": {"dpo": "f" * 32}},
+        ),
+    )
+
+
 def test_the_page_is_whole_and_needs_nothing_else(page: Callable[..., str]) -> None:
-    html = page()
+    _check_alone(page(), pictures=3)
+
+
+def _check_alone(html: str, pictures: int) -> None:
     parsed = _Page(html)
     assert parsed.open == []
     for tag, attributes in parsed.elements:
@@ -114,16 +232,17 @@ def test_the_page_is_whole_and_needs_nothing_else(page: Callable[..., str]) -> N
         assert not {"src", "href"} & set(attributes)
     assert "url(" not in html and "@import" not in html
     assert "default-src 'none'" in html
-    assert len([tag for tag, _ in parsed.elements if tag == "svg"]) == 2
+    assert len([tag for tag, _ in parsed.elements if tag == "svg"]) == pictures
 
 
-def test_what_a_model_writes_stays_text(page: Callable[..., str]) -> None:
-    html = page(HOSTILE)
-    parsed = _Page(html)
+def test_what_a_model_writes_stays_text(report: Callable[..., Report]) -> None:
+    found = report(HOSTILE + "\n````\n# no heading\n")
+    parsed = _Page(evaluation_report(found))
     assert parsed.open == []
     assert not {"script", "img"} & {tag for tag, _ in parsed.elements}
     assert HOSTILE in parsed.text
     assert not any("onerror" in attributes for _, attributes in parsed.elements)
+    assert f"`````text\n{HOSTILE}\n````\n# no heading\n`````\n" in evaluation_markdown(found)
 
 
 @pytest.mark.parametrize("character", ["\x00", "\u202e", "\ud800", "\x1b"])
@@ -139,14 +258,18 @@ def test_endless_outputs_are_cut(page: Callable[..., str]) -> None:
     assert "啊" * 600 + "…" in html and "啊" * 601 not in html
 
 
-def test_only_the_significantly_best_score_is_bold(page: Callable[..., str]) -> None:
-    parsed = _Page(page())
-    assert parsed.bold.count("97.5") == 2
-    assert set(parsed.bold) == {"97.5"}
+def test_only_the_significantly_best_score_is_bold(report: Callable[..., Report]) -> None:
+    found = report()
+    parsed = _Page(evaluation_report(found))
+    assert parsed.bold.count("97.50") == 2
+    assert set(parsed.bold) == {"97.50"}
+    assert re.findall(r"\*\*([\d.]+)\*\*", evaluation_markdown(found)) == ["97.50"] * 2
 
 
 def test_missing_outputs_are_shown_as_n_of_n(page: Callable[..., str]) -> None:
-    assert re.search(r'class="missing">3 / 4<', page())
+    html = page()
+    assert re.search(r'class="missing">3 / 4<', html)
+    assert "base 3 / 4 題有輸出 items with outputs；sft_base 3 / 4 題" in html
 
 
 def test_verdict_reasons_stages_and_notes_are_there(page: Callable[..., str]) -> None:
@@ -155,7 +278,7 @@ def test_verdict_reasons_stages_and_notes_are_there(page: Callable[..., str]) ->
     )
     parsed = _Page(html)
     assert html.index("升為冠軍") < html.index("held_out/exact_match &lt; 1 &amp; good")
-    assert html.index("held_out/exact_match &lt;") < html.index("成績")
+    assert html.index("held_out/exact_match &lt;") < html.index("自有評測")
     for said in ("規則式程式", "tiny demonstration", "way: <greedy>", "sft_base", "Training loss"):
         assert said in parsed.text
     assert "規則式程式" not in page()
@@ -168,5 +291,128 @@ def test_examples_differ_and_regressions_name_what_was_lost(page: Callable[..., 
     assert "沒有一題輸給其他模型" in regressions
 
 
-def test_the_same_results_give_the_same_page(page: Callable[..., str]) -> None:
-    assert page() == page()
+def test_the_same_results_give_the_same_report(report: Callable[..., Report]) -> None:
+    for render in (evaluation_report, evaluation_markdown, evaluation_summary):
+        assert render(report()) == render(report())
+
+
+def test_scores_stand_in_the_chapter_of_their_benchmark(
+    answered: Callable[..., pl.DataFrame],
+) -> None:
+    found = leaderboard(answered)
+    assert {chapter.name: [(x.title, x.part) for x in chapter.lines] for chapter in found.chapters} == {
+        "general": [("TMMLU+", "all"), ("TMMLU+", "Humanities"), ("TMMLU+", "STEM")],
+        "alignment": [
+            *(("AlignBench CHS", "all"), ("AlignBench CHT", "all"), ("Arena-Hard", "all")),
+        ],
+    }  # fmt: skip
+    (whole, *_), (_, _, arena) = (chapter.lines for chapter in found.chapters)
+    base, _, dpo = whole.cells
+    assert base and dpo
+    assert (base.best, base.change) == (False, 0)
+    assert (dpo.best, dpo.change) == (True, 1)
+    html = evaluation_report(found)
+    _check_alone(html, pictures=2 + 2 + 2 + 1)
+    assert '官方 <span lang="en">official</span> 12.3–98.7' in html
+    assert arena.cells[-1] and arena.cells[-1].official == (0.123, 0.987)
+
+
+def test_what_was_not_answered_or_not_understood_is_a_footnote(
+    answered: Callable[..., pl.DataFrame],
+) -> None:
+    general, alignment = leaderboard(answered).chapters
+    each = "1 題無答案 without an answer"
+    assert general.footnotes == (f"TMMLU+：base {each}；sft_base {each}；dpo {each}",)
+    said = "58 / 60 題有輸出 items with outputs、2 則評審讀不出 verdicts unread"
+    assert alignment.footnotes == (f"Arena-Hard：base {said}",)
+
+
+def test_benchmarks_of_the_same_categories_are_folds_of_one_table(
+    answered: Callable[..., pl.DataFrame],
+) -> None:
+    found = leaderboard(answered)
+    folds, subjects = sorted(found.breakdowns, key=lambda one: one.metric, reverse=True)
+    assert [column.fold for column in folds.columns[:2]] == ["AlignBench CHS", "AlignBench CHT"]
+    assert [part.name for part in folds.parts] == ["all", *sorted(("邏輯", "數學", "寫作", "角色"))]
+    assert [chart.kind for chart in folds.charts] == ["radar", "radar"]
+    assert [(part.name, part.level) for part in subjects.parts] == [
+        ("all", "whole"),
+        *(("Humanities", "group"), ("law", "stratum")),
+        *(("STEM", "group"), ("chemistry", "stratum"), ("physics", "stratum")),
+    ]
+    assert [chart.kind for chart in subjects.charts] == ["bar", "bar"]
+    total, humanities, _, stem, *_ = (part.cells[-1] for part in subjects.parts)
+    assert total and humanities and stem
+    assert total.score == pytest.approx((humanities.score + stem.score) / 2)
+
+
+def test_win_rates_stand_against_the_lengths_that_were_compared(
+    answered: Callable[..., pl.DataFrame],
+) -> None:
+    (lengths,) = leaderboard(answered).lengths
+    assert [(point.model, point.characters) for point in lengths.points] == [
+        ("base", 400), ("sft_base", 800), ("dpo", 1500)
+    ]  # fmt: skip
+    assert lengths.points[-1].win_rate == pytest.approx(0.9)
+
+
+def test_differences_say_what_is_decided(answered: Callable[..., pl.DataFrame]) -> None:
+    (against,) = leaderboard(answered).against
+    assert against.baseline == "base"
+    assert [chart.kind for chart in against.charts] == ["forest", "forest"]
+    (first, *_) = against.differences
+    assert (first.title, first.outcome) == ("TMMLU+", "better")
+    assert first.low < first.difference < first.high
+
+
+def test_items_in_several_games_count_once_in_regressions(
+    answered: Callable[..., pl.DataFrame],
+) -> None:
+    found = leaderboard(answered, HOSTILE)
+    assert found.regressions == ()
+    assert {case.item_id for case in found.examples} <= {f"physics-{i}" for i in range(20)}
+
+
+def test_judges_scorers_and_versions_are_told(answered: Callable[..., pl.DataFrame]) -> None:
+    found = leaderboard(answered)
+    (judge,) = found.judges
+    assert (judge.judge, judge.judgements, judge.unread) == ("judge|4", 180, 2)
+    for text in (_Page(evaluation_report(found)).text, evaluation_markdown(found)):
+        for said in ("judge_pair/en@1234", "2026-11-02", "numpy: 2.4", "f" * 32, Choice.version):
+            assert said.replace("_", r"\_") in text or said in text
+
+
+def test_three_forms_say_the_same(
+    report: Callable[..., Report], answered: Callable[..., pl.DataFrame]
+) -> None:
+    for found in (report(), leaderboard(answered)):
+        html, markdown = _Page(evaluation_report(found)).text, evaluation_markdown(found)
+        summary = json.loads(json.dumps(evaluation_summary(found), allow_nan=False))
+        for chapter in summary["chapters"]:
+            for line in chapter["lines"]:
+                for cell in filter(None, line["cells"]):
+                    shown = _shown(cell["score"], line["names"])
+                    assert shown in html and shown in markdown
+            for note in chapter["footnotes"]:
+                assert note in html and note in markdown.replace("\\", "")
+        for against in summary["against"]:
+            for row in against["differences"]:
+                factor = 100 if row["names"]["scale"] == "share" else 1
+                said = f"{factor * row['difference']:+.2f}"
+                assert said in html and said in markdown
+        for breakdown in summary["breakdowns"]:
+            for part in breakdown["parts"]:
+                assert part["name"] in html and part["name"] in markdown
+        assert summary["decision"]["verdict"] == found.decision.verdict
+        tables = re.findall(r"(?:^\|.*\n)+", markdown, re.MULTILINE)
+        assert tables and all(_columns(table) for table in tables)
+
+
+def _shown(score: float, names: Mapping[str, str]) -> str:
+    return f"{100 * score:.2f}" if names["scale"] == "share" else f"{score:.2f}"
+
+
+def _columns(table: str) -> bool:
+    """Whether all rows of a table have the same number of cells, and there is a row."""
+    rows = [re.sub(r"\\\|", "", line).count("|") for line in table.splitlines()]
+    return len(rows) > 2 and len(set(rows)) == 1

@@ -27,7 +27,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> ModelRef:
 def handed_over(model: ModelRef, store: Path, **params: Any) -> str:
     flow = {"in": 1, "out": 1, "held_out": 0, "dropped": {}}
     frame = pl.DataFrame([ROW])
-    score = {"benchmark": "b", "metric": "m", "model": "dpo", "items": 1}
+    score = {"benchmark": "b", "metric": "score", "model": "dpo", "items": 1, "part": "all"}
     exported, facts = export_model(
         model,
         frame.lazy().with_columns(messages=pl.lit("long"), parents=pl.lit("many")),
@@ -51,6 +51,8 @@ def handed_over(model: ModelRef, store: Path, **params: Any) -> str:
 def test_the_card_tells_of_updates_that_were_trained_instead_of_all_weights(
     model: ModelRef, tmp_path: Path
 ) -> None:
-    assert "peft" not in handed_over(model, tmp_path)
+    plain = handed_over(model, tmp_path)
+    assert "peft" not in plain
+    assert "| b | score | 1 | 1.00 [0.50, 1.00] |" in plain
     card = handed_over(model, tmp_path, peft={"method": "lora", "r": 64})
     assert "'method': 'lora', 'r': 64" in card

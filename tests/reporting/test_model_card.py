@@ -50,11 +50,14 @@ def curves() -> pl.DataFrame:
 
 
 def scores() -> pl.DataFrame:
+    found = (("base", 0.31), ("champion", 0.39), ("dpo", 0.42), ("a/model", 0.2))
     rows = [
-        ("tmmlu", "accuracy", model, score, score - 0.05, score + 0.05, 40)
-        for model, score in (("base", 0.31), ("champion", 0.39), ("dpo", 0.42))
+        ("tmmlu", "accuracy", part, model, score, score - 0.05, score + 0.05, 40)
+        for model, score in found
+        for part in ("all", "STEM", "STEM/physics")
     ]
-    columns = ["benchmark", "metric", "model", "score", "low", "high", "items"]
+    rows.append(("mt", "score", "all", "dpo", 7.4321, 7.0, 7.9, 160))
+    columns = ["benchmark", "metric", "part", "model", "score", "low", "high", "items"]
     return pl.DataFrame(rows, columns, orient="row")
 
 
@@ -66,7 +69,8 @@ def summary(base: str = "embedded", weights: Weights = WEIGHTS, **changes: Any) 
         "dpo": Stage(pairs(changes.get("licence", "CC0-1.0")), FLOW, {"kind": "dpo", "beta": 0.1}),
     }
     promotion = {"model": "kyara", "candidate": 3, "verdict": "reject", "reasons": ["✗ too *bad*"]}
-    return model_summary(reference, weights, stages, curves(), scores(), promotion)
+    scales = {"accuracy": "share", "score": "rating"}
+    return model_summary(reference, weights, stages, curves(), scores(), scales, promotion)
 
 
 def front_matter(card: str) -> dict[str, Any]:
@@ -92,8 +96,10 @@ def test_the_card_says_in_both_languages_what_the_tables_hold() -> None:
         assert r"| sft\_base | over\_max\_length | 7 |" in text
         assert r"| learning\_rate | 1e-06 | – |" in text
         assert "| CC0-1.0 | 3 |" in text
-        scored = "0.310 [0.260, 0.360] | 0.420 [0.370, 0.470] | 0.390 [0.340, 0.440] |"
-        assert f"| tmmlu | accuracy | 40 | {scored}" in text
+        scored = "0.310 [0.260, 0.360] | 0.420 [0.370, 0.470] | 0.390 [0.340, 0.440]"
+        assert f"| tmmlu | accuracy | 40 | {scored} | 0.200 [0.150, 0.250] |" in text
+        assert text.count("| tmmlu |") == 1
+        assert "| mt | score | 160 | – | 7.43 [7.00, 7.90] | – | – |" in text
         assert "**reject**" in text
         assert r"✗ too \*bad\*" in text
         assert f"]({LOSS_PICTURE})" in text

@@ -38,10 +38,10 @@ _HUB_LICENCES = {
 }
 
 
-def environment() -> Environment:
-    """Markdown templates of this folder; names go through the filter ``cell``."""
+def environment(folder: Path = Path(__file__).parent) -> Environment:
+    """Markdown templates of a folder, this one by default; names go through the filter ``cell``."""
     made = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader(folder),
         autoescape=False,  # noqa: S701 - Markdown
         undefined=StrictUndefined,
         trim_blocks=True,

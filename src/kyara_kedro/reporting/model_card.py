@@ -32,6 +32,8 @@ LOSS_PICTURE = "images/training_loss.svg"
 
 _EMBEDDED = "embedded"
 _SCORE = ("model", "score", "low", "high")
+_DIGITS = {"share": 3, "rating": 2, "length": 0}
+"""Decimals of a score by its scale."""
 _CITES = "rag"
 """Source of the conversations that show how documents are cited."""
 _GEMMA = "gemma"
@@ -76,6 +78,7 @@ def model_summary(
     stages: Mapping[str, Stage],
     curves: pl.DataFrame,
     scores: pl.DataFrame,
+    scales: Mapping[str, str],
     promotion: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Gather what there is to say about a model.
@@ -85,7 +88,8 @@ def model_summary(
         weights: What its weights tell.
         stages: Name to stage, in the order of the training.
         curves: Rows of ``records.TRAINING_CURVE``.
-        scores: Rows of ``records.BENCHMARK_SCORE``.
+        scores: Rows of ``records.BENCHMARK_SCORE``; only those of whole benchmarks are told.
+        scales: Metric to ``share`` (0 to 1), ``rating`` (0 to 10) or ``length`` (characters).
         promotion: The registry's name for the model, its version, and the gate's verdict.
 
     Returns:
@@ -95,6 +99,8 @@ def model_summary(
     teachers = _together(told, "teachers")
     licences = _together(told, "licences")
     base = str(reference["base"])
+    whole = scores.filter(pl.col("part") == "all")
+    order = {name: i for i, name in enumerate(("base", *stages, "champion"))}
     return {
         "name": promotion["model"],
         "version": promotion["candidate"],
@@ -109,8 +115,10 @@ def model_summary(
         "licences": licences,
         "teachers": teachers,
         "rule_based_teachers": by_rules(teachers),
-        "scores": _scores(scores),
-        "models": sorted(frequencies(scores["model"]), key=["base", *stages, "champion"].index),
+        "scores": _scores(whole, scales),
+        "models": sorted(
+            whole["model"].unique(), key=lambda name: (order.get(name, len(order)), name)
+        ),
         "cites": _CITES in _together(told, "sources"),
         "verdict": promotion["verdict"],
         "reasons": promotion["reasons"],
@@ -133,6 +141,7 @@ def model_card(summary: dict[str, Any]) -> str:
         "english_names": ENGLISH_NAMES,
         "no_teacher": NO_TEACHER,
         "picture": LOSS_PICTURE,
+        "digits": _DIGITS,
         "settings": _settings(summary["stages"]),
         "gemma": summary["licence"] == _GEMMA,
     }
@@ -192,13 +201,14 @@ def _licence(base: str, architecture: str, of_data: Mapping[str, int]) -> str:
     return found[0] if len(found) == 1 else "other"
 
 
-def _scores(scores: pl.DataFrame) -> list[dict[str, Any]]:
+def _scores(scores: pl.DataFrame, scales: Mapping[str, str]) -> list[dict[str, Any]]:
     """A row for each benchmark and metric, with every model's score and interval."""
     return [
         {
             "benchmark": benchmark,
             "metric": metric,
             "items": int(rows["items"].max()),  # type: ignore[arg-type]
+            "scale": scales[metric],
             "models": {row["model"]: row for row in rows.select(_SCORE).to_dicts()},
         }
         for (benchmark, metric), rows in scores.group_by("benchmark", "metric", maintain_order=True)

@@ -27,6 +27,29 @@ _PARAMETER, _TAG = 500, 5000
 """Characters of a parameter and of a tag that every store keeps."""
 
 
+def add_to_run(
+    tracking: Tracking, metrics: Mapping[str, float], texts: Mapping[str, str], folder: str
+) -> None:
+    """Tell more of a run that is under way, from wherever a part of its work is done.
+
+    The process that began the run sends it. A disk that takes nothing fails no work.
+
+    Args:
+        tracking: The run.
+        metrics: Its metrics, of which this is the only point.
+        texts: Names of artifacts to their texts.
+        folder: Where the artifacts belong.
+    """
+    spool = Spool(tracking.spool, tracking.key)
+    told = {allowed(key): float(value) for key, value in metrics.items()}
+    try:
+        spool.append("metrics", step=0, values=told)
+        for name, text in texts.items():
+            spool.write(name, text, folder)
+    except OSError as error:
+        logger.warning("tracking: not everything can be kept: %s", error)
+
+
 class TrackedRun:
     """A run whose events are on disk at once and in MLflow soon.
 

@@ -7,6 +7,8 @@ import os
 import platform
 import shutil
 import subprocess
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Self
 from urllib.parse import urlsplit, urlunsplit
@@ -18,6 +20,7 @@ from kyara_kedro.options import Options
 from kyara_kedro.tracking.spool import new_key
 
 _VARIABLE = "KYARA_TRACKING"
+_LIBRARIES = ("kyara-kedro", "torch", "transformers", "numpy", "polars", "scikit-learn", "opencc")
 
 
 class Tracking(Options):
@@ -88,6 +91,15 @@ def provenance(project: Path) -> dict[str, str]:
     if lock.is_file():
         tags["requirements.lock"] = content_id(lock.read_text("utf-8"))
     return tags
+
+
+def versions() -> dict[str, str]:
+    """Versions of this package and of those that results depend on, where they are installed."""
+    found = {}
+    for name in _LIBRARIES:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def _git(project: Path, *arguments: str) -> str | None:

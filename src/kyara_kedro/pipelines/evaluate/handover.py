@@ -5,6 +5,7 @@ from typing import Any
 
 import polars as pl
 
+from kyara_kedro.evaluation.metrics import metric
 from kyara_kedro.params import TrainParams
 from kyara_kedro.reporting.charts import Figure
 from kyara_kedro.reporting.model_card import (
@@ -53,6 +54,7 @@ def export_model(
         },
         training_curves,
         benchmark_scores,
+        {name: metric(name).scale for name in benchmark_scores["metric"].unique()},
         promotion,
     )
     extras = {

@@ -14,13 +14,12 @@ from kyara_kedro.evaluation.benchmarks import (
     recall_questions,
 )
 from kyara_kedro.evaluation.comparison import compare
-from kyara_kedro.evaluation.gate import Decision, decide
-from kyara_kedro.evaluation.report import ReportContext, evaluation_report
-from kyara_kedro.evaluation.scores import benchmark_scores
+from kyara_kedro.evaluation.gate import decide
+from kyara_kedro.evaluation.scores import WHOLE, benchmark_scores
 from kyara_kedro.params import EvaluateParams
 from kyara_kedro.pipelines.asking import Duel, Side, verdicts
 from kyara_kedro.pipelines.balance import Flow, close
-from kyara_kedro.pipelines.evaluate.answering import CHAMPION, PIPELINE, STAGES
+from kyara_kedro.pipelines.evaluate.answering import PIPELINE
 from kyara_kedro.pipelines.evaluate.judging import check_judgements
 from kyara_kedro.prompts.library import PromptLibrary
 from kyara_kedro.records import drops
@@ -30,7 +29,6 @@ from kyara_kedro.tracking.registry import ModelRegistry
 from kyara_kedro.training.model_ref import ModelRef
 
 HELD_OUT = "held_out"
-MODELS = (*STAGES, CHAMPION)
 CANDIDATE_MODEL = "dpo"
 BASELINE = "sft_base"
 
@@ -161,7 +159,7 @@ def decide_promotion(
         comparisons,
         params.gate,
         has_champion=bool(champion),
-        rules_corpus=_by_rules(sft_base_rows),
+        rules_corpus=by_rules(sft_base_rows),
         expected=expected_items(build_tasks(evaluation_questions)),
     ).to_dict()
 
@@ -173,7 +171,7 @@ def promote(
     model_registry: ModelRegistry,
 ) -> dict[str, Any]:
     """Note the scores on the candidate, and make it the champion when the gate says so."""
-    mine = scores.filter(pl.col("model") == CANDIDATE_MODEL)
+    mine = scores.filter(pl.col("model") == CANDIDATE_MODEL, pl.col("part") == WHOLE)
     tags = {
         f"{benchmark}.{metric}": f"{score:.4f}"
         for benchmark, metric, score in mine.select("benchmark", "metric", "score").iter_rows()
@@ -190,45 +188,6 @@ def promote(
         "verdict": decision["verdict"],
         "reasons": decision["reasons"],
     }
-
-
-def write_report(
-    evaluation_questions: pl.DataFrame,
-    model_outputs: pl.DataFrame,
-    benchmark_items: pl.DataFrame,
-    scores: pl.DataFrame,
-    comparisons: pl.DataFrame,
-    training_curves: pl.DataFrame,
-    decision: dict[str, Any],
-    promotion: dict[str, Any],
-    sft_base_rows: pl.LazyFrame,
-    stage_verdicts: pl.DataFrame,
-    base_model: ModelRef,
-    params: EvaluateParams,
-) -> str:
-    """Write the report: verdict, scores, curves and examples on one self-contained page."""
-    tasks = build_tasks(evaluation_questions)
-    context = ReportContext(
-        model=CANDIDATE_MODEL,
-        models=(*MODELS, *sorted(set(model_outputs["model"]) - set(MODELS))),
-        items=benchmark_items,
-        requests=tuple(request for task in tasks for request in task.requests()),
-        expected=expected_items(tasks),
-        held_out=HELD_OUT,
-        rules_corpus=_by_rules(sft_base_rows),
-        demonstration=base_model.base == "embedded",
-        settings={
-            "base model": base_model.base,
-            "registry": f"{promotion['model']} candidate v{promotion['candidate']}, "
-            f"champion v{promotion['champion']}",
-            "decoding": params.generation.model_dump(),
-            "statistics": params.statistics.model_dump(),
-            f"judge, {CANDIDATE_MODEL} against {BASELINE}": _wins(stage_verdicts, model_outputs),
-        },
-    )
-    return evaluation_report(
-        scores, comparisons, training_curves, model_outputs, Decision(**decision), context
-    )
 
 
 def close_evaluate(
@@ -254,19 +213,7 @@ def close_evaluate(
     )
 
 
-def _by_rules(rows: pl.LazyFrame) -> bool:
-    by_rules = pl.col("teacher").str.contains("rules").any()
-    return bool(rows.select(by_rules).collect().item())
-
-
-def _wins(judgements: pl.DataFrame, model_outputs: pl.DataFrame) -> dict[str, int]:
-    """Verdicts for, without and against the candidate, over both orders of each pair."""
-    judgements = judgements.filter(pl.col("verdict").is_not_null())
-    mine = model_outputs.filter(pl.col("model") == CANDIDATE_MODEL)["id"].to_list()
-    tied = judgements["verdict"] == "C"
-    won = (judgements["verdict"] == "A") == judgements["first_id"].is_in(mine)
-    return {
-        "won": int((won & ~tied).sum()),
-        "tied": int(tied.sum()),
-        "lost": int((~won & ~tied).sum()),
-    }
+def by_rules(rows: pl.LazyFrame) -> bool:
+    """Whether any of the rows was written by rules instead of a language model."""
+    written = pl.col("teacher").str.contains("rules").any()
+    return bool(rows.select(written).collect().item())

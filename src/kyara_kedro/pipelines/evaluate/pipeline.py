@@ -2,7 +2,14 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from kyara_kedro.pipelines.evaluate import answering, handover, importing, judging, nodes
+from kyara_kedro.pipelines.evaluate import (
+    answering,
+    handover,
+    importing,
+    judging,
+    nodes,
+    reporting,
+)
 
 
 def create_pipeline(**_: object) -> Pipeline:
@@ -106,15 +113,29 @@ def create_pipeline(**_: object) -> Pipeline:
                 tags="cpu",
             ),
             Node(
-                nodes.write_report,
+                reporting.write_report,
                 [
-                    *("evaluation_questions", "model_outputs", "benchmark_items"),
+                    *("evaluation_questions", "model_outputs", "benchmark_items", "judgements"),
                     *("benchmark_scores", "comparisons", "training_curves", "decision"),
                     *("promotion", "sft_base_rows", "stage_verdicts", "base_model"),
-                    "params:evaluate",
+                    *("sft_base_model", "sft_refine_model", "dpo_model", "champion"),
+                    *("tracking", "params:evaluate"),
                 ],
-                "evaluation_report",
+                [
+                    *("evaluation_report", "evaluation_report_markdown"),
+                    "evaluation_report_json",
+                ],
                 name="write_report",
+                tags="cpu",
+            ),
+            Node(
+                reporting.track_evaluation,
+                [
+                    *("evaluation_report", "evaluation_report_markdown"),
+                    *("evaluation_report_json", "benchmark_scores", "tracking"),
+                ],
+                None,
+                name="track_evaluation",
                 tags="cpu",
             ),
             Node(
