@@ -179,6 +179,9 @@ def test_a_forest_has_a_line_a_difference_with_its_sign() -> None:
     document = figure.plotly()
     assert document["data"][0]["error_x"]["array"] == pytest.approx([0.2, 0])
     assert document["layout"]["yaxis"]["autorange"] == "reversed"
+    wide = forest("寬", ["很長的名字" * 4], {"d": [9.0]}, {"d": [(-9.0, 50.0)]})
+    axes = [p for p in _parse(wide.svg()).iter() if p.get("class") == "kc-axis"]
+    assert len(axes) == 1 and "0" in _texts(wide)
     assert forest("空", [], {}, {}).svg()
 
 

@@ -798,8 +798,9 @@ class _Sideways:
         """The grid from ``top`` down to the sheet's end, which moves below the tick labels."""
         bottom = sheet.y
         every = 1 + len(self.ticks) * 44 // int(self.right - self.left + 44)
+        first = self.ticks.index(0.0) % every if 0.0 in self.ticks else 0
         drawn = []
-        for tick in self.ticks[::every]:
+        for tick in self.ticks[first::every]:
             kind = "kc-axis" if tick == 0 else "kc-grid"
             x = self.x(tick)
             drawn.append(_path(kind, x, top, x, bottom))

@@ -103,7 +103,7 @@ class ScoreTable:
         self.keys = [key for key in known if key in self._parts]
         self.keys += sorted(
             (key for key in self._parts if key not in self.tasks),
-            key=lambda key: (key[1] in OUTPUT_METRICS, key),
+            key=lambda key: (key[1] in OUTPUT_METRICS, key[0], _rank(key[1]), key[1]),
         )
 
     def row(self, key: Key, part: str, model: str) -> dict[str, Any] | None:
@@ -291,6 +291,11 @@ def _key(row: Mapping[str, Any]) -> Key:
     return row["benchmark"], row["metric"]
 
 
+def _rank(name: str) -> int:
+    """The place of a metric that no benchmark declares."""
+    return OUTPUT_METRICS.index(name) if name in OUTPUT_METRICS else 0
+
+
 def _scores(rows: Iterable[dict[str, Any] | None]) -> list[float | None]:
     return [row["score"] if row else None for row in rows]
 
@@ -308,7 +313,7 @@ def _footnote(title: str, cells: Iterable[tuple[str, Cell | None]]) -> str:
 def _remarks(cell: Cell) -> str:
     remarks = []
     if cell.items < cell.expected:
-        remarks.append(f"{cell.items:,} / {cell.expected:,} 題有輸出 items with outputs")
+        remarks.append(f"{cell.items:,} / {cell.expected:,} 題計分 items scored")
     if cell.no_answer:
         remarks.append(f"{cell.no_answer:,} 題無答案 without an answer")
     if cell.unread:
