@@ -843,6 +843,7 @@ REPLY = Record(
         "cost": pl.Float64,
         "latency": pl.Float64,
         "received_at": pl.String,
+        "top_logprobs": pl.String,
     },
     rules=(_at_least("prompt_tokens", 0), _at_least("completion_tokens", 0), _at_least("cost", 0)),
 )

@@ -24,11 +24,13 @@ class PromptParameters(Options):
         temperature: Sampling temperature.
         top_p: Nucleus mass.
         max_tokens: Longest completion in tokens.
+        top_logprobs: How many of the most probable tokens are asked for at each place of the reply.
     """
 
     temperature: float | None = Field(None, ge=0)
     top_p: float | None = Field(None, gt=0, le=1)
     max_tokens: PositiveInt | None = None
+    top_logprobs: int = Field(0, ge=0, le=20)
 
 
 class PromptMeta(Options):

@@ -63,7 +63,10 @@ def import_replies(ledger: Ledger, path: Path) -> int:
     try:
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(SHARD):
-                frame = REPLY.validate(pl.DataFrame(pa.Table.from_batches([batch])))
+                frame = pl.DataFrame(pa.Table.from_batches([batch]))
+                if "top_logprobs" not in frame.columns:  # exported before there were any
+                    frame = frame.with_columns(top_logprobs=pl.lit(""))
+                frame = REPLY.validate(frame)
                 ledger.put([StoredReply(**row) for row in frame.drop("id").to_dicts()], paid=False)
                 rows += frame.height
     except (OSError, pa.ArrowException, RecordError) as error:

@@ -15,7 +15,7 @@ from kyara_kedro.errors import UserError
 from kyara_kedro.prompts import PromptLibrary
 from kyara_kedro.prompts.library import template_language
 from kyara_kedro.teachers.accounts import Account, Estimate
-from kyara_kedro.teachers.tasks import TASKS, Reply
+from kyara_kedro.teachers.tasks import TASKS, Reply, TopLogprobs
 
 if TYPE_CHECKING:
     from kyara_kedro.teachers.ledger import Spent
@@ -57,6 +57,8 @@ class ChatRequest:
         raw: A text to be continued as it is, without the model's chat template; there are no
             messages then. Empty for a chat.
         priority: Requests of a lower number are sent before others that wait.
+        top_logprobs: How many of the most probable tokens are wanted at each place of the reply,
+            with their log-probabilities; a server that has none answers without.
     """
 
     row_id: str
@@ -72,6 +74,7 @@ class ChatRequest:
     stop: tuple[str, ...] = ()
     raw: str = ""
     priority: int = 0
+    top_logprobs: int = 0
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,7 @@ class Completion:
         error: One line on what went wrong, empty when ``ok``.
         sample: The request's index among several samples.
         received_at: When the reply came, in UTC; empty where nobody sent one.
+        top_logprobs: What was likely at each place of the reply; empty where nobody told.
     """
 
     row_id: str
@@ -119,6 +123,7 @@ class Completion:
     error: str = ""
     sample: int = 0
     received_at: str = ""
+    top_logprobs: TopLogprobs = ()
 
 
 def unanswered(request: ChatRequest, teacher: str, kind: str, key: str) -> Completion:
@@ -282,6 +287,7 @@ def ask(
         temperature=usual.temperature if temperature is None else temperature,
         top_p=usual.top_p if top_p is None else top_p,
         max_tokens=max_tokens or usual.max_tokens or DEFAULT_MAX_TOKENS,
+        top_logprobs=usual.top_logprobs,
     )
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -17,6 +19,8 @@ from kyara_kedro.teachers.base import ChatRequest, request_key
 from kyara_kedro.teachers.ledger import Reservation
 from kyara_kedro.teachers.tasks import TASKS
 
+LOGGER = logging.getLogger(__name__)
+
 _PER_MESSAGE = 16
 """Tokens that a chat template adds to a message, at most."""
 _PER_PROMPT = 256
@@ -24,6 +28,7 @@ _PER_PROMPT = 256
 _RESERVED = frozenset(
     {
         "max_completion_tokens",
+        "logprobs",
         "max_tokens",
         "messages",
         "model",
@@ -33,6 +38,7 @@ _RESERVED = frozenset(
         "service_tier",
         "stream",
         "temperature",
+        "top_logprobs",
         "top_p",
     }
 )
@@ -49,20 +55,22 @@ class Dialect:
         limit: How the longest completion is called.
         json_schema: Whether it enforces a JSON schema; others accept the field and ignore it.
         sampling: Whether temperature and nucleus mass may be set.
+        logprobs: Whether it tells the log-probabilities of tokens.
     """
 
     limit: Literal["max_completion_tokens", "max_tokens"] = "max_tokens"
     json_schema: bool = True
     sampling: bool = True
+    logprobs: bool = True
 
 
 DIALECTS: Mapping[DialectName, Dialect] = {
     "openai": Dialect(limit="max_completion_tokens"),
-    "openai-reasoning": Dialect(limit="max_completion_tokens", sampling=False),
+    "openai-reasoning": Dialect(limit="max_completion_tokens", sampling=False, logprobs=False),
     "vllm": Dialect(),
     "sglang": Dialect(),
     "llama.cpp": Dialect(),
-    "transformers": Dialect(json_schema=False),
+    "transformers": Dialect(json_schema=False, logprobs=False),
 }
 
 
@@ -211,6 +219,7 @@ class Caller:
         task = TASKS[request.task]
         schema = task.schema if options.structured_output and dialect.json_schema else None
         stop = {"stop": list(request.stop)} if request.stop else {}
+        wanted = self._logprobs(request.top_logprobs)
         raw = {"prompt": request.raw} if request.raw else {}
         body: dict[str, Any] = {
             "model": options.model,
@@ -218,6 +227,7 @@ class Caller:
             **options.parameters,
             **sampling,
             **stop,
+            **wanted,
             "max_tokens" if raw else dialect.limit: request.max_tokens,
         }
         if options.service_tier is not None and not raw:
@@ -238,6 +248,7 @@ class Caller:
                     **options.parameters,
                     **sampling,
                     **stop,
+                    **wanted,
                     **raw,
                     "max_tokens": request.max_tokens,
                 },
@@ -256,3 +267,17 @@ class Caller:
             ),
             again=again,
         )
+
+    def _logprobs(self, number: int) -> dict[str, Any]:
+        """The fields that ask for log-probabilities, where they are wanted and can be had."""
+        if number and not self._dialect.logprobs:
+            _say_that_there_are_none(self.options.model)
+            return {}
+        return {"logprobs": True, "top_logprobs": number} if number else {}
+
+
+@cache
+def _say_that_there_are_none(model: str) -> None:
+    LOGGER.warning(
+        "%s does not tell log-probabilities: its replies are read from their text alone", model
+    )

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-_VERSION = 2
+_VERSION = 3
 _LOOKUP = 500
 """Keys of one query; SQLite's limit on parameters is 999 in old builds."""
 SHARD = 10_000
@@ -49,7 +49,11 @@ class LedgerError(UserError):
 
 @dataclass(frozen=True, slots=True)
 class StoredReply:
-    """One reply as it came from the server; the columns of ``records.REPLY`` but ``id``."""
+    """One reply as it came from the server; the columns of ``records.REPLY`` but ``id``.
+
+    ``top_logprobs`` is JSON: a list with a mapping from tokens to log-probabilities for each place
+    of the reply; empty where the server told none.
+    """
 
     request_id: str
     teacher: str
@@ -64,6 +68,7 @@ class StoredReply:
     cost: float
     latency: float
     received_at: str
+    top_logprobs: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +187,7 @@ CREATE TABLE IF NOT EXISTS reply (
   prompt_version TEXT NOT NULL, text TEXT NOT NULL, finish_reason TEXT NOT NULL,
   served_by TEXT NOT NULL, prompt_tokens INTEGER NOT NULL, cached_tokens INTEGER NOT NULL,
   completion_tokens INTEGER NOT NULL, cost REAL NOT NULL, latency REAL NOT NULL,
-  received_at TEXT NOT NULL
+  received_at TEXT NOT NULL, top_logprobs TEXT NOT NULL DEFAULT ''
 );
 CREATE INDEX IF NOT EXISTS reply_spent
   ON reply (teacher, task, prompt_tokens, completion_tokens, cost);
@@ -206,6 +211,14 @@ CREATE INDEX IF NOT EXISTS job_request_id ON job_request (request_id);
 PRAGMA user_version={_VERSION};
 COMMIT;
 """
+_UPGRADE = f"""
+BEGIN;
+ALTER TABLE reply ADD COLUMN top_logprobs TEXT NOT NULL DEFAULT '';
+PRAGMA user_version={_VERSION};
+COMMIT;
+"""
+"""From version 2, which knew no log-probabilities."""
+_AS_UPGRADED = "CREATE TEMP VIEW reply AS SELECT *, '' AS top_logprobs FROM main.reply"
 _SELECT = f"SELECT {', '.join(_REPLY)} FROM reply"  # noqa: S608 - names of a dataclass
 
 
@@ -257,22 +270,26 @@ class Ledger:
                         f"{path.name} and {log.name} to a folder of yours"
                     )
                 self._reader = self._writer = self._connect("ro&immutable=1" if sealed else "ro")
-                self._check_version()
+                if self._check_version() == _VERSION - 1:
+                    self._reader.execute(_AS_UPGRADED)
                 return
             path.parent.mkdir(parents=True, exist_ok=True)
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
             self._reader, self._writer = self._connect("rw"), self._connect("rw")
             with self._lock_of("opening"):
-                if self._check_version() == 0:
+                version = self._check_version()
+                if version == 0:
                     self._writer.execute("PRAGMA journal_mode=WAL")
                     self._writer.executescript(_SCHEMA)
+                elif version < _VERSION:
+                    self._writer.executescript(_UPGRADE)
                 for file in self._locks.iterdir():  # of processes that were killed
                     if file.name != "opening":
                         self._lives(file.name)
             self._writer.execute("PRAGMA synchronous=FULL")
 
     def _check_version(self) -> int:
-        """The version of the file, 0 for an empty one; others than ours are refused."""
+        """The version of the file, 0 for an empty one; others than the last two are refused."""
         (version,) = self._reader.execute("PRAGMA user_version").fetchone()
         if version > _VERSION:
             raise LedgerError(
@@ -280,7 +297,7 @@ class Ledger:
                 "update the program, or name another file"
             )
         (tables,) = self._reader.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if version < _VERSION and tables:
+        if version < _VERSION - 1 and tables:
             raise LedgerError(
                 f"ledger {self.path} is of version {version}, from before the first release, or is "
                 "no ledger: name another file; this one is left as it is"

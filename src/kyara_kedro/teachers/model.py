@@ -102,8 +102,11 @@ class LanguageModel(Teacher):
         return completed(call, outcome, self.name)
 
     def again(self, call: Call, first: Completion) -> Call | None:
-        """The call that asks again; None for good and second replies, and for continued texts."""
-        if first.status != "invalid" or call.again or call.request.raw:
+        """The call that asks again; None where a reply is good, the second one or no answer.
+
+        Nor is anybody asked again who gave several verdicts, or continued a text.
+        """
+        if first.status != "invalid" or first.fault == "several" or call.again or call.request.raw:
             return None
         return self.caller.again(call, *complaint(self._library, call.request, first))
 

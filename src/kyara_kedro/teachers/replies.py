@@ -16,6 +16,7 @@ from kyara_kedro.teachers.tasks import (
     TASKS,
     Reply,
     ReplyError,
+    TopLogprobs,
     read_reply,
     tag_form,
     well_formed,
@@ -125,7 +126,20 @@ def read_body(content: bytes, call: Call, options: ModelOptions, latency: float)
         cost=options.prices.cost(prompt, completion, cached),
         latency=latency,
         received_at=now(),
+        top_logprobs=_top_logprobs(choice.get("logprobs")),
     )
+
+
+def _top_logprobs(told: Any) -> str:
+    """What a chat completion tells of its tokens, as JSON; empty when it tells nothing readable."""
+    try:
+        places = [
+            {str(one["token"]): float(one["logprob"]) for one in place["top_logprobs"]}
+            for place in told["content"]
+        ]
+    except _MALFORMED:
+        return ""
+    return json.dumps(places) if any(places) else ""
 
 
 def _usage(usage: Any) -> tuple[int, int, int] | None:
@@ -189,13 +203,14 @@ def completed(call: Call, outcome: Got | Failure, teacher: str) -> Completion:
     parsed: Reply | None = None
     status: Status = "ok"
     fault = why = ""
-    if reply.finish_reason in _UNUSABLE:
+    top_logprobs: TopLogprobs = tuple(json.loads(reply.top_logprobs or "[]"))
+    if reply.finish_reason in _UNUSABLE and not _is_all_it_takes(call, reply):
         status, fault, why = _UNUSABLE[reply.finish_reason]
     else:
         try:
             if not TASKS[call.request.task].verbatim:
                 _check_form(reply, text)
-            parsed = read_reply(call.request.task, text)
+            parsed = read_reply(call.request.task, text, top_logprobs)
         except ReplyError as error:
             status, fault, why = "invalid", error.fault, str(error)
     return Completion(
@@ -218,7 +233,14 @@ def completed(call: Call, outcome: Got | Failure, teacher: str) -> Completion:
         error=why,
         sample=call.request.sample,
         received_at=reply.received_at,
+        top_logprobs=top_logprobs,
     )
+
+
+def _is_all_it_takes(call: Call, reply: StoredReply) -> bool:
+    """Whether a reply that was cut at the token limit had only one token to give."""
+    shape = TASKS[call.request.task].reply
+    return reply.finish_reason == "length" and shape is not None and shape.one_token
 
 
 def _check_form(reply: StoredReply, text: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_args, get_origin
@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_args, g
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from kyara_kedro.prompts.rubric import HIGHEST, LOWEST
+from kyara_kedro.text.pairwise import LABELS, Label, likely_second, parse_label, parse_second
 from kyara_kedro.text.ratings import bracketed_rating, overall_rating
 from kyara_kedro.text.verdicts import parse_verdict
 
@@ -53,11 +54,17 @@ Mark = Annotated[int, BeforeValidator(_mark)]
 """A whole number from 0 to 10."""
 
 
-Fault = Literal["empty", "not_json", "schema", "form", "body", "tool_calls", "refusal", "finish"]
+TopLogprobs = Sequence[Mapping[str, float]]
+"""The most probable tokens at each place of a reply, and their log-probabilities."""
+
+Fault = Literal[
+    "empty", "not_json", "schema", "form", "several", "body", "tool_calls", "refusal", "finish"
+]
 """How a reply can fail.
 
 empty: nothing is said; not_json: no JSON object is in it; schema: its JSON lacks or misuses a
-field; form: plain text of another form than asked for; body: the HTTP body is no chat completion;
+field; form: plain text of another form than asked for; several: verdicts that contradict each
+other, after which a protocol has nobody asked again; body: the HTTP body is no chat completion;
 tool_calls: it calls tools instead of answering; refusal: the model declined; finish: the server
 broke it off.
 """
@@ -82,6 +89,8 @@ class Reply(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     structured: ClassVar[bool] = True
     """Whether the reply is JSON, so that a server may be asked to enforce its schema."""
+    one_token: ClassVar[bool] = False
+    """Whether its first token says all, so that a reply cut at the token limit is whole."""
 
     @classmethod
     def read(cls, text: str) -> Self:
@@ -99,6 +108,15 @@ class Reply(BaseModel):
             first = error.errors(include_url=False)[0]
             where = ".".join(map(str, first["loc"])) or "object"
             raise ReplyError("schema", f"field {where!r}: {first['msg']}") from error
+
+    @classmethod
+    def weigh(cls, text: str, top_logprobs: TopLogprobs) -> Self:
+        """Read a reply whose tokens' log-probabilities are known too; most look at the text alone.
+
+        Raises:
+            ReplyError: see :meth:`read`.
+        """
+        return cls.read(text)
 
 
 def _json_object(text: str) -> dict[str, Any] | None:
@@ -391,6 +409,79 @@ class ReasonedMark(Judgement):
         return float(self.judge_score)
 
 
+class ArenaVerdict(Judgement):
+    """How much better one of two replies is, in Arena-Hard's five labels."""
+
+    label: Label
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """Take the only label in double brackets, see :func:`parse_label`.
+
+        Raises:
+            ReplyError: there is none, or none that counts.
+        """
+        found = parse_label(text)
+        if found == "no_verdict":
+            stamps = ", ".join(f"[[{label}]]" for label in LABELS)
+            raise ReplyError("form", f"no verdict is in it; end with one of {stamps}")
+        if found == "several_verdicts":
+            raise ReplyError(
+                "several", "it holds several verdicts, or one that is none of the five"
+            )
+        return cls(label=found)
+
+    @property
+    def verdict(self) -> str:
+        """The label."""
+        return self.label
+
+    def value(self, *, swapped: bool) -> float:
+        """1 for a win, 0.5 for a tie, 0 for a loss, by however much."""
+        return LABELS[self.label].second if swapped else 1 - LABELS[self.label].second
+
+
+class AlpacaVerdict(Judgement):
+    """Which of two replies is better, ``m`` or ``M``, and how sure the judge is."""
+
+    one_token: ClassVar[bool] = True
+    second: float
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """Take the letter that the reply consists of, see :func:`parse_second`.
+
+        Raises:
+            ReplyError: there is none.
+        """
+        return cls._of(parse_second(text))
+
+    @classmethod
+    def weigh(cls, text: str, top_logprobs: TopLogprobs) -> Self:
+        """Weigh the letters' probabilities as the first token, or read the text without them.
+
+        Raises:
+            ReplyError: neither letter is there.
+        """
+        likely = likely_second(top_logprobs[0]) if top_logprobs else None
+        return cls._of(parse_second(text) if likely is None else likely)
+
+    @classmethod
+    def _of(cls, second: float | None) -> Self:
+        if second is None:
+            raise ReplyError("form", "it is neither m nor M; answer with that single letter")
+        return cls(second=second)
+
+    @property
+    def verdict(self) -> str:
+        """The likelier letter, or a tie of both."""
+        return "m=M" if self.second == 0.5 else "M" if self.second > 0.5 else "m"
+
+    def value(self, *, swapped: bool) -> float:
+        """Probability that the model's reply is the better one."""
+        return self.second if swapped else 1 - self.second
+
+
 class Grades(Reply):
     """A judge's grades of a conversation, by :data:`kyara_kedro.prompts.rubric.CRITERIA`."""
 
@@ -451,6 +542,8 @@ TASKS: Mapping[str, Task] = {
     "answer_follow_up": _task("history question documents"),
     "respond": _task("prompt documents"),
     "judge_pair": _task("prompt answer_a answer_b", PairVerdict),
+    "judge_arena": _task("prompt answer_a answer_b", ArenaVerdict),
+    "judge_alpaca": _task("prompt answer_a answer_b", AlpacaVerdict),
     "judge_mt_bench": _task("turns references", BracketedRating),
     "judge_align_bench": _task("prompt reference answer category dimensions", OverallRating),
     "judge_reasoning": _task("prompt reference answer", ReasonedMark),
@@ -474,8 +567,13 @@ def well_formed(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def read_reply(task: str, text: str) -> Reply | None:
+def read_reply(task: str, text: str, top_logprobs: TopLogprobs = ()) -> Reply | None:
     """Read a reply in its task's form; None for a task whose reply is plain text.
+
+    Args:
+        task: A key of :data:`TASKS`.
+        text: The reply.
+        top_logprobs: What was likely at each place of it, where that is known.
 
     Raises:
         ReplyError: the reply is empty or does not have the form.
@@ -483,4 +581,4 @@ def read_reply(task: str, text: str) -> Reply | None:
     shape = TASKS[task].reply
     if not text.strip() and not TASKS[task].verbatim:
         raise ReplyError("empty", "it is empty")
-    return None if shape is None else shape.read(text)
+    return None if shape is None else shape.weigh(text, top_logprobs)
