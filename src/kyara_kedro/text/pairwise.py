@@ -65,7 +65,9 @@ def likely_second(logprobs: Mapping[str, float]) -> float | None:
     Returns:
         The share of ``M``, or None where neither letter is there.
     """
-    first, second = (logprobs.get(letter, -math.inf) for letter in "mM")
-    if not (first > -math.inf or second > -math.inf):
+    found = {letter: p for letter in "mM" if math.isfinite(p := logprobs.get(letter, math.nan))}
+    if not found:
         return None
-    return 1 / (1 + math.exp(min(first - second, 700.0)))
+    best = max(found.values())
+    first, second = (math.exp(found[one] - best) if one in found else 0.0 for one in "mM")
+    return second / (first + second)
