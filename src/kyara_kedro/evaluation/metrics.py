@@ -45,6 +45,9 @@ METRICS: Mapping[str, Metric] = {
     "first_turn": Metric("第一輪評分", "rating of turn 1", "rating"),
     "second_turn": Metric("第二輪評分", "rating of turn 2", "rating"),
     "win_rate": Metric("勝率", "win rate"),
+    "length_controlled": Metric("長度校正勝率", "length-controlled win rate"),
+    "discrete_win_rate": Metric("勝敗計勝率", "discrete win rate"),
+    "average_length": Metric("平均長度", "average length", "length", None),
 }
 
 

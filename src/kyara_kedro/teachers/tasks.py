@@ -13,7 +13,14 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_args, g
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from kyara_kedro.prompts.rubric import HIGHEST, LOWEST
-from kyara_kedro.text.pairwise import LABELS, Label, likely_second, parse_label, parse_second
+from kyara_kedro.text.pairwise import (
+    LABELS,
+    Label,
+    letter_of,
+    likely_second,
+    parse_label,
+    parse_second,
+)
 from kyara_kedro.text.ratings import bracketed_rating, overall_rating
 from kyara_kedro.text.verdicts import parse_verdict
 
@@ -475,7 +482,7 @@ class AlpacaVerdict(Judgement):
     @property
     def verdict(self) -> str:
         """The likelier letter, or a tie of both."""
-        return "m=M" if self.second == 0.5 else "M" if self.second > 0.5 else "m"
+        return letter_of(self.second)
 
     def value(self, *, swapped: bool) -> float:
         """Probability that the model's reply is the better one."""

@@ -22,14 +22,14 @@ class Meaning(NamedTuple):
     battles: int
 
 
-LABELS: Mapping[Label, Meaning] = {
+LABELS: Mapping[str, Meaning] = {
     "A>>B": Meaning(0.0, 3),
     "A>B": Meaning(0.0, 1),
     "A=B": Meaning(0.5, 1),
     "B>A": Meaning(1.0, 1),
     "B>>A": Meaning(1.0, 3),
 }
-"""Arena-Hard v0.1's verdicts; a strong one counts as three battles."""
+"""Arena-Hard v0.1's verdicts by their label; a strong one counts as three battles."""
 
 _STAMP = re.compile(r"\[\[([AB<>=]+)\]\]")
 _AROUND = " \t\r\n\"'`*.()[]"
@@ -52,6 +52,15 @@ def parse_label(text: str) -> Label | Literal["no_verdict", "several_verdicts"]:
 def parse_second(text: str) -> float | None:
     """What a bare ``m`` or ``M`` gives the reply shown second: 0 or 1; None for another text."""
     return {"m": 0.0, "M": 1.0}.get(text.strip(_AROUND))
+
+
+def letter_of(second: float) -> str:
+    """The letter that the judge found likelier, or ``m=M``.
+
+    Args:
+        second: What the reply shown second gets, from 0 to 1.
+    """
+    return "m=M" if second == 0.5 else "M" if second > 0.5 else "m"
 
 
 def likely_second(logprobs: Mapping[str, float]) -> float | None:

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping
 import polars as pl
 
 from kyara_kedro.evaluation.benchmarks.align_bench import AlignBench, AlignBenchCht
+from kyara_kedro.evaluation.benchmarks.alpaca_eval import AlpacaEval
+from kyara_kedro.evaluation.benchmarks.arena_hard import ArenaHard
 from kyara_kedro.evaluation.benchmarks.base import (
     Averaging,
     Decoding,
@@ -40,6 +42,8 @@ __all__ = [
     "BENCHMARKS",
     "AlignBench",
     "AlignBenchCht",
+    "AlpacaEval",
+    "ArenaHard",
     "Averaging",
     "Bbh",
     "ChineseReasonBench",
@@ -93,6 +97,8 @@ BENCHMARKS: Mapping[str, type[Task]] = {
         AlignBench,
         AlignBenchCht,
         ChineseReasonBench,
+        AlpacaEval,
+        ArenaHard,
     )
 }
 """Every protocol by its kind."""

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 
 from kyara_kedro.evaluation.importing.align_bench import read_align_bench
+from kyara_kedro.evaluation.importing.alpaca_eval import read_alpaca_eval
+from kyara_kedro.evaluation.importing.arena_hard import read_arena_hard
 from kyara_kedro.evaluation.importing.base import Format, Imported, joined, rows_of
 from kyara_kedro.evaluation.importing.fastchat import read_fastchat
 from kyara_kedro.evaluation.importing.subject_accuracies import read_subject_accuracies
@@ -13,6 +15,8 @@ __all__ = ["FORMATS", "Format", "Imported", "joined", "rows_of"]
 
 FORMATS: Mapping[str, Format] = {
     "align-bench": read_align_bench,
+    "alpaca-eval": read_alpaca_eval,
+    "arena-hard": read_arena_hard,
     "fastchat": read_fastchat,
     "subject-accuracies": read_subject_accuracies,
     "tc-eval": read_tc_eval,

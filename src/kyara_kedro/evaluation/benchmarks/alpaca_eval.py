@@ -1,0 +1,272 @@
+"""AlpacaEval 2: how often a judge prefers a model's output to that of GPT-4 Turbo.
+
+The judge says one letter, ``m`` for the output shown first or ``M`` for the second, and its
+log-probabilities make a preference of it. Which output is shown first is drawn by a seed of the
+instruction. Rules and numbers are those of ``weighted_alpaca_eval_gpt4_turbo`` of alpaca_eval 0.6.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterable, Iterator, Mapping
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from kyara_kedro.content import Message, content_id
+from kyara_kedro.errors import UserError
+from kyara_kedro.evaluation.benchmarks.base import (
+    Question,
+    Rows,
+    Task,
+    Trial,
+    field_of,
+    no_judgements,
+    one_turn,
+    scorer_version,
+)
+from kyara_kedro.evaluation.length_control import (
+    Calibration,
+    control_length,
+    packaged_instructions,
+    recovered_calibration,
+)
+from kyara_kedro.records import BENCHMARK_ITEM
+
+BASELINE = "gpt4_1106_preview"
+"""Whose outputs all others are compared with, where the files name nobody."""
+_95_PERCENT = NormalDist().inv_cdf(0.975)
+
+
+class AlpacaEval(Task):
+    """Instructions with a baseline's outputs.
+
+    The metrics are ``length_controlled``, ``win_rate``, ``discrete_win_rate`` (an output is won,
+    lost or tied) and ``average_length`` in characters. Length control needs the 805 official
+    instructions, or some of them. ``version`` tells whose calibration it used: ``official`` where
+    the questions were read with ``df_gamed.csv``, else what the package ``recovered``.
+    """
+
+    kind = "alpaca_eval"
+    title = "AlpacaEval 2"
+    chapter = "alignment"
+
+    def __init__(self, name: str, questions: Iterable[Question]) -> None:
+        super().__init__(name, questions)
+        self._calibration = _calibration(self.questions.values())
+        self.version = _version(self._calibration)
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Length control first, as on the leaderboard, where there can be any."""
+        plain = ("win_rate", "discrete_win_rate", "average_length")
+        return plain if self._calibration is None else ("length_controlled", *plain)
+
+    @classmethod
+    def read(cls, parts: Mapping[str, Rows]) -> list[Question]:
+        """Read the instructions and the baseline's outputs.
+
+        Args:
+            parts: ``questions``: rows with ``instruction``, and perhaps ``dataset`` or the
+                baseline's ``output``, such as its ``model_outputs.json``. ``baseline``: rows with
+                ``output``, matched by ``instruction``, by ``index`` or by their order.
+                ``calibration``: the rows of ``df_gamed.csv``, if there is a copy.
+
+        Raises:
+            UserError: a field is missing.
+        """
+        rows = parts.get("questions", ())
+        answers = _by_key(parts.get("baseline", rows))
+        gamed = _gamed(parts.get("calibration", ()))
+        found = []
+        for number, row in enumerate(rows):
+            text = str(field_of(row, "questions", number + 1, "instruction"))
+            answer = answers.get(text) or answers.get(int(row.get("index", number))) or {}
+            details = {"gamed": gamed.get(item_id(text))}
+            details |= {"baseline": answer.get("output"), "baseline_model": answer.get("generator")}
+            known = {name: value for name, value in details.items() if value is not None}
+            found.append(question_of(text, str(row.get("dataset") or "all"), **known))
+        return found
+
+    def messages(self, question: Question) -> tuple[Message, ...]:
+        """The instruction as it is."""
+        return one_turn(question.question)
+
+    def trials(self, outputs: pl.DataFrame) -> Iterator[Trial]:
+        """Each output against the baseline's; equal ones need no judge.
+
+        Raises:
+            UserError: the baseline's output is not known.
+        """
+        for row in self._answered(outputs):
+            question = self.questions[row["item_id"]]
+            baseline = question.details.get("baseline")
+            if baseline is None:
+                raise UserError(
+                    f"benchmark '{self.name}', item '{question.item_id}': the baseline's output is "
+                    "missing; read the questions with the part 'baseline'"
+                )
+            if row["output"] == baseline:
+                continue
+            swapped = not model_is_first(question.question)
+            first, second = (baseline, row["output"]) if swapped else (row["output"], baseline)
+            yield Trial(
+                self.name,
+                question.item_id,
+                row["model"],
+                "judge_alpaca",
+                question.language,
+                {"prompt": question.question, "answer_a": first, "answer_b": second},
+                opponent=question.details.get("baseline_model", BASELINE),
+                swapped=swapped,
+                chars=len(row["output"]),
+                opponent_chars=len(baseline),
+            )
+
+    def score(self, outputs: pl.DataFrame, judgements: pl.DataFrame | None = None) -> pl.DataFrame:
+        """Score what judges said of outputs, see :meth:`Task.score`.
+
+        An output that equals the baseline's is a tie; several judges of one output count by their
+        mean. An output without a verdict has its length, and a prediction of length control.
+        """
+        said = self.judged(no_judgements() if judgements is None else judgements)
+        lengths = pl.col("chars", "opponent_chars").first()
+        judged = (
+            said.filter(pl.col("item_id").is_in(list(self.questions)))
+            .group_by("model", "item_id")
+            .agg(pl.col("value").mean(), lengths)
+        )
+        ties = self._ties(outputs, judged.schema).join(judged, on=["model", "item_id"], how="anti")
+        models = pl.concat([judged, ties]).partition_by("model", as_dict=True)
+        return BENCHMARK_ITEM.frame(
+            item for (model,), rows in sorted(models.items()) for item in self._items(model, rows)
+        )
+
+    def official(
+        self, items: pl.DataFrame, judgements: pl.DataFrame
+    ) -> dict[tuple[str, str], tuple[float, float]]:
+        """1.96 of the leaderboard's standard errors to either side."""
+        values = items.filter(pl.col("metric").is_in(["win_rate", "length_controlled"]))
+        found = values.group_by("metric", "model").agg(
+            pl.col("value").mean(), error=pl.col("value").std() / pl.len().sqrt()
+        )
+        return {
+            (metric, model): (value - _95_PERCENT * error, value + _95_PERCENT * error)
+            for metric, model, value, error in found.iter_rows()
+            if error is not None
+        }
+
+    def _answered(self, outputs: pl.DataFrame) -> Iterator[dict[str, Any]]:
+        """Item, model and output of what is about this benchmark."""
+        mine = outputs.filter(
+            pl.col("benchmark") == self.name, pl.col("item_id").is_in(list(self.questions))
+        )
+        return mine.select("item_id", "model", "output").iter_rows(named=True)
+
+    def _ties(self, outputs: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
+        equal = [
+            (row["model"], row["item_id"], 0.5, *[len(row["output"])] * 2)
+            for row in self._answered(outputs)
+            if row["output"] == self.questions[row["item_id"]].details.get("baseline")
+        ]
+        return pl.DataFrame(equal, schema=schema, orient="row")
+
+    def _items(self, model: Any, rows: pl.DataFrame) -> Iterator[dict[str, Any]]:
+        places = {item: place for place, item in enumerate(sorted(self.questions, key=_place))}
+        ordered = rows.sort(pl.col("item_id").replace_strict(places, return_dtype=pl.Int64))
+        controlled = self._controlled(ordered)
+        for row, even in zip(ordered.iter_rows(named=True), controlled, strict=True):
+            preferred, chars = row["value"], row["chars"]
+            values = {
+                "length_controlled": even,
+                "win_rate": preferred,
+                "discrete_win_rate": None if preferred is None else discrete(preferred),
+                "average_length": None if chars is None else float(chars),
+            }
+            for name, value in values.items():
+                if value is not None:
+                    yield self.item(self.questions[row["item_id"]], model, name, value)
+
+    def _controlled(self, rows: pl.DataFrame) -> list[float] | list[None]:
+        """Length-controlled preferences of one model, where all lengths are known."""
+        lengths = rows["chars"], rows["opponent_chars"]
+        if self._calibration is None or any(length.has_nulls() for length in lengths):
+            return [None] * rows.height
+        preferred = rows["value"].cast(pl.Float64).fill_null(np.nan)
+        if preferred.is_nan().all():
+            return [None] * rows.height
+        found = control_length(preferred, *lengths, self._calibration)
+        return [float(value) for value in found.predicted]
+
+
+def model_is_first(instruction: str) -> bool:
+    """Whether the model's output is shown before the baseline's (``is_switched_outputs``)."""
+    seeded = random.Random(f"is_switched_outputs{instruction}0")  # noqa: S311 - alpaca_eval's rule
+    return seeded.choices([False, True])[0]
+
+
+def item_id(instruction: str) -> str:
+    """Place of an official instruction from 0 on; of another one, a hash."""
+    place = packaged_instructions().get(content_id(instruction)[:8])
+    return content_id(instruction)[:12] if place is None else str(place)
+
+
+def question_of(instruction: str, stratum: str, **details: Any) -> Question:
+    """The question that an instruction is."""
+    return Question(
+        item_id(instruction), instruction, stratum=stratum, language="en", details=details
+    )
+
+
+def discrete(preferred: float) -> float:
+    """A preference as a win, a loss or, where it is exactly in the middle, a tie."""
+    return 0.5 if preferred == 0.5 else float(preferred > 0.5)
+
+
+def _place(item: str) -> int:
+    """Where an item stands among the official ones; others stay in the order they have."""
+    return int(item) if item.isdecimal() else 0
+
+
+def _by_key(rows: Rows) -> dict[str | int, Mapping[str, Any]]:
+    """Rows with an output by their instruction, else by index or order."""
+    return {
+        row.get("instruction") or int(row.get("index", number)): row
+        for number, row in enumerate(rows)
+        if row.get("output") is not None
+    }
+
+
+def _gamed(rows: Rows) -> dict[str, list[list[float]]]:
+    """Rows of the gamed baselines of each item: their number, feature, difficulty, preference."""
+    names = ("std_delta_len", "instruction_difficulty", "preference")
+    found: dict[str, list[list[float]]] = {}
+    for number, row in enumerate(rows, start=1):
+        item = str(int(float(field_of(row, "calibration", number, "index"))))
+        length, *others = (float(field_of(row, "calibration", number, name)) for name in names)
+        found.setdefault(item, []).append([number, math.tanh(length), *others])
+    return found
+
+
+def _calibration(questions: Iterable[Question]) -> Calibration | None:
+    """What is known of official instructions; None where others are among them."""
+    asked = list(questions)
+    if not all(one.item_id.isdecimal() and one.item_id == item_id(one.question) for one in asked):
+        return None
+    recovered = recovered_calibration()
+    gamed = [row for one in asked for row in one.details.get("gamed", ())]
+    if len(gamed) != len(recovered.gamed):
+        return recovered
+    rows = {int(one.item_id): one.details["gamed"][0] for one in asked}
+    difficulty = np.array([rows[place][2] for place in sorted(rows)])
+    return Calibration("official", difficulty, np.array([row[1:] for row in sorted(gamed)]))
+
+
+def _version(calibration: Calibration | None) -> str:
+    if calibration is None:
+        return scorer_version("alpaca-eval-2")
+    numbers = calibration.difficulty.round(6).tolist(), calibration.gamed.round(6).tolist()
+    return scorer_version(f"alpaca-eval-2-{calibration.source}", *numbers)

@@ -1,0 +1,185 @@
+"""Arena-Hard v0.1: 500 hard requests, each output in two games against GPT-4's.
+
+In the first game the baseline is shown first, in the second the model. The verdict has five grades,
+and a strong one counts as three battles. The score is the model's chance of winning by Bradley and
+Terry's model; where all battles are against one baseline that is the share of battles won, ties
+half. Rules are those of ``gen_judgment.py`` and ``show_result.py`` of arena-hard-auto, v0.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from kyara_kedro.content import Message
+from kyara_kedro.errors import UserError
+from kyara_kedro.evaluation.benchmarks.base import (
+    Decoding,
+    Question,
+    Row,
+    Rows,
+    Task,
+    Trial,
+    cluster,
+    field_of,
+    no_judgements,
+    one_turn,
+    scorer_version,
+)
+from kyara_kedro.records import BENCHMARK_ITEM
+from kyara_kedro.text.pairwise import LABELS
+
+BASELINE = "gpt-4-0314"
+
+
+class Game(NamedTuple):
+    """One of the two games of a question.
+
+    Attributes:
+        suffix: What the game's item id ends with.
+        swapped: Whether the baseline is shown first.
+    """
+
+    suffix: str
+    swapped: bool
+
+
+GAMES = (Game("#1", True), Game("#2", False))
+_ROUNDS = 100
+_SEED = 42
+_LEAST = 1e-9
+
+
+class ArenaHard(Task):
+    """Requests with a baseline's answers; the metric is ``win_rate``, an item one game."""
+
+    kind = "arena_hard"
+    title = "Arena-Hard"
+    chapter = "alignment"
+    version = scorer_version("arena-hard-0.1")
+    metrics = ("win_rate",)
+
+    @classmethod
+    def read(cls, parts: Mapping[str, Rows]) -> list[Question]:
+        """Read ``question.jsonl`` and the baseline's ``model_answer`` file.
+
+        Args:
+            parts: ``questions``; ``baseline`` where outputs are to be judged.
+
+        Raises:
+            UserError: a field is missing.
+        """
+        answers = {
+            str(field_of(row, "baseline", number, "question_id", "uid")): answer_of(row, number)
+            for number, row in enumerate(parts.get("baseline", ()), start=1)
+        }
+        found = []
+        for number, row in enumerate(parts.get("questions", ()), start=1):
+            item = str(field_of(row, "questions", number, "question_id", "uid"))
+            asked = field_of(row, "questions", number, "turns", "prompt")
+            text = asked if isinstance(asked, str) else asked[0]["content"]
+            details = {"baseline": answers[item]} if item in answers else {}
+            found.append(Question(item, text, language="en", details=details))
+        return found
+
+    def messages(self, question: Question) -> tuple[Message, ...]:
+        """The request as it is."""
+        return one_turn(question.question)
+
+    def decoding(self, question: Question) -> Decoding:
+        """The most probable tokens, at most 4,096."""
+        return Decoding(0.0, 4096)
+
+    def expected(self) -> dict[str, int]:
+        """Two games a question."""
+        return {"win_rate": len(GAMES) * len(self.questions)}
+
+    def trials(self, outputs: pl.DataFrame) -> Iterator[Trial]:
+        """Both games of each output.
+
+        Raises:
+            UserError: the baseline's answer is not known.
+        """
+        mine = outputs.filter(
+            pl.col("benchmark") == self.name, pl.col("item_id").is_in(list(self.questions))
+        )
+        for item, model, output in mine.select("item_id", "model", "output").iter_rows():
+            question = self.questions[item]
+            baseline = question.details.get("baseline")
+            if baseline is None:
+                raise UserError(
+                    f"benchmark '{self.name}', item '{item}': the baseline's answer is missing; "
+                    "read the questions with the part 'baseline'"
+                )
+            for game in GAMES:
+                first, second = (baseline, output) if game.swapped else (output, baseline)
+                yield Trial(
+                    self.name,
+                    item + game.suffix,
+                    model,
+                    "judge_arena",
+                    question.language,
+                    {"prompt": question.question, "answer_a": first, "answer_b": second},
+                    opponent=BASELINE,
+                    swapped=game.swapped,
+                    chars=len(output),
+                    opponent_chars=len(baseline),
+                )
+
+    def score(self, outputs: pl.DataFrame, judgements: pl.DataFrame | None = None) -> pl.DataFrame:
+        """Score what a judge said of the games, see :meth:`Task.score`."""
+        said = self.judged(no_judgements() if judgements is None else judgements)
+        rows = said.drop_nulls("value").select("item_id", "model", "verdict", "value").iter_rows()
+        return BENCHMARK_ITEM.frame(
+            self.item(
+                question, model, "win_rate", value, item_id=item, weight=LABELS[verdict].battles
+            )
+            for item, model, verdict, value in rows
+            if (question := self.questions.get(cluster(item))) is not None
+        )
+
+    def official(
+        self, items: pl.DataFrame, judgements: pl.DataFrame
+    ) -> dict[tuple[str, str], tuple[float, float]]:
+        """The interval that ``show_result.py`` prints for a model alone, see :func:`interval`."""
+        models = items.partition_by("model", as_dict=True, maintain_order=True)
+        return {
+            ("win_rate", str(model)): interval(rows["value"], rows["weight"])
+            for (model,), rows in models.items()
+        }
+
+
+def interval(values: pl.Series, battles: pl.Series) -> tuple[float, float]:
+    """95 % interval of 100 bootstraps over battles, NumPy's seed 42, in log-odds as officially.
+
+    It takes the copies of a strong verdict, and the two games of a question, for independent.
+
+    Args:
+        values: 1 for a win, 0.5 for a tie, 0 for a loss, one a game.
+        battles: How many battles each game counts as.
+    """
+    fought = np.repeat(values.to_numpy(), battles.cast(pl.Int64).to_numpy())
+    random = np.random.RandomState(_SEED)
+    rounds = [fought[random.choice(len(fought), len(fought))].mean() for _ in range(_ROUNDS)]
+    chance = np.clip(rounds, _LEAST, 1 - _LEAST)
+    low, high = np.percentile(np.log(chance / (1 - chance)), [2.5, 97.5])
+    return float(1 / (1 + np.exp(-low))), float(1 / (1 + np.exp(-high)))
+
+
+def answer_of(row: Row, number: int) -> str:
+    """The text of a row of a ``model_answer`` file.
+
+    Raises:
+        UserError: it holds none.
+    """
+    try:
+        said: Any = row["choices"][0]["turns"][0] if "choices" in row else row["messages"][-1]
+        text = said["content"]
+        return str(text["answer"] if isinstance(text, Mapping) else text)
+    except (LookupError, TypeError):
+        raise UserError(
+            f"baseline, row {number}: there is no 'choices[0].turns[0].content' in it"
+        ) from None
