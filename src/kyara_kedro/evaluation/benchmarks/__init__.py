@@ -27,6 +27,7 @@ from kyara_kedro.evaluation.benchmarks.crux import Crux
 from kyara_kedro.evaluation.benchmarks.drcd import Drcd
 from kyara_kedro.evaluation.benchmarks.gsm import Gsm
 from kyara_kedro.evaluation.benchmarks.held_out import HeldOut, recall_questions
+from kyara_kedro.evaluation.benchmarks.ifeval import IFEval
 from kyara_kedro.evaluation.benchmarks.math_l5 import MathL5
 from kyara_kedro.evaluation.benchmarks.mmlu_redux import MmluRedux
 from kyara_kedro.evaluation.benchmarks.mt_bench import MtBench, MtBenchTw
@@ -52,6 +53,7 @@ __all__ = [
     "Decoding",
     "Gsm",
     "HeldOut",
+    "IFEval",
     "MathL5",
     "MmluRedux",
     "MtBench",
@@ -80,6 +82,7 @@ BENCHMARKS: Mapping[str, type[Task]] = {
         Choice,
         OpenAnswer,
         HeldOut,
+        IFEval,
         Tmmlu,
         Tmmluplus,
         Tmmluplus67,

@@ -7,6 +7,7 @@ from kyara_kedro.evaluation.importing.alpaca_eval import read_alpaca_eval
 from kyara_kedro.evaluation.importing.arena_hard import read_arena_hard
 from kyara_kedro.evaluation.importing.base import Format, Imported, joined, rows_of
 from kyara_kedro.evaluation.importing.fastchat import read_fastchat
+from kyara_kedro.evaluation.importing.ifeval import read_ifeval
 from kyara_kedro.evaluation.importing.subject_accuracies import read_subject_accuracies
 from kyara_kedro.evaluation.importing.tc_eval import read_tc_eval
 from kyara_kedro.evaluation.importing.zeroeval import read_flags, read_outputs
@@ -18,6 +19,7 @@ FORMATS: Mapping[str, Format] = {
     "alpaca-eval": read_alpaca_eval,
     "arena-hard": read_arena_hard,
     "fastchat": read_fastchat,
+    "ifeval": read_ifeval,
     "subject-accuracies": read_subject_accuracies,
     "tc-eval": read_tc_eval,
     "zeroeval": read_outputs,
