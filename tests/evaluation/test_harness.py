@@ -64,7 +64,7 @@ def test_subjects_of_tmmluplus_are_strata_and_averaged_over_groups() -> None:
     assert (rows["items"] == rows["expected"]).all()
 
     items, (task,) = harness_items(found, "m", "0.4.13", subjects=67)
-    assert task.name == "tmmluplus-67"
+    assert task.name == "lm-eval/tmmluplus-67"
     (score,) = benchmark_scores(items, [task], options=FEW).filter(part="all")["score"]
     assert score == pytest.approx((1.75 / 3 + 0.5) / 2)
 
@@ -94,16 +94,18 @@ def test_filters_are_named_and_what_is_no_share_is_left_out(
     )
     items, tasks = harness_items(found, "m", "0")
     assert items.select("benchmark", "item_id", "metric", "value").rows() == [
-        ("gsm8k", "0", "exact_match,strict-match", 1.0),
-        ("gsm8k", "0", "exact_match,flexible-extract", 0.0),
+        ("lm-eval/gsm8k", "0", "exact_match,strict-match", 1.0),
+        ("lm-eval/gsm8k", "0", "exact_match,flexible-extract", 0.0),
     ]
-    assert [task.name for task in tasks] == ["gsm8k"]
+    assert [task.name for task in tasks] == ["lm-eval/gsm8k"]
     assert caplog.messages == ["wikitext: word_perplexity is no share, left out"]
 
 
 def test_a_harness_benchmark_asks_nothing_itself() -> None:
     _, (task,) = harness_items(results(arc=[sample(0, acc=1.0)]), "m", "0")
-    with pytest.raises(UserError, match="'arc' is asked and scored by lm-evaluation-harness"):
+    with pytest.raises(
+        UserError, match="'lm-eval/arc' is asked and scored by lm-evaluation-harness"
+    ):
         list(task.requests())
 
 

@@ -39,10 +39,10 @@ def test_chance_becomes_zero_and_certainty_one(share: float, choices: int, expec
 
 def test_musr_equals_the_example_of_the_documentation() -> None:
     shares = {"murder_mysteries": 0.7, "object_placements": 0.4, "team_allocation": 0.6}
-    found = scores(items("leaderboard_musr", "acc_norm", shares))
+    found = scores(items("lm-eval/leaderboard_musr", "acc_norm", shares))
     assert found == {"MUSR": pytest.approx(35)}
     shares["murder_mysteries"] = 0.2
-    assert scores(items("leaderboard_musr", "acc_norm", shares)) == {
+    assert scores(items("lm-eval/leaderboard_musr", "acc_norm", shares)) == {
         "MUSR": pytest.approx((0 + 25 + 40) / 3)
     }
 
@@ -50,8 +50,8 @@ def test_musr_equals_the_example_of_the_documentation() -> None:
 def test_gpqa_and_math_count_questions_and_not_parts() -> None:
     gpqa = pl.concat(
         [
-            items("leaderboard_gpqa", "acc_norm", {"diamond": 1.0}, 10),
-            items("leaderboard_gpqa", "acc_norm", {"extended": 0.5, "main": 0.5}, 95),
+            items("lm-eval/leaderboard_gpqa", "acc_norm", {"diamond": 1.0}, 10),
+            items("lm-eval/leaderboard_gpqa", "acc_norm", {"extended": 0.5, "main": 0.5}, 95),
         ]
     )
     right = (10 + 2 * round(0.5 * 95)) / 200
@@ -59,9 +59,9 @@ def test_gpqa_and_math_count_questions_and_not_parts() -> None:
 
 
 def test_ifeval_is_the_mean_of_its_strict_accuracies() -> None:
-    prompts = items("leaderboard_ifeval", "prompt_level_strict_acc", {"all": 0.4})
-    instructions = items("leaderboard_ifeval", "inst_level_strict_acc", {"all": 0.6})
-    loose = items("leaderboard_ifeval", "inst_level_loose_acc", {"all": 1.0})
+    prompts = items("lm-eval/leaderboard_ifeval", "prompt_level_strict_acc", {"all": 0.4})
+    instructions = items("lm-eval/leaderboard_ifeval", "inst_level_strict_acc", {"all": 0.6})
+    loose = items("lm-eval/leaderboard_ifeval", "inst_level_loose_acc", {"all": 1.0})
     assert scores(prompts, instructions, loose) == {"IFEval": pytest.approx(50)}
     with pytest.raises(UserError, match="IFEval: model 'm' has no inst_level_strict_acc of all"):
         scores(prompts)
@@ -69,7 +69,7 @@ def test_ifeval_is_the_mean_of_its_strict_accuracies() -> None:
 
 def test_a_benchmark_that_lacks_a_part_has_no_score() -> None:
     with pytest.raises(UserError, match=r"BBH: model 'm' has no acc_norm of boolean_expressions, "):
-        scores(items("leaderboard_bbh", "acc_norm", {"snarks": 0.6}))
+        scores(items("lm-eval/leaderboard_bbh", "acc_norm", {"snarks": 0.6}))
 
 
 def test_the_average_is_there_when_all_six_are() -> None:

@@ -26,12 +26,15 @@ from kyara_kedro.records import BENCHMARK_ITEM
 
 _log = logging.getLogger(__name__)
 
+PREFIX = "lm-eval/"
+"""What the names of all its benchmarks begin with: TMMLU+ by log-probabilities is not ours."""
+TMMLUPLUS = f"{PREFIX}tmmluplus"
 _FAMILIES = {
-    "leaderboard_bbh": "leaderboard_bbh",
-    "leaderboard_gpqa": "leaderboard_gpqa",
-    "leaderboard_math": "leaderboard_math_hard",
-    "leaderboard_musr": "leaderboard_musr",
-    "tmmluplus": "tmmluplus",
+    "leaderboard_bbh": f"{PREFIX}leaderboard_bbh",
+    "leaderboard_gpqa": f"{PREFIX}leaderboard_gpqa",
+    "leaderboard_math": f"{PREFIX}leaderboard_math_hard",
+    "leaderboard_musr": f"{PREFIX}leaderboard_musr",
+    "tmmluplus": TMMLUPLUS,
 }
 """What the names of tasks that form one benchmark begin with, and its name."""
 _RENAMED = {"acc": "accuracy"}
@@ -134,8 +137,9 @@ def run_harness(
         are of, see :func:`harness_items`.
 
     Raises:
-        UserError: lm-evaluation-harness is not installed, there is no model, a task is unknown, or
-            it compares log-probabilities and the endpoint is for chat. Nothing has been sent then.
+        UserError: lm-evaluation-harness is not installed, there is no model, a task is unknown,
+            its data cannot be had, or it compares log-probabilities and the endpoint is for chat.
+            Nothing has been sent then.
     """
     _check(model)
     try:
@@ -150,7 +154,12 @@ def run_harness(
     for task in options.tasks:
         if task not in manager.all_tasks:
             raise UserError(f"task '{task}': neither lm-evaluation-harness nor 'include' has it")
-    tasks = list(manager.load(list(options.tasks))["tasks"].values())
+    try:
+        tasks = list(manager.load(list(options.tasks))["tasks"].values())
+    except (ImportError, LookupError, OSError) as error:
+        raise UserError(
+            f"tasks {', '.join(options.tasks)}: a package or their data is missing ({error})"
+        ) from error
     if isinstance(model, Endpoint) and model.chat:
         _refuse_likelihoods(tasks, model)
     kind, arguments = _model(model)
@@ -175,10 +184,10 @@ def harness_items(
     """Turn the results of ``lm_eval.simple_evaluate`` into items.
 
     The parts of BBH, GPQA, MATH, MuSR and TMMLU+ are strata of one benchmark, any other task is a
-    benchmark. A metric has the name that lm-evaluation-harness gives it, with its filter where
-    there is one; ``acc`` is ``accuracy``. Where a question has several marks, as in IFEval's
-    ``inst_level_strict_acc``, the item's value is their mean and its weight their number. Metrics
-    that are no shares, such as perplexities, are left out and logged.
+    benchmark; their names begin with ``lm-eval/``. A metric has the name that lm-evaluation-harness
+    gives it, with its filter where there is one; ``acc`` is ``accuracy``. Where a question has
+    several marks, as in IFEval's ``inst_level_strict_acc``, the item's value is their mean and its
+    weight their number. Metrics that are no shares, such as perplexities, are left out and logged.
 
     Args:
         results: With ``samples`` and ``versions``.
@@ -194,11 +203,10 @@ def harness_items(
     questions: dict[str, dict[str, Question]] = {}
     left_out: set[tuple[str, str]] = set()
     for task, samples in results["samples"].items():
-        benchmark, stratum = _place(task)
-        if benchmark == "tmmluplus":
-            benchmark = "tmmluplus" if subjects == 66 else "tmmluplus-67"
-            if stratum not in groups:
-                continue
+        family, stratum = _place(task)
+        if family == TMMLUPLUS and stratum not in groups:
+            continue
+        benchmark = f"{family}-67" if family == TMMLUPLUS and subjects == 67 else family
         version = f"lm-eval-{harness}@{results['versions'].get(task)}"
         for sample in samples:
             number = str(sample["doc_id"])
@@ -234,7 +242,7 @@ def harness_items(
             asked.values(),
             tuple(mine["metric"].unique(maintain_order=True)),
             "+".join(mine["scorer_version"].unique().sort()),
-            Averaging("groups", groups) if name.startswith("tmmluplus") else Averaging(),
+            Averaging("groups", groups) if name.startswith(TMMLUPLUS) else Averaging(),
         )
         for name, asked in questions.items()
         if (mine := items.filter(pl.col("benchmark") == name)).height
@@ -305,7 +313,7 @@ def _place(task: str) -> tuple[str, str]:
     for prefix, benchmark in _FAMILIES.items():
         if task.startswith(f"{prefix}_"):
             return benchmark, task.removeprefix(f"{prefix}_")
-    return task, "all"
+    return f"{PREFIX}{task}", "all"
 
 
 def _metric(name: str, chosen_filter: str) -> str:

@@ -68,14 +68,18 @@ class _Benchmark(NamedTuple):
 
 
 _LEADERBOARD = {
-    "leaderboard_ifeval": _Benchmark(
+    "lm-eval/leaderboard_ifeval": _Benchmark(
         "IFEval", ("prompt_level_strict_acc", "inst_level_strict_acc"), ("all",), 1
     ),
-    "leaderboard_bbh": _Benchmark("BBH", ("acc_norm",), tuple(_BBH), _BBH),
-    "leaderboard_math_hard": _Benchmark("MATH Lvl 5", ("exact_match",), tuple(_MATH.split()), 1),
-    "leaderboard_gpqa": _Benchmark("GPQA", ("acc_norm",), ("diamond", "extended", "main"), 4),
-    "leaderboard_musr": _Benchmark("MUSR", ("acc_norm",), tuple(_MUSR), _MUSR),
-    "leaderboard_mmlu_pro": _Benchmark("MMLU-PRO", ("accuracy",), ("all",), 10),
+    "lm-eval/leaderboard_bbh": _Benchmark("BBH", ("acc_norm",), tuple(_BBH), _BBH),
+    "lm-eval/leaderboard_math_hard": _Benchmark(
+        "MATH Lvl 5", ("exact_match",), tuple(_MATH.split()), 1
+    ),
+    "lm-eval/leaderboard_gpqa": _Benchmark(
+        "GPQA", ("acc_norm",), ("diamond", "extended", "main"), 4
+    ),
+    "lm-eval/leaderboard_musr": _Benchmark("MUSR", ("acc_norm",), tuple(_MUSR), _MUSR),
+    "lm-eval/leaderboard_mmlu_pro": _Benchmark("MMLU-PRO", ("accuracy",), ("all",), 10),
 }
 AVERAGE = "Average"
 
