@@ -193,7 +193,7 @@ def test_an_official_result_file_gives_each_benchmark_its_outputs(tmp_path: Path
     results = {
         "TTQA": [{"id": "0", "query": "問", "response": "(B)"}],
         "TMMLU/會考國文": [{"id": 0, "response": "A"}],
-        "TMMLU_會考數學": [{"id": 0, "response": ""}],
+        "TMMLU_會考數學": [{"id": 0, "response": "D"}, {"id": 0, "response": ""}],
         "TMMLU_plus/physics": [{"id": 3, "response": "C"}],
     }
     path = written(tmp_path / "m_result.json.gz", {"name": "m", "results": results})

@@ -27,7 +27,7 @@ def read_tc_eval(path: Path, benchmark: str) -> Imported:
     """Read ``results/<model>_result.json``, or rows with ``task``, ``id`` and ``response``.
 
     The model is the ``name`` in the file, else the name of the file. Of a file with many tasks
-    only those of the benchmark are taken.
+    only those of the benchmark are taken; of several responses to one item the last counts.
 
     Args:
         path: The file.
@@ -44,24 +44,19 @@ def read_tc_eval(path: Path, benchmark: str) -> Imported:
     if rows and isinstance(rows[0].get("results"), Mapping):
         model = str(rows[0].get("name") or model)
         rows = list(_responses(path, rows[0]["results"]))
-    outputs = []
+    outputs = {}
     for number, row in enumerate(rows, start=1):
         task = _TASKS[benchmark].fullmatch(str(field_of(row, str(path), number, "task")))
         if task:
             subject = task.groupdict().get("subject")
-            item_id = str(field_of(row, str(path), number, "id"))
-            outputs.append(
-                output_row(
-                    benchmark,
-                    f"{subject}/{item_id}" if subject else item_id,
-                    model,
-                    str(field_of(row, str(path), number, "response")),
-                    str(row.get("query") or ""),
-                )
-            )
+            number_within = str(field_of(row, str(path), number, "id"))
+            item_id = f"{subject}/{number_within}" if subject else number_within
+            response = str(field_of(row, str(path), number, "response"))
+            query = str(row.get("query") or "")
+            outputs[item_id] = output_row(benchmark, item_id, model, response, query)
     if not outputs:
         raise UserError(f"{path}: has no task of the benchmark '{benchmark}'")
-    return Imported(outputs=MODEL_OUTPUT.frame(outputs))
+    return Imported(outputs=MODEL_OUTPUT.frame(outputs.values()))
 
 
 def _responses(path: Path, results: Mapping[str, object]) -> Iterator[dict[str, Any]]:
