@@ -130,6 +130,7 @@ def test_a_missing_baseline_is_named(task: AlpacaEval | ArenaHard) -> None:
     [
         (AlpacaEval, {"questions": [{"text": "x"}]}, "questions, row 1: there is no field 'instr"),
         (ArenaHard, {"questions": [{"turns": []}]}, "questions, row 1: .* 'question_id' or 'uid'"),
+        (ArenaHard, {}, "benchmark 'arena_hard': give its questions"),
         (ArenaHard, {"baseline": [{"uid": 1}]}, "baseline, row 1: there is no 'choices"),
         (AlpacaEval, {"questions": ROWS, "calibration": [{"index": 0}]}, "row 1: .*std_delta_len"),
     ],

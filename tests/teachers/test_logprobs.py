@@ -10,6 +10,8 @@ from typing import Any
 import polars as pl
 import pytest
 from tests.teachers.loopback import Answer, chat, serving
+from tests.teachers.test_batch import serving as serving_batches
+from tests.teachers.test_batch import teacher as batch_teacher
 from tests.teachers.test_ledger import REPLY_A
 
 from kyara_kedro.prompts import PromptLibrary
@@ -68,6 +70,15 @@ def test_they_are_asked_for_kept_and_weighed(ledger: Ledger, tmp_path: Path) -> 
         with open_to_replay(path) as cassette:
             (again,) = ReplayTeacher(EndpointOptions(model="m"), cassette).map([request()])
         assert (again.parsed, again.top_logprobs) == (live.parsed, live.top_logprobs)
+
+
+def test_a_batch_tells_them_too(ledger: Ledger) -> None:
+    body = json.loads(told("m", {"m": -0.1}).body)
+    with serving_batches() as service:
+        service.answer = lambda number, sent: {"response": {"status_code": 200, "body": body}}
+        (found,) = batch_teacher(service, ledger).map([request()])
+    assert (found.parsed, found.top_logprobs) == (AlpacaVerdict(second=0), ({"m": -0.1},))
+    assert service.batches[0]["requests"][0]["body"]["top_logprobs"] == 5
 
 
 @pytest.mark.parametrize(

@@ -16,18 +16,16 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from kyara_kedro.content import Message, content_id
-from kyara_kedro.errors import UserError
+from kyara_kedro.content import content_id
 from kyara_kedro.evaluation.benchmarks.base import (
     Question,
     Rows,
-    Task,
-    Trial,
     field_of,
     no_judgements,
-    one_turn,
+    part_of,
     scorer_version,
 )
+from kyara_kedro.evaluation.benchmarks.compared import Compared, Game
 from kyara_kedro.evaluation.length_control import (
     Calibration,
     control_length,
@@ -36,12 +34,10 @@ from kyara_kedro.evaluation.length_control import (
 )
 from kyara_kedro.records import BENCHMARK_ITEM
 
-BASELINE = "gpt4_1106_preview"
-"""Whose outputs all others are compared with, where the files name nobody."""
 _95_PERCENT = NormalDist().inv_cdf(0.975)
 
 
-class AlpacaEval(Task):
+class AlpacaEval(Compared):
     """Instructions with a baseline's outputs.
 
     The metrics are ``length_controlled``, ``win_rate``, ``discrete_win_rate`` (an output is won,
@@ -52,7 +48,8 @@ class AlpacaEval(Task):
 
     kind = "alpaca_eval"
     title = "AlpacaEval 2"
-    chapter = "alignment"
+    judged_by = "judge_alpaca"
+    baseline = "gpt4_1106_preview"
 
     def __init__(self, name: str, questions: Iterable[Question]) -> None:
         super().__init__(name, questions)
@@ -76,9 +73,9 @@ class AlpacaEval(Task):
                 ``calibration``: the rows of ``df_gamed.csv``, if there is a copy.
 
         Raises:
-            UserError: a field is missing.
+            UserError: the questions or a field are missing.
         """
-        rows = parts.get("questions", ())
+        rows = part_of(parts, cls.kind)
         answers = _by_key(parts.get("baseline", rows))
         gamed = _gamed(parts.get("calibration", ()))
         found = []
@@ -91,40 +88,11 @@ class AlpacaEval(Task):
             found.append(question_of(text, str(row.get("dataset") or "all"), **known))
         return found
 
-    def messages(self, question: Question) -> tuple[Message, ...]:
-        """The instruction as it is."""
-        return one_turn(question.question)
-
-    def trials(self, outputs: pl.DataFrame) -> Iterator[Trial]:
-        """Each output against the baseline's; equal ones need no judge.
-
-        Raises:
-            UserError: the baseline's output is not known.
-        """
-        for row in self._answered(outputs):
-            question = self.questions[row["item_id"]]
-            baseline = question.details.get("baseline")
-            if baseline is None:
-                raise UserError(
-                    f"benchmark '{self.name}', item '{question.item_id}': the baseline's output is "
-                    "missing; read the questions with the part 'baseline'"
-                )
-            if row["output"] == baseline:
-                continue
-            swapped = not model_is_first(question.question)
-            first, second = (baseline, row["output"]) if swapped else (row["output"], baseline)
-            yield Trial(
-                self.name,
-                question.item_id,
-                row["model"],
-                "judge_alpaca",
-                question.language,
-                {"prompt": question.question, "answer_a": first, "answer_b": second},
-                opponent=question.details.get("baseline_model", BASELINE),
-                swapped=swapped,
-                chars=len(row["output"]),
-                opponent_chars=len(baseline),
-            )
+    def games(self, question: Question, output: str) -> tuple[Game, ...]:
+        """A single one, in the order that the instruction draws; equal outputs need no judge."""
+        if output == question.details.get("baseline"):
+            return ()
+        return (Game("", swapped=not model_is_first(question.question)),)
 
     def score(self, outputs: pl.DataFrame, judgements: pl.DataFrame | None = None) -> pl.DataFrame:
         """Score what judges said of outputs, see :meth:`Task.score`.
@@ -159,18 +127,11 @@ class AlpacaEval(Task):
             if error is not None
         }
 
-    def _answered(self, outputs: pl.DataFrame) -> Iterator[dict[str, Any]]:
-        """Item, model and output of what is about this benchmark."""
-        mine = outputs.filter(
-            pl.col("benchmark") == self.name, pl.col("item_id").is_in(list(self.questions))
-        )
-        return mine.select("item_id", "model", "output").iter_rows(named=True)
-
     def _ties(self, outputs: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
         equal = [
-            (row["model"], row["item_id"], 0.5, *[len(row["output"])] * 2)
-            for row in self._answered(outputs)
-            if row["output"] == self.questions[row["item_id"]].details.get("baseline")
+            (model, question.item_id, 0.5, len(output), len(output))
+            for question, model, output in self.answered(outputs)
+            if output == question.details.get("baseline")
         ]
         return pl.DataFrame(equal, schema=schema, orient="row")
 

@@ -8,57 +8,42 @@ half. Rules are those of ``gen_judgment.py`` and ``show_result.py`` of arena-har
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import polars as pl
 
-from kyara_kedro.content import Message
 from kyara_kedro.errors import UserError
 from kyara_kedro.evaluation.benchmarks.base import (
     Decoding,
     Question,
     Row,
     Rows,
-    Task,
-    Trial,
     cluster,
     field_of,
     no_judgements,
-    one_turn,
+    part_of,
     scorer_version,
 )
+from kyara_kedro.evaluation.benchmarks.compared import Compared, Game
 from kyara_kedro.records import BENCHMARK_ITEM
 from kyara_kedro.text.pairwise import LABELS
 
-BASELINE = "gpt-4-0314"
-
-
-class Game(NamedTuple):
-    """One of the two games of a question.
-
-    Attributes:
-        suffix: What the game's item id ends with.
-        swapped: Whether the baseline is shown first.
-    """
-
-    suffix: str
-    swapped: bool
-
-
-GAMES = (Game("#1", True), Game("#2", False))
+GAMES = (Game("#1", swapped=True), Game("#2", swapped=False))
+"""The baseline is shown first in the first game, and last in the second."""
 _ROUNDS = 100
 _SEED = 42
 _LEAST = 1e-9
 
 
-class ArenaHard(Task):
+class ArenaHard(Compared):
     """Requests with a baseline's answers; the metric is ``win_rate``, an item one game."""
 
     kind = "arena_hard"
     title = "Arena-Hard"
-    chapter = "alignment"
+    judged_by = "judge_arena"
+    baseline = "gpt-4-0314"
     version = scorer_version("arena-hard-0.1")
     metrics = ("win_rate",)
 
@@ -70,24 +55,20 @@ class ArenaHard(Task):
             parts: ``questions``; ``baseline`` where outputs are to be judged.
 
         Raises:
-            UserError: a field is missing.
+            UserError: the questions or a field are missing.
         """
         answers = {
             str(field_of(row, "baseline", number, "question_id", "uid")): answer_of(row, number)
             for number, row in enumerate(parts.get("baseline", ()), start=1)
         }
         found = []
-        for number, row in enumerate(parts.get("questions", ()), start=1):
+        for number, row in enumerate(part_of(parts, cls.kind), start=1):
             item = str(field_of(row, "questions", number, "question_id", "uid"))
             asked = field_of(row, "questions", number, "turns", "prompt")
             text = asked if isinstance(asked, str) else asked[0]["content"]
             details = {"baseline": answers[item]} if item in answers else {}
             found.append(Question(item, text, language="en", details=details))
         return found
-
-    def messages(self, question: Question) -> tuple[Message, ...]:
-        """The request as it is."""
-        return one_turn(question.question)
 
     def decoding(self, question: Question) -> Decoding:
         """The most probable tokens, at most 4,096."""
@@ -97,47 +78,31 @@ class ArenaHard(Task):
         """Two games a question."""
         return {"win_rate": len(GAMES) * len(self.questions)}
 
-    def trials(self, outputs: pl.DataFrame) -> Iterator[Trial]:
-        """Both games of each output.
-
-        Raises:
-            UserError: the baseline's answer is not known.
-        """
-        mine = outputs.filter(
-            pl.col("benchmark") == self.name, pl.col("item_id").is_in(list(self.questions))
-        )
-        for item, model, output in mine.select("item_id", "model", "output").iter_rows():
-            question = self.questions[item]
-            baseline = question.details.get("baseline")
-            if baseline is None:
-                raise UserError(
-                    f"benchmark '{self.name}', item '{item}': the baseline's answer is missing; "
-                    "read the questions with the part 'baseline'"
-                )
-            for game in GAMES:
-                first, second = (baseline, output) if game.swapped else (output, baseline)
-                yield Trial(
-                    self.name,
-                    item + game.suffix,
-                    model,
-                    "judge_arena",
-                    question.language,
-                    {"prompt": question.question, "answer_a": first, "answer_b": second},
-                    opponent=BASELINE,
-                    swapped=game.swapped,
-                    chars=len(output),
-                    opponent_chars=len(baseline),
-                )
+    def games(self, question: Question, output: str) -> tuple[Game, ...]:
+        """Both orders."""
+        return GAMES
 
     def score(self, outputs: pl.DataFrame, judgements: pl.DataFrame | None = None) -> pl.DataFrame:
-        """Score what a judge said of the games, see :meth:`Task.score`."""
+        """Score what judges said of the games, see :meth:`Task.score`.
+
+        Several judges of one game count by their mean, each by the battles of its verdict.
+        """
         said = self.judged(no_judgements() if judgements is None else judgements)
-        rows = said.drop_nulls("value").select("item_id", "model", "verdict", "value").iter_rows()
-        return BENCHMARK_ITEM.frame(
-            self.item(
-                question, model, "win_rate", value, item_id=item, weight=LABELS[verdict].battles
+        battles = {label: meaning.battles for label, meaning in LABELS.items()}
+        games = (
+            said.drop_nulls("value")
+            .with_columns(
+                battles=pl.col("verdict").replace_strict(battles, return_dtype=pl.Float64)
             )
-            for item, model, verdict, value in rows
+            .group_by("item_id", "model", maintain_order=True)
+            .agg(
+                (pl.col("value") * pl.col("battles")).sum() / pl.col("battles").sum(),
+                pl.col("battles").mean(),
+            )
+        )
+        return BENCHMARK_ITEM.frame(
+            self.item(question, model, "win_rate", value, item_id=item, weight=weight)
+            for item, model, value, weight in games.iter_rows()
             if (question := self.questions.get(cluster(item))) is not None
         )
 

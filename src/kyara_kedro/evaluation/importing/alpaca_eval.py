@@ -9,7 +9,7 @@ from typing import Any
 
 from kyara_kedro.errors import UserError
 from kyara_kedro.evaluation.benchmarks.alpaca_eval import (
-    BASELINE,
+    AlpacaEval,
     item_id,
     model_is_first,
     question_of,
@@ -59,7 +59,7 @@ def read_alpaca_eval(path: Path, benchmark: str) -> Imported:
                 item,
                 model,
                 str(row.get("annotator") or JUDGE),
-                opponent=str(row.get("generator_1") or BASELINE),
+                opponent=str(row.get("generator_1") or AlpacaEval.baseline),
                 swapped=swapped,
                 value=value,
                 verdict=None if value is None else letter_of(value if swapped else 1 - value),

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from kyara_kedro.errors import UserError
-from kyara_kedro.evaluation.benchmarks.arena_hard import BASELINE, GAMES, ArenaHard, Game
+from kyara_kedro.evaluation.benchmarks.arena_hard import GAMES, ArenaHard
 from kyara_kedro.evaluation.benchmarks.base import field_of, item_row
+from kyara_kedro.evaluation.benchmarks.compared import Game
 from kyara_kedro.evaluation.importing.base import Imported, judgement_row, rows_of
 from kyara_kedro.records import BENCHMARK_ITEM, JUDGEMENT
 from kyara_kedro.text.pairwise import LABELS, parse_label
@@ -56,7 +57,7 @@ def _judgement(
         str(field_of(row, path, number, "question_id", "uid")) + game.suffix,
         str(field_of(row, path, number, "model")),
         str(field_of(row, path, number, "judge")),
-        opponent=str(row.get("baseline") or BASELINE),
+        opponent=str(row.get("baseline") or ArenaHard.baseline),
         swapped=game.swapped,
         verdict=label if meaning else None,
         value=value,
@@ -73,10 +74,10 @@ def _battles(rows: list[dict[str, Any]], path: Path, benchmark: str) -> Iterator
     ]
     questions: dict[tuple[str, str], list[str]] = {}
     for number, (model, question, baseline, winner) in enumerate(battles, start=1):
-        if baseline != BASELINE or winner not in _VALUES:
+        if baseline != ArenaHard.baseline or winner not in _VALUES:
             raise UserError(
                 f"{path}, row {number}: {winner!r} won, with {baseline!r} as 'model_a'; winners "
-                f"are {', '.join(_VALUES)}, and scores are against {BASELINE} alone"
+                f"are {', '.join(_VALUES)}, and scores are against {ArenaHard.baseline} alone"
             )
         questions.setdefault((model, question), []).append(winner)
     for (model, question), winners in questions.items():
