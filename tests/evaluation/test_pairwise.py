@@ -111,6 +111,15 @@ def test_preferences_become_rates_wins_and_lengths() -> None:
     assert whole["official_high"].item() == pytest.approx(0.45 + 1.959964 * error)
 
 
+def test_empty_outputs_are_marked() -> None:
+    for task in (alpaca_eval(), arena_hard()):
+        item = next(iter(task.questions))
+        said = judged(task.name, item, 0.0, verdict="B>A", chars=0, opponent_chars=2)
+        scored = task.score(outputs(task, [" "]), JUDGEMENT.frame([said]))
+        assert scored["no_answer"].all()
+        assert scored.height
+
+
 def test_no_judgements_are_no_items() -> None:
     for task in (alpaca_eval(), arena_hard()):
         assert task.score(outputs(task, ["x"])).is_empty()
@@ -130,6 +139,12 @@ def test_a_missing_baseline_is_named(task: AlpacaEval | ArenaHard) -> None:
     [
         (AlpacaEval, {"questions": [{"text": "x"}]}, "questions, row 1: there is no field 'instr"),
         (ArenaHard, {"questions": [{"turns": []}]}, "questions, row 1: .* 'question_id' or 'uid'"),
+        (
+            AlpacaEval,
+            {"questions": ROWS, "calibration": [{"index": 0, "std_delta_len": "x"}]},
+            "calibration, row 1: std_delta_len 'x' is no number",
+        ),
+        (ArenaHard, {"questions": [{"uid": 1, "turns": []}]}, r"row 1: there is no 'turns\[0\]"),
         (ArenaHard, {}, "benchmark 'arena_hard': give its questions"),
         (ArenaHard, {"baseline": [{"uid": 1}]}, "baseline, row 1: there is no 'choices"),
         (AlpacaEval, {"questions": ROWS, "calibration": [{"index": 0}]}, "row 1: .*std_delta_len"),

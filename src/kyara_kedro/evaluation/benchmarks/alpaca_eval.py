@@ -17,13 +17,16 @@ import numpy as np
 import polars as pl
 
 from kyara_kedro.content import content_id
+from kyara_kedro.errors import UserError
 from kyara_kedro.evaluation.benchmarks.base import (
     Question,
+    Row,
     Rows,
     field_of,
     no_judgements,
     part_of,
     scorer_version,
+    silent,
 )
 from kyara_kedro.evaluation.benchmarks.compared import Compared, Game
 from kyara_kedro.evaluation.length_control import (
@@ -81,7 +84,7 @@ class AlpacaEval(Compared):
         found = []
         for number, row in enumerate(rows):
             text = str(field_of(row, "questions", number + 1, "instruction"))
-            answer = answers.get(text) or answers.get(int(row.get("index", number))) or {}
+            answer = answers.get(text) or answers.get(str(row.get("index", number))) or {}
             details = {"gamed": gamed.get(item_id(text))}
             details |= {"baseline": answer.get("output"), "baseline_model": answer.get("generator")}
             known = {name: value for name, value in details.items() if value is not None}
@@ -108,9 +111,12 @@ class AlpacaEval(Compared):
             .agg(pl.col("value").mean(), lengths)
         )
         ties = self._ties(outputs, judged.schema).join(judged, on=["model", "item_id"], how="anti")
+        empty = silent(outputs, self.name)
         models = pl.concat([judged, ties]).partition_by("model", as_dict=True)
         return BENCHMARK_ITEM.frame(
-            item for (model,), rows in sorted(models.items()) for item in self._items(model, rows)
+            item | {"no_answer": (item["item_id"], model) in empty}
+            for (model,), rows in sorted(models.items())
+            for item in self._items(model, rows)
         )
 
     def official(
@@ -144,7 +150,7 @@ class AlpacaEval(Compared):
             values = {
                 "length_controlled": even,
                 "win_rate": preferred,
-                "discrete_win_rate": None if preferred is None else discrete(preferred),
+                "discrete_win_rate": None if preferred is None else _discrete(preferred),
                 "average_length": None if chars is None else float(chars),
             }
             for name, value in values.items():
@@ -182,7 +188,7 @@ def question_of(instruction: str, stratum: str, **details: Any) -> Question:
     )
 
 
-def discrete(preferred: float) -> float:
+def _discrete(preferred: float) -> float:
     """A preference as a win, a loss or, where it is exactly in the middle, a tie."""
     return 0.5 if preferred == 0.5 else float(preferred > 0.5)
 
@@ -192,10 +198,10 @@ def _place(item: str) -> int:
     return int(item) if item.isdecimal() else 0
 
 
-def _by_key(rows: Rows) -> dict[str | int, Mapping[str, Any]]:
+def _by_key(rows: Rows) -> dict[str, Mapping[str, Any]]:
     """Rows with an output by their instruction, else by index or order."""
     return {
-        row.get("instruction") or int(row.get("index", number)): row
+        str(row.get("instruction") or row.get("index", number)): row
         for number, row in enumerate(rows)
         if row.get("output") is not None
     }
@@ -206,10 +212,21 @@ def _gamed(rows: Rows) -> dict[str, list[list[float]]]:
     names = ("std_delta_len", "instruction_difficulty", "preference")
     found: dict[str, list[list[float]]] = {}
     for number, row in enumerate(rows, start=1):
-        item = str(int(float(field_of(row, "calibration", number, "index"))))
-        length, *others = (float(field_of(row, "calibration", number, name)) for name in names)
+        item = str(int(_number(row, number, "index")))
+        length, *others = (_number(row, number, name) for name in names)
         found.setdefault(item, []).append([number, math.tanh(length), *others])
     return found
+
+
+def _number(row: Row, number: int, name: str) -> float:
+    said = field_of(row, "calibration", number, name)
+    try:
+        value = float(said)
+    except (TypeError, ValueError):
+        value = math.nan
+    if not math.isfinite(value):
+        raise UserError(f"calibration, row {number}: {name} {said!r} is no number")
+    return value
 
 
 def _calibration(questions: Iterable[Question]) -> Calibration | None:

@@ -25,6 +25,7 @@ from kyara_kedro.evaluation.benchmarks.base import (
     no_judgements,
     part_of,
     scorer_version,
+    silent,
 )
 from kyara_kedro.evaluation.benchmarks.compared import Compared, Game
 from kyara_kedro.records import BENCHMARK_ITEM
@@ -64,10 +65,8 @@ class ArenaHard(Compared):
         found = []
         for number, row in enumerate(part_of(parts, cls.kind), start=1):
             item = str(field_of(row, "questions", number, "question_id", "uid"))
-            asked = field_of(row, "questions", number, "turns", "prompt")
-            text = asked if isinstance(asked, str) else asked[0]["content"]
             details = {"baseline": answers[item]} if item in answers else {}
-            found.append(Question(item, text, language="en", details=details))
+            found.append(Question(item, asked_in(row, number), language="en", details=details))
         return found
 
     def decoding(self, question: Question) -> Decoding:
@@ -100,8 +99,17 @@ class ArenaHard(Compared):
                 pl.col("battles").mean(),
             )
         )
+        empty = silent(outputs, self.name)
         return BENCHMARK_ITEM.frame(
-            self.item(question, model, "win_rate", value, item_id=item, weight=weight)
+            self.item(
+                question,
+                model,
+                "win_rate",
+                value,
+                item_id=item,
+                weight=weight,
+                no_answer=(question.item_id, model) in empty,
+            )
             for item, model, value, weight in games.iter_rows()
             if (question := self.questions.get(cluster(item))) is not None
         )
@@ -132,6 +140,19 @@ def interval(values: pl.Series, battles: pl.Series) -> tuple[float, float]:
     chance = np.clip(rounds, _LEAST, 1 - _LEAST)
     low, high = np.percentile(np.log(chance / (1 - chance)), [2.5, 97.5])
     return float(1 / (1 + np.exp(-low))), float(1 / (1 + np.exp(-high)))
+
+
+def asked_in(row: Row, number: int) -> str:
+    """The request in a row of ``question.jsonl``.
+
+    Raises:
+        UserError: it holds none.
+    """
+    said: Any = field_of(row, "questions", number, "turns", "prompt")
+    try:
+        return str(said if isinstance(said, str) else said[0]["content"])
+    except (LookupError, TypeError):
+        raise UserError(f"questions, row {number}: there is no 'turns[0].content' in it") from None
 
 
 def answer_of(row: Row, number: int) -> str:

@@ -398,6 +398,14 @@ def field_of(row: Row, part: str, number: int, *names: str) -> Any:
     raise UserError(f"{part}, row {number}: there is no field {' or '.join(map(repr, names))}")
 
 
+def silent(outputs: pl.DataFrame, benchmark: str) -> set[tuple[str, str]]:
+    """Item and model of the outputs of a benchmark that hold nothing."""
+    empty = outputs.filter(
+        pl.col("benchmark") == benchmark, pl.col("output").str.strip_chars() == ""
+    )
+    return set(empty.select("item_id", "model").iter_rows())
+
+
 def no_judgements() -> pl.DataFrame:
     """An empty table of ``records.JUDGEMENT``."""
     return JUDGEMENT.frame()

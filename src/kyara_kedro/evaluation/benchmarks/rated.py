@@ -17,6 +17,7 @@ from kyara_kedro.evaluation.benchmarks.base import (
     cluster,
     no_judgements,
     one_turn,
+    silent,
 )
 from kyara_kedro.records import BENCHMARK_ITEM
 
@@ -77,10 +78,7 @@ class Rated(Task):
         """
         said = self.judged(no_judgements() if judgements is None else judgements)
         rated = said.group_by("item_id", "model", maintain_order=True).agg(pl.col("value").mean())
-        empty = outputs.filter(
-            pl.col("benchmark") == self.name, pl.col("output").str.strip_chars() == ""
-        )
-        silent = set(empty.select("item_id", "model").iter_rows())
+        empty = silent(outputs, self.name)
         return BENCHMARK_ITEM.frame(
             self.item(
                 question,
@@ -88,7 +86,7 @@ class Rated(Task):
                 name,
                 value,
                 item_id=item_id,
-                no_answer=(item_id, model) in silent,
+                no_answer=(item_id, model) in empty,
             )
             for item_id, model, rating in rated.iter_rows()
             if (question := self.questions.get(cluster(item_id))) is not None

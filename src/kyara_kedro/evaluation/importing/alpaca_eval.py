@@ -36,6 +36,7 @@ def read_alpaca_eval(path: Path, benchmark: str) -> Imported:
     the model, 0 or 1.5 for a tie) or, without it, ``top_logprobs`` of the judge's letter; perhaps
     ``output_1`` and ``output_2``, or their lengths ``len_1`` and ``len_2``; ``generator_1``,
     ``generator_2`` (or ``model``), ``annotator`` and ``raw_completion``.
+    Without the instruction nobody knows which output was shown first; ``swapped`` is false then.
 
     Raises:
         UserError: naming the file, the row and what is wrong with it.
