@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kyara_kedro.judging.agreement import Agreement, agreement
+from kyara_kedro.judging.agreement import Agreement, RatingAgreement, agreement, rating_agreement
 
 LABEL = st.sampled_from("ABC")
 
@@ -54,3 +54,60 @@ def test_items_of_one_question_are_drawn_together() -> None:
 def test_nothing_cannot_be_compared(truth: list[str], said: list[str | None]) -> None:
     with pytest.raises(ValueError, match="cannot be compared"):
         compared(truth, said)
+
+
+RATING = st.integers(1, 20).map(lambda half: half / 2)
+
+
+def rated(truth: list[float], said: list[float | None], **more: object) -> RatingAgreement:
+    return rating_agreement(truth, said, resamples=50, seed=0, **more)  # type: ignore[arg-type]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(RATING, RATING), min_size=3, max_size=40))
+def test_figures_of_ratings_are_those_of_scipy(items: list[tuple[float, float]]) -> None:
+    from scipy import stats
+
+    truth, said = map(list, zip(*items, strict=True))
+    found = rated(truth, said)
+    apart = np.subtract(said, truth)
+    assert found.difference.value == pytest.approx(apart.mean())
+    assert found.within_one.value == pytest.approx((abs(apart) <= 1).mean())
+    if len(set(truth)) > 1 and len(set(said)) > 1:
+        for ours, theirs in (
+            (found.pearson, stats.pearsonr),
+            (found.spearman, stats.spearmanr),
+            (found.kendall, stats.kendalltau),
+        ):
+            assert ours.value == pytest.approx(theirs(truth, said).statistic, abs=1e-9)
+    else:
+        assert np.isnan([found.pearson.value, found.spearman.value, found.kendall.value]).all()
+
+
+def test_an_unread_rating_is_out_of_the_correlations_and_not_within_a_point() -> None:
+    found = rated([1, 2, 3, 4], [2, 3, 4, None])
+    assert (found.items, found.unread) == (4, 1)
+    assert (found.kendall.value, found.difference.value, found.within_one.value) == (1, 1, 0.75)
+    assert np.isnan(rated([1, 2], [None, None]).difference.value)
+
+
+def test_the_interval_of_a_correlation_is_as_wide_as_theory_says() -> None:
+    draw = np.random.default_rng(0)
+    truth = draw.integers(0, 21, 400) / 2
+    said = np.clip(np.round(truth + draw.normal(0, 3, 400)), 0, 10)
+    found = rating_agreement(truth.tolist(), said.tolist(), resamples=1000, seed=0).pearson
+    spread = np.diff(np.tanh(np.arctanh(found.value) + np.array([-1.96, 1.96]) / np.sqrt(397)))
+    assert found.high - found.low == pytest.approx(float(spread[0]), rel=0.2)
+    four = [values.repeat(4).tolist() for values in (truth[:100], said[:100])]
+    names = [str(i // 4) for i in range(400)]
+    together, apart = (
+        rating_agreement(*four, clusters, resamples=1000, seed=0).pearson
+        for clusters in (names, None)
+    )
+    assert together.high - together.low > 1.6 * (apart.high - apart.low)
+
+
+@pytest.mark.parametrize(("truth", "said"), [([], []), ([1.0], [])])
+def test_no_ratings_cannot_be_compared(truth: list[float], said: list[float | None]) -> None:
+    with pytest.raises(ValueError, match="cannot be compared"):
+        rated(truth, said)
