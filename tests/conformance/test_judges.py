@@ -15,11 +15,20 @@ from tests.judging.rows import verdicts as rows
 from kyara_kedro.datasets.sources import SourceFile
 from kyara_kedro.judging.agreement import Agreement, agreement
 from kyara_kedro.judging.bradley_terry import bradley_terry, sigmoid
-from kyara_kedro.judging.reliability import reliability
-from kyara_kedro.params import IngestParams
+from kyara_kedro.judging.reliability import (
+    labelled_reliability,
+    reliability,
+    side_ids,
+    warnings,
+)
+from kyara_kedro.params import IngestParams, PreferenceParams
 from kyara_kedro.pipelines.ingest import nodes
 from kyara_kedro.pipelines.ingest.rows import in_memory
-from kyara_kedro.records import LABELLED_PAIR
+from kyara_kedro.pipelines.preference import contest
+from kyara_kedro.prompts import PromptLibrary
+from kyara_kedro.records import CANDIDATE, CONTESTANT_RATING, LABELLED_PAIR, VERDICT
+from kyara_kedro.reporting.judges_page import judges_page
+from kyara_kedro.teachers.extractive import ExtractiveTeacher
 from kyara_kedro.text.verdicts import parse_verdict
 
 ROOT = Path(__file__).parents[2]
@@ -119,6 +128,60 @@ def test_what_gpt_35_and_people_give_to_the_longer_answer() -> None:
 
     assert round(share(table["label"]), 3) == 0.675
     assert round(share(table["verdict"]), 3) == 0.619
+
+
+def test_the_judges_page_measures_gpt_35_as_published() -> None:
+    """Its verdicts are taken to be the same in the other order, which it did not see."""
+    table, said = gpt35()
+    other = {"A": "B", "B": "A", "C": "C"}
+    verdicts = VERDICT.frame(
+        {
+            "id": f"{row['id']}{order}",
+            "prompt_id": row["id"],
+            "first_id": side_ids(row["id"])[order],
+            "second_id": side_ids(row["id"])[1 - order],
+            "first_contestant": "one",
+            "second_contestant": "other",
+            "first_chars": len(row["second" if order else "first"]),
+            "second_chars": len(row["first" if order else "second"]),
+            "verdict": other[row["verdict"]] if order else row["verdict"],
+            "judge": "gpt-3.5-turbo",
+            "judge_family": "openai",
+        }
+        for row in table.iter_rows(named=True)
+        for order in (0, 1)
+    )
+    found = labelled_reliability(table.drop("verdict"), verdicts, resamples=200, seed=0)
+    measured = dict(found.select("measure", "value").iter_rows())
+    assert measured["accuracy"] == said.accuracy.value
+    assert measured["macro_f1"] == said.macro_f1.value
+    assert measured["kappa"] == said.kappa.value
+    assert round(measured["longer"], 3) == 0.619
+    assert measured["flip"] == 0
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        PANDALM,
+        "preference/llmbar_LLMBar_Natural.json.gz",
+        "preference/critiquellm_alignbench_pairwise_based.jsonl.gz",
+    ],
+)
+def test_any_labelled_set_becomes_a_page_about_a_judge(name: str) -> None:
+    pairs = labelled(name)[0].head(30)
+    verdicts, dropped = contest.judge_labelled(
+        pairs, ExtractiveTeacher(), PromptLibrary(), PreferenceParams()
+    )
+    assert (verdicts.height, dropped.height) == (60, 0)
+    table = labelled_reliability(pairs, verdicts, resamples=100, seed=0)
+    wanted = {"accuracy", "macro_f1", "kappa", "flip", "first", "longer", "parse_failure"}
+    assert wanted <= set(table["measure"])
+    page = judges_page(
+        *(table, CONTESTANT_RATING.frame(), VERDICT.frame(), CANDIDATE.frame()),
+        *({}, warnings(table)),
+    )
+    assert all(measure in page for measure in ("macro F1", "flips on swap", "longer wins"))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """MT-Bench ratings, AlignBench's tables, and the questions of both as they are published."""
 
 import json
+import math
 
 import pytest
 
@@ -9,6 +10,7 @@ from kyara_kedro.evaluation.benchmarks.align_bench import GROUPS
 from kyara_kedro.evaluation.benchmarks.base import item_row
 from kyara_kedro.evaluation.importing import FORMATS, rows_of
 from kyara_kedro.evaluation.scores import StatisticsOptions, benchmark_scores
+from kyara_kedro.judging.agreement import rating_agreement
 from kyara_kedro.records import BENCHMARK_ITEM, JUDGEMENT, MODEL_OUTPUT
 from kyara_kedro.text.ratings import bracketed_rating
 from kyara_kedro.text.script import script_share
@@ -127,3 +129,15 @@ def test_the_traditional_questions_hold_no_simplified_ones() -> None:
     shares = [script_share(one.question + one.answer) for one in questions]
     assert sum(share.simplified for share in shares) <= 3
     assert all(share.traditional for share in shares)
+
+
+def test_length_alone_agrees_a_little_with_people_in_critiquellms_sample() -> None:
+    """What a judge of reference-based answers has to beat: 100 human scores, 86 questions."""
+    rows = rows_of(DATA / "preference" / "critiquellm_alignbench_pointwise_based.jsonl.gz")
+    human = [float(row["human_score"]) for row in rows]
+    length = [math.log1p(len(row["response"])) for row in rows]
+    questions = [row["question"] for row in rows]
+    found = rating_agreement(human, length, questions, resamples=500, seed=0)
+    assert [round(figure.value, 4) for figure in found[:3]] == [0.2804, 0.3071, 0.2384]
+    assert found.spearman.low > 0
+    assert round(found.within_one.value, 2) == 0.11
