@@ -1,8 +1,15 @@
 """Benchmarks with a judge who rates single answers, on a few made-up questions."""
 
+import json
+from pathlib import Path
+from typing import Any
+
 import polars as pl
 import pytest
+from tests.teachers.loopback import Answer, chat, serving
+from tests.teachers.test_panel import member
 
+from kyara_kedro.datasets import TeacherDataset
 from kyara_kedro.errors import UserError
 from kyara_kedro.evaluation.benchmarks import (
     AlignBench,
@@ -17,6 +24,7 @@ from kyara_kedro.evaluation.benchmarks import (
 )
 from kyara_kedro.evaluation.importing.base import judgement_row, output_row
 from kyara_kedro.evaluation.scores import StatisticsOptions, benchmark_scores
+from kyara_kedro.pipelines.evaluate.judging import judge_outputs
 from kyara_kedro.prompts import PromptLibrary
 from kyara_kedro.records import BENCHMARK_ITEM, EVALUATION_QUESTION, JUDGEMENT, MODEL_OUTPUT
 from kyara_kedro.teachers.base import TeacherError, ask
@@ -247,3 +255,55 @@ def test_the_extractive_teacher_cannot_rate() -> None:
     request = ask(LIBRARY, "r", "judge_mt_bench", "en", turns=[], references=[])
     with pytest.raises(TeacherError, match="no rule for the task 'judge_mt_bench'"):
         list(ExtractiveTeacher().map([request]))
+
+
+def test_judges_of_all_three_protocols_are_asked_and_asked_again(tmp_path: Path) -> None:
+    """Through a real endpoint; one judgement stays without a rating, and is kept so."""
+    files: dict[type[Task], dict[str, Rows]] = {
+        MtBench: {"questions": TALKS[:2], "references": REFERENCES},
+        AlignBenchCht: {"questions": ALIGNED},
+        ChineseReasonBench: {"questions": PUZZLES},
+    }
+    about = {"source": "test", "licence": "CC0-1.0"}
+    asked = EVALUATION_QUESTION.frame(
+        question_row(task.kind, task.kind, one, **about)
+        for task, parts in files.items()
+        for one in task.read(parts)
+    )
+    said = pl.concat(
+        [
+            outputs("mt_bench", {"1#1": "詩", "1#2": "短詩", "2#1": "two"}),
+            outputs("align_bench_cht", {"1": "甲", "2": "乙", "3": "丙"}),
+            outputs("chinese_reason_bench", {"1": "乙"}),
+        ]
+    )
+
+    def judge_says(number: int, body: dict[str, Any]) -> Answer:
+        system = body["messages"][0]["content"]
+        again = len(body["messages"]) > 2
+        if "judge_score" in system:
+            return chat(json.dumps({"judge_reason": "對", "judge_score": 9}))
+        if "綜合得分" in system:
+            return chat(
+                "不予置評。" if "\n乙\n" in body["messages"][1]["content"] else "{'綜合得分': 6}"
+            )
+        return chat("[[8]]" if again else "Well done.")
+
+    with serving(judge_says) as server:
+        judge = TeacherDataset(
+            kind="openai",
+            ledger={"path": str(tmp_path / "judge.db")},
+            options=member(server.url, "judge")["options"],
+        ).load()
+        found, dropped, number = judge_outputs(asked, said, JUDGEMENT.frame(), judge, LIBRARY)
+        assert len(server.seen) == 3 * 2 + 4 + 1
+    JUDGEMENT.validate(found)
+    assert (number, found.height, dropped.height) == (7, 7, 0)
+    values = {(b, i): v for b, i, v in found["benchmark", "item_id", "value"].rows()}
+    assert values == {
+        **{("mt_bench", item): 8 for item in ("1#1", "1#2", "2#1")},
+        **{("align_bench_cht", item): v for item, v in zip("123", (6, None, 6), strict=True)},
+        ("chinese_reason_bench", "1"): 9,
+    }
+    unread = found.filter(pl.col("value").is_null()).row(0, named=True)
+    assert (unread["problem"], unread["text"]) == ("form", "不予置評。")
