@@ -1,5 +1,5 @@
 """The project's commands: `run` with errors in one line, `where`, `dedup-report`, `review`,
-`track-sync`, `ledger`, `serve-model`, `chat` and `export-data`."""
+`track-sync`, `ledger`, `serve-model`, `chat`, `export-data` and `score`."""
 
 import logging
 import sys
@@ -364,3 +364,50 @@ def export_training_data(trainer: Any, target: Path, env: str | None) -> None:
         dropped = ", ".join(f"{reason} {rows:,}" for reason, rows in written.dropped.items())
         click.echo(f"{file}.jsonl: {written.rows:,} rows; dropped: {dropped or 'none'}")
     click.echo(f"Folder 資料夾: {target}  (docs/train.md)")
+
+
+@cli.command(cls=_Plain)
+@click.option("--format", "form", required=True, help="Format of the files, such as zeroeval.")
+@click.option("--benchmark", required=True, help="What they are about, such as gsm.")
+@click.option(
+    "--part",
+    "parts",
+    multiple=True,
+    metavar="NAME=FILE",
+    help="A file of the benchmark itself, such as questions=gsm.jsonl, where the results lack it.",
+)
+@click.option("--parts", "in_parts", is_flag=True, help="Show groups and subjects, too.")
+@click.option(
+    "--json",
+    "target",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Where scores, comparisons and items go as JSON.",
+)
+@click.argument(
+    "files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
+def score(
+    form: str,
+    benchmark: str,
+    parts: tuple[str, ...],
+    in_parts: bool,
+    target: Path | None,
+    files: tuple[Path, ...],
+) -> None:
+    """Score results in FILES as the benchmark's own scorer does, with intervals."""
+    from kyara_kedro.datasets.files import JSONDataset
+    from kyara_kedro.evaluation.scoring import comparison_table, score_files, score_table
+
+    named = dict(part.partition("=")[::2] for part in parts)
+    if broken := [name for name, file in named.items() if not file]:
+        raise UserError(f"--part {broken[0]}: is not NAME=FILE, such as questions=gsm.jsonl")
+    suites = (find_kedro_project(Path.cwd()) or Path.cwd()) / "data/01_raw/suites"
+    scored = score_files(
+        form, benchmark, files, {name: Path(file) for name, file in named.items()}, [suites]
+    )
+    click.echo(score_table(scored.scores, parts=in_parts))
+    if compared := comparison_table(scored.comparisons):
+        click.echo(f"\n{compared}")
+    if target:
+        JSONDataset(filepath=str(target)).save(scored.to_dict())
+        click.echo(f"\nJSON: {target}")

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from kyara_kedro.content import Message
+from kyara_kedro.reporting.terminal import aligned, display_width, shortened
 from kyara_kedro.training import chat, trainers
 from kyara_kedro.training.chat import (
     END_OF_TURN,
@@ -34,7 +35,6 @@ from kyara_kedro.training.options import (
     SPPOOptions,
 )
 from kyara_kedro.training.preflight import Flight, Preflight, PreflightError, preflight
-from kyara_kedro.training.preflight.report import aligned, display_width, shortened
 from kyara_kedro.training.stages import _sequences
 from kyara_kedro.training.tokens import (
     ConversationsWriter,

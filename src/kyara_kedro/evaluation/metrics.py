@@ -59,3 +59,10 @@ METRICS: Mapping[str, Metric] = {
 def metric(name: str) -> Metric:
     """A metric by its name; one that nobody described is a share."""
     return METRICS.get(name) or Metric(name, name)
+
+
+def shown(value: float, scale: Scale) -> str:
+    """A value as tables show it: a share in per cent with two decimals, a rating with three."""
+    if scale == "share":
+        return f"{value * 100:.2f}"
+    return f"{value:.3f}" if scale == "rating" else f"{value:.2f}"

@@ -1,12 +1,12 @@
 """What the preflight found: numbers, checks and a sample, as a table and as JSON."""
 
-import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from math import isfinite
 from typing import Any, Literal, NamedTuple
 
 from kyara_kedro.errors import UserError
+from kyara_kedro.reporting.terminal import aligned, shortened
 
 Severity = Literal["fail", "warn"]
 _WIDTH = 160
@@ -196,39 +196,3 @@ def _duration(seconds: float) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:.1f} {unit}"
     return f"{seconds:.0f} seconds"
-
-
-def aligned(lines: Iterable[tuple[str, str]]) -> str:
-    """Lines of two columns, the first padded to one width on the screen."""
-    rows = list(lines)
-    room = max(display_width(label) for label, _ in rows)
-    return "\n".join(
-        f"  {label}{' ' * (room - display_width(label))}  {text}" for label, text in rows
-    )
-
-
-def display_width(text: str) -> int:
-    """Columns that a text takes on a terminal: two for a full-width character."""
-    return sum(
-        0 if unicodedata.combining(letter) else 1 + (unicodedata.east_asian_width(letter) in "WF")
-        for letter in text
-    )
-
-
-def shortened(text: str, width: int) -> str:
-    """A line of at most so many columns, without its middle if it is longer."""
-    if display_width(text) <= width:
-        return text
-    half = (width - 5) // 2
-    head, tail = _within(text, half), _within(text[::-1], half)[::-1]
-    return f"{head} ... {tail}"
-
-
-def _within(text: str, width: int) -> str:
-    """The longest beginning of at most so many columns."""
-    taken = 0
-    for number, letter in enumerate(text):
-        taken += display_width(letter)
-        if taken > width:
-            return text[:number]
-    return text
