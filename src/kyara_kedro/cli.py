@@ -1,5 +1,5 @@
 """The project's commands: `run` with errors in one line, `where`, `dedup-report`, `review`,
-`track-sync`, `ledger`, `serve-model`, `chat`, `export-data` and `score`."""
+`track-sync`, `ledger`, `serve-model`, `chat`, `export-data`, `score` and `promote`."""
 
 import logging
 import sys
@@ -411,3 +411,23 @@ def score(
     if target:
         JSONDataset(filepath=str(target)).save(scored.to_dict())
         click.echo(f"\nJSON: {target}")
+
+
+@cli.command(cls=_Plain)
+@click.argument("version", type=int, required=False)
+@click.option("--rollback", is_flag=True, help="Make the champion before this one it again.")
+@click.option("--reason", help="Why; needed where the gate has not said promote.")
+@env_option
+def promote(version: int | None, rollback: bool, reason: str | None, env: str | None) -> None:
+    """Show the champion and the candidate; or make VERSION the champion, or take one back."""
+    from kyara_kedro.tracking.promotion import override, roll_back, told
+
+    registry = _project(env)[1].catalog.load("model_registry")
+    if rollback and version is not None:
+        raise UserError("--rollback goes back to the champion before; name no version with it")
+    if rollback:
+        click.echo(roll_back(registry, reason))
+    elif version is not None:
+        click.echo(override(registry, version, reason))
+    else:
+        click.echo(told(registry))

@@ -11,7 +11,7 @@ from kyara_kedro.evaluation.scores import benchmark_scores
 from kyara_kedro.records import BENCHMARK_ITEM, BENCHMARK_SCORE, COMPARISON
 
 RULES = (
-    Rule(benchmark="b", metric="accuracy", must_improve="base", floor=0.5, max_no_answer=0.1),
+    Rule(benchmark="b", metric="accuracy", must_improve="base", floor=0.5, max_parse_failures=0.1),
     Rule(benchmark="b", metric="accuracy", must_not_regress="champion", margin=0.1),
 )
 OPTIONS = GateOptions(rules=RULES)
@@ -38,15 +38,21 @@ def _items(no_answer: int = 0, **right: str) -> pl.DataFrame:
 
 
 def _decide(
-    items: pl.DataFrame, options: GateOptions = OPTIONS, *, champion: bool = True, **more: object
+    items: pl.DataFrame,
+    options: GateOptions = OPTIONS,
+    *,
+    champion: bool = True,
+    rules_corpus: bool = False,
+    **columns: int,
 ) -> Decision:
+    scores = benchmark_scores(items).with_columns(**{k: pl.lit(v) for k, v in columns.items()})
     return decide(
         "new",
-        benchmark_scores(items),
+        scores,
         compare(items),
         options,
         has_champion=champion,
-        **more,  # type: ignore[arg-type]
+        rules_corpus=rules_corpus,
     )
 
 
@@ -81,6 +87,15 @@ def test_too_many_outputs_without_an_answer_hold_a_model() -> None:
     assert "0.150 > 0.100" in decision.reasons[0]
 
 
+def test_judgements_without_a_verdict_are_failures_but_not_missing() -> None:
+    items = _items(base="20+ 180-", champion="140+ 60-", new="150+ 50-")
+    assert _decide(items, expected=210, unread=10).verdict == "promote"
+    decision = _decide(items, expected=230, unread=30)
+    assert decision.verdict == "hold"
+    assert "0.130 > 0.100" in decision.reasons[0]
+    assert _decide(items, expected=230, unread=10).verdict == "inconclusive"
+
+
 def test_few_items_decide_nothing() -> None:
     decision = _decide(_items(base="1+ 5-", champion="4+ 2-", new="5+ 1-"))
     assert decision.verdict == "inconclusive"
@@ -97,7 +112,7 @@ def test_the_first_champion_needs_only_floor_and_base() -> None:
 
 def test_missing_outputs_and_scores_are_no_evidence() -> None:
     items = _items(base="20+ 180-", champion="140+ 60-", new="150+ 50-")
-    decision = _decide(items, expected={("b", "accuracy"): 250})
+    decision = _decide(items, expected=250)
     assert decision.verdict == "inconclusive"
     assert "200 / 250" in decision.reasons[0]
     other = GateOptions(rules=(Rule(benchmark="other", metric="accuracy", floor=0.1),))
@@ -137,15 +152,17 @@ def test_too_few_items_are_no_evidence() -> None:
         "benchmark": "held_out",
         "model": "dpo",
         "metric": "exact_match",
+        "part": "all",
         "score": 1.0,
         "low": 0.5,
         "high": 1.0,
         "items": 4,
         "no_answer": 0,
+        "unread": 0,
         "scorer_version": "v",
     }
     options = GateOptions(rules=(rule,))
     for items, verdict in ((4, "inconclusive"), (20, "promote")):
-        scores = BENCHMARK_SCORE.frame([row | {"items": items}])
+        scores = BENCHMARK_SCORE.frame([row | {"items": items, "expected": items}])
         decision = decide("dpo", scores, COMPARISON.frame(), options, has_champion=False)
         assert decision.verdict == verdict

@@ -53,7 +53,7 @@ def test_a_champion_without_its_folder_is_an_error_with_the_way_out(
     registry = ModelRegistry(database, "gone", "kyara-evaluate")
     folder = model(tmp_path / "model", "e")
     version = registry.nominate(folder, None, {})
-    registry.promote(version)
+    registry.promote(version, by="gate", reason="better")
     folder.rename(tmp_path / "moved")
     with pytest.raises(UserError, match=r"gone@champion.*version 1.*is gone"):
         registry.resolve("champion")

@@ -7,13 +7,14 @@ verdict is that the evidence does not suffice.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, NamedTuple, Self
 
 import polars as pl
 from pydantic import Field, NonNegativeFloat, model_validator
 
+from kyara_kedro.evaluation.scores import WHOLE
 from kyara_kedro.options import Options
 
 Verdict = Literal["promote", "hold", "inconclusive"]
@@ -32,7 +33,8 @@ class Rule(Options):
             bound of the difference is above ``-margin``.
         margin: How much worse counts as no worse.
         floor: Lowest score allowed.
-        max_no_answer: Largest share of outputs without an answer.
+        max_parse_failures: Largest share of outputs without an answer that could be read, and of
+            judgements without a verdict.
         min_items: Fewest items that a floor or a share is believed on; fewer leave it undecided.
     """
 
@@ -42,16 +44,16 @@ class Rule(Options):
     must_not_regress: str | None = None
     margin: NonNegativeFloat = 0.0
     floor: float | None = None
-    max_no_answer: float | None = Field(None, ge=0, le=1)
+    max_parse_failures: float | None = Field(None, ge=0, le=1)
     min_items: int = Field(1, ge=1)
 
     @model_validator(mode="after")
     def _asks_for_something(self) -> Self:
-        asked = (self.must_improve, self.must_not_regress, self.floor, self.max_no_answer)
+        asked = (self.must_improve, self.must_not_regress, self.floor, self.max_parse_failures)
         if all(condition is None for condition in asked):
             raise ValueError(
                 f"rule for {self.benchmark}/{self.metric} asks for nothing; give must_improve, "
-                "must_not_regress, floor or max_no_answer"
+                "must_not_regress, floor or max_parse_failures"
             )
         return self
 
@@ -101,12 +103,14 @@ class Decision:
         reasons: One line a condition, those that decided first.
         numbers: One mapping a condition: its rule, outcome and the values compared.
         model: The model that was judged.
+        fingerprint: What determined its weights.
     """
 
     verdict: Verdict
     reasons: list[str]
     numbers: list[dict[str, Any]] = field(default_factory=list)
     model: str = ""
+    fingerprint: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """The decision as JSON can hold it."""
@@ -120,21 +124,21 @@ def decide(
     options: GateOptions,
     *,
     has_champion: bool,
+    fingerprint: str = "",
     rules_corpus: bool = False,
-    expected: Mapping[tuple[str, str], int] | None = None,
 ) -> Decision:
     """Apply the gate to a model.
 
     Args:
         model: The candidate's name.
-        scores: Rows of ``records.BENCHMARK_SCORE``.
+        scores: Rows of ``records.BENCHMARK_SCORE``; over fewer items than expected, undecided.
         comparisons: Rows of ``records.COMPARISON``.
         options: The rules.
         has_champion: Whether there is a champion yet.
+        fingerprint: What determined the model's weights, for the record.
         rules_corpus: Whether the model learned from a corpus written by rules.
-        expected: Items of each (benchmark, metric); a score over fewer is undecided.
     """
-    evidence = _Evidence(model, scores, comparisons, expected or {})
+    evidence = _Evidence(model, scores.filter(pl.col("part") == WHOLE), comparisons)
     findings = [
         finding
         for rule in options.rules
@@ -165,6 +169,7 @@ def decide(
         reasons=[f"{marks[finding.outcome]} {finding.reason}" for finding in findings],
         numbers=[{**finding.numbers, "outcome": finding.outcome} for finding in findings],
         model=model,
+        fingerprint=fingerprint,
     )
 
 
@@ -175,11 +180,10 @@ class _Evidence:
     model: str
     scores: pl.DataFrame
     comparisons: pl.DataFrame
-    expected: Mapping[tuple[str, str], int]
 
     def apply(self, rule: Rule, absent: str | None) -> Iterator[Finding]:
         """Check each condition of a rule; those against the absent champion do not apply."""
-        if rule.floor is not None or rule.max_no_answer is not None:
+        if rule.floor is not None or rule.max_parse_failures is not None:
             yield from self._absolute(rule)
         for condition in ("must_improve", "must_not_regress"):
             baseline: str | None = getattr(rule, condition)
@@ -191,9 +195,8 @@ class _Evidence:
         if found is None:
             yield _absent(rule, "floor", "沒有分數", "there is no score")
             return
-        wanted = self.expected.get((rule.benchmark, rule.metric), 0)
-        if found["items"] < wanted:
-            said = f"{found['items']} / {wanted}"
+        if (there := found["items"] + found["unread"]) < found["expected"]:
+            said = f"{there} / {found['expected']}"
             yield _absent(rule, "items", f"只有 {said} 題有輸出", f"outputs for {said} items only")
             return
         if found["items"] < rule.min_items:
@@ -201,10 +204,10 @@ class _Evidence:
             yield _absent(rule, "items", f"題數太少：{said}", f"too few items: {said}")
         if rule.floor is not None:
             yield _finding(rule, "floor", found["score"] >= rule.floor, found["score"], rule.floor)
-        if rule.max_no_answer is not None:
-            share = found["no_answer"] / found["items"]
-            holds = share <= rule.max_no_answer
-            yield _finding(rule, "max_no_answer", holds, share, rule.max_no_answer)
+        if rule.max_parse_failures is not None:
+            share = (found["no_answer"] + found["unread"]) / (found["items"] + found["unread"])
+            holds = share <= rule.max_parse_failures
+            yield _finding(rule, "max_parse_failures", holds, share, rule.max_parse_failures)
 
     def _against(self, rule: Rule, condition: str, baseline: str) -> Finding:
         found = self._only(self.comparisons.filter(pl.col("baseline") == baseline), rule)
@@ -213,7 +216,7 @@ class _Evidence:
             return _absent(
                 rule, name, f"沒有與 {baseline} 的比較", f"no comparison with {baseline}"
             )
-        wanted = self.expected.get((rule.benchmark, rule.metric), 0)
+        wanted = self._comparable(rule, baseline)
         if found["items"] < wanted:
             said = f"{found['items']} / {wanted}"
             return _absent(
@@ -232,9 +235,18 @@ class _Evidence:
         )
         return Finding(outcome, said, _numbers(rule, name) | numbers | {"bar": bar})
 
-    def _only(self, rows: pl.DataFrame, rule: Rule) -> dict[str, Any] | None:
+    def _comparable(self, rule: Rule, baseline: str) -> int:
+        """How many pairs there are when only judgements without a verdict are missing."""
+        both = [self._only(self.scores, rule, name) for name in (self.model, baseline)]
+        known = [row for row in both if row]
+        expected: int = max((row["expected"] for row in known), default=0)
+        return expected - sum(int(row["unread"]) for row in known)
+
+    def _only(
+        self, rows: pl.DataFrame, rule: Rule, model: str | None = None
+    ) -> dict[str, Any] | None:
         found = rows.filter(
-            pl.col("model") == self.model,
+            pl.col("model") == (model or self.model),
             pl.col("benchmark") == rule.benchmark,
             pl.col("metric") == rule.metric,
         )
@@ -250,7 +262,7 @@ _CONDITIONS = {
     "must_improve": "須優於 must improve over",
     "must_not_regress": "不得劣於 must not regress from",
     "floor": "不得低於 floor",
-    "max_no_answer": "無答案比例上限 max_no_answer",
+    "max_parse_failures": "無法判讀比例上限 max_parse_failures",
     "items": "題數 items",
 }
 

@@ -7,10 +7,12 @@ holds the directory, which has to be reachable for whoever loads a model that on
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
@@ -25,6 +27,7 @@ from kyara_kedro.tracking.store import answers, database, experiment_id
 LogModel = Literal["reference", "upload"]
 CHAMPION, CANDIDATE, FORMER = "champion", "candidate", "former-champion"
 _CHUNK = 1 << 20
+_ENTRY = "promotion."
 _UNNAMED = re.compile(r"[/:.%\"']")
 """Characters that MLflow allows in the names of registered models but not of logged ones."""
 
@@ -46,6 +49,27 @@ class RegisteredModel:
     version: int
     path: Path
     tags: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """A change of the champion.
+
+    Attributes:
+        at: When, in UTC.
+        version: The champion from then on.
+        former: The champion until then.
+        by: Who decided it: ``gate``, or a person.
+        reason: Why.
+        withdrawn: The version that was taken back by it, if it was a roll-back.
+    """
+
+    at: str
+    version: int
+    former: int | None
+    by: str
+    reason: str
+    withdrawn: int | None = None
 
 
 class ModelRegistry:
@@ -105,23 +129,101 @@ class ModelRegistry:
         """
         self._reach()
         number = self._aliases().get(alias)
-        if number is None:
-            return None
+        return None if number is None else self._registered(number, alias)
+
+    def version(self, number: int) -> RegisteredModel:
+        """A version by its number.
+
+        Raises:
+            UserError: there is no such version, or its directory is gone.
+            RegistryDown: the registry does not answer.
+        """
+        self._reach()
+        found = self._client.search_model_versions(f"name = '{self.name}'")
+        known = sorted(int(version.version) for version in found)
+        if number not in known:
+            told = ", ".join(map(str, known)) or "none"
+            raise UserError(f"model '{self.name}' has no version {number}; there are: {told}")
+        return self._registered(number, None)
+
+    def promote(self, version: int, *, by: str, reason: str) -> bool:
+        """Make a version the champion; the one before it stays known as ``former-champion``.
+
+        Args:
+            version: Its number.
+            by: Who decided it: ``gate``, or a person.
+            reason: Why, for the history.
+
+        Returns:
+            Whether anything changed: the champion stays what it is.
+        """
+        former = self._aliases().get(CHAMPION)
+        if former == version:
+            return False
+        if former is not None:
+            self.set_alias(FORMER, former)
+        self.set_alias(CHAMPION, version)
+        self._note(Promotion(_now(), version, former, by, reason))
+        return True
+
+    def roll_back(self, *, by: str, reason: str) -> int:
+        """Make the champion before this one the champion again.
+
+        Returns:
+            The version's number.
+
+        Raises:
+            UserError: there was none, or its directory is gone.
+            RegistryDown: the registry does not answer.
+        """
+        self._reach()
+        aliases = self._aliases()
+        present = aliases.get(CHAMPION)
+        entry = next((one for one in self.history() if one.version == present), None)
+        former = entry.former if entry and not entry.withdrawn else aliases.get(FORMER)
+        if present is None or former is None or former == present:
+            raise UserError(f"model '{self.name}': there is no champion before the present one")
+        self._registered(former, FORMER)
+        self.set_alias(CHAMPION, former)
+        self.set_alias(FORMER, present)
+        self._note(Promotion(_now(), former, present, by, reason, withdrawn=present))
+        return former
+
+    def withdrawn(self, version: int) -> Promotion | None:
+        """How a person took a version back, when nobody has made it the champion since."""
+        for entry in self.history():
+            if entry.version == version:
+                return None
+            if entry.withdrawn == version:
+                return entry
+        return None
+
+    def history(self) -> list[Promotion]:
+        """Every change of the champion, the newest first."""
+        found = self._client.search_registered_models(f"name = '{self.name}'")
+        entries = [
+            (key, Promotion(**json.loads(value)))
+            for model in found
+            for key, value in model.tags.items()
+            if key.startswith(_ENTRY)
+        ]
+        return [entry for _, entry in sorted(entries, reverse=True)]
+
+    def _note(self, entry: Promotion) -> None:
+        number = len(self.history()) + 1
+        told = json.dumps(asdict(entry), ensure_ascii=False)
+        self._client.set_registered_model_tag(self.name, f"{_ENTRY}{number:06}", told)
+
+    def _registered(self, number: int, alias: str | None) -> RegisteredModel:
         version = self._client.get_model_version(self.name, str(number))
         path = Path(version.tags.get("path", ""))
         if "path" not in version.tags or not path.is_dir():
+            name = f"{self.name}@{alias}" if alias else self.name
             raise UserError(
-                f"model '{self.name}@{alias}' (version {number}): its directory "
+                f"model '{name}' (version {number}): its directory "
                 f"'{version.tags.get('path', '?')}' is gone; restore it or set the alias anew"
             )
         return RegisteredModel(int(number), path, dict(version.tags))
-
-    def promote(self, version: int) -> None:
-        """Make a version the champion; the one before it stays known as ``former-champion``."""
-        former = self._aliases().get(CHAMPION)
-        if former is not None and former != version:
-            self.set_alias(FORMER, former)
-        self.set_alias(CHAMPION, version)
 
     def _reach(self) -> None:
         if not answers(self._uri):
@@ -186,6 +288,10 @@ class ModelRegistry:
             self._client.log_model_artifacts(model_id, folder)
         for file, place in parts(path) if self._complete else ():
             self._client.log_model_artifact(model_id, str(file), place)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def directory_fingerprint(directory: Path) -> str:

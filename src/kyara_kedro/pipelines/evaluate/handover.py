@@ -5,6 +5,7 @@ from typing import Any
 
 import polars as pl
 
+from kyara_kedro.errors import UserError
 from kyara_kedro.evaluation.metrics import metric
 from kyara_kedro.params import TrainParams
 from kyara_kedro.reporting.charts import Figure
@@ -39,7 +40,15 @@ def export_model(
 
     The card says what the model learned from and under which licences, how it was trained, its
     scores and the gate's verdict.
+
+    Raises:
+        UserError: scores and verdict are of another model.
     """
+    if promotion["fingerprint"] != dpo_model.fingerprint:
+        raise UserError(
+            f"'promotion' is about the model {promotion['fingerprint'][:16]}, but 'dpo_model' is "
+            f"{dpo_model.fingerprint[:16]} now: run `kedro run --pipeline=evaluate` as a whole"
+        )
     learned = {
         "sft_base": (sft_base_rows.select(_TOLD).collect(), params.sft_base),
         "sft_refine": (sft_refine_rows, params.sft_refine),

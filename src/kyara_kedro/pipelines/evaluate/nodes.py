@@ -1,5 +1,8 @@
 """Every stage's model on the same questions, what is significant, and promotion on evidence."""
 
+import json
+import logging
+from dataclasses import asdict
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -8,7 +11,6 @@ import polars as pl
 
 from kyara_kedro.evaluation.benchmarks import (
     build_tasks,
-    expected_items,
     output_metrics,
     plain_questions,
     recall_questions,
@@ -28,6 +30,7 @@ from kyara_kedro.tracking.registry import CHAMPION as CHAMPION_ALIAS
 from kyara_kedro.tracking.registry import ModelRegistry
 from kyara_kedro.training.model_ref import ModelRef
 
+logger = logging.getLogger("kyara_kedro")
 HELD_OUT = "held_out"
 CANDIDATE_MODEL = "dpo"
 BASELINE = "sft_base"
@@ -145,7 +148,7 @@ def summarise_scores(
 
 
 def decide_promotion(
-    evaluation_questions: pl.DataFrame,
+    dpo_model: ModelRef,
     scores: pl.DataFrame,
     comparisons: pl.DataFrame,
     champion: dict[str, Any],
@@ -159,8 +162,8 @@ def decide_promotion(
         comparisons,
         params.gate,
         has_champion=bool(champion),
+        fingerprint=dpo_model.fingerprint,
         rules_corpus=by_rules(sft_base_rows),
-        expected=expected_items(build_tasks(evaluation_questions)),
     ).to_dict()
 
 
@@ -170,23 +173,38 @@ def promote(
     scores: pl.DataFrame,
     model_registry: ModelRegistry,
 ) -> dict[str, Any]:
-    """Note the scores on the candidate, and make it the champion when the gate says so."""
+    """Note scores and decision on the candidate, and make it the champion when the gate says so.
+
+    A version that a person has taken back stays back until a person says otherwise.
+    """
     mine = scores.filter(pl.col("model") == CANDIDATE_MODEL, pl.col("part") == WHOLE)
     tags = {
         f"{benchmark}.{metric}": f"{score:.4f}"
         for benchmark, metric, score in mine.select("benchmark", "metric", "score").iter_rows()
     }
-    tags |= {"verdict": decision["verdict"], "training_fingerprint": dpo_model.fingerprint}
+    tags |= {
+        "verdict": decision["verdict"],
+        "decision": json.dumps(decision, ensure_ascii=False),
+        "training_fingerprint": dpo_model.fingerprint,
+    }
     version = model_registry.nominate(Path(dpo_model.path), dpo_model.run_id, tags)
-    if decision["verdict"] == "promote":
-        model_registry.promote(version)
+    back = model_registry.withdrawn(version)
+    if back:
+        logger.warning(
+            "version %d stays back: %s took it back on %s (%s); `kedro promote %d` promotes it",
+            *(version, back.by, back.at, back.reason, version),
+        )
+    elif decision["verdict"] == "promote":
+        model_registry.promote(version, by="gate", reason="; ".join(decision["reasons"]))
     champion = model_registry.resolve(CHAMPION_ALIAS)
     return {
         "model": model_registry.name,
+        "fingerprint": dpo_model.fingerprint,
         "candidate": version,
         "champion": champion.version if champion else None,
         "verdict": decision["verdict"],
         "reasons": decision["reasons"],
+        "withdrawn": asdict(back) if back else None,
     }
 
 

@@ -98,7 +98,7 @@ def create_pipeline(**_: object) -> Pipeline:
             Node(
                 nodes.decide_promotion,
                 [
-                    *("evaluation_questions", "benchmark_scores", "comparisons"),
+                    *("dpo_model", "benchmark_scores", "comparisons"),
                     *("champion", "sft_base_rows", "params:evaluate"),
                 ],
                 "decision",
