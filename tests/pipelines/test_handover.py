@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from kyara_kedro.errors import UserError
 from kyara_kedro.params import TrainParams
 from kyara_kedro.pipelines.evaluate.handover import export_model
 from kyara_kedro.reporting.charts import line_chart
@@ -24,7 +25,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> ModelRef:
     return build_embedded_base(["玉山主峰的海拔是3,952公尺。"], settings, folder)
 
 
-def handed_over(model: ModelRef, store: Path, **params: Any) -> str:
+def handed_over(model: ModelRef, store: Path, judged: str = "", **params: Any) -> str:
     flow = {"in": 1, "out": 1, "held_out": 0, "dropped": {}}
     frame = pl.DataFrame([ROW])
     score = {"benchmark": "b", "metric": "score", "model": "dpo", "items": 1, "part": "all"}
@@ -37,7 +38,13 @@ def handed_over(model: ModelRef, store: Path, **params: Any) -> str:
         pl.DataFrame(schema={"stage": str, "step": int, "metric": str, "value": float}),
         line_chart("loss", {"sft_base": [(1, 2.0), (2, 1.0)]}, x_label="step", y_label="loss"),
         pl.DataFrame([score | {"score": 1.0, "low": 0.5, "high": 1.0}]),
-        {"model": "kyara", "candidate": 1, "verdict": "hold", "reasons": []},
+        {
+            "model": "kyara",
+            "fingerprint": judged or model.fingerprint,
+            "candidate": 1,
+            "verdict": "hold",
+            "reasons": [],
+        },
         store,
         TrainParams.model_validate(params),
     )
@@ -56,3 +63,8 @@ def test_the_card_tells_of_updates_that_were_trained_instead_of_all_weights(
     assert "| b | score | 1 | 1.00 [0.50, 1.00] |" in plain
     card = handed_over(model, tmp_path, peft={"method": "lora", "r": 64})
     assert "'method': 'lora', 'r': 64" in card
+
+
+def test_scores_of_another_model_are_not_put_on_the_card(model: ModelRef, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"about the model other.*kedro run --pipeline=evaluate"):
+        handed_over(model, tmp_path, judged="other")
