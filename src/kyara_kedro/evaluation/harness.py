@@ -211,9 +211,7 @@ def harness_items(
         for sample in samples:
             number = str(sample["doc_id"])
             item_id = number if stratum == "all" else f"{stratum}/{number}"
-            question = Question(
-                item_id, str(sample["arguments"][0][0]), str(sample["target"]), stratum=stratum
-            )
+            question = Question(item_id, _prompt(sample), str(sample["target"]), stratum=stratum)
             questions.setdefault(benchmark, {})[item_id] = question
             for name in sample["metrics"]:
                 marks = _marks(sample[name])
@@ -314,6 +312,12 @@ def _place(task: str) -> tuple[str, str]:
         if task.startswith(f"{prefix}_"):
             return benchmark, task.removeprefix(f"{prefix}_")
     return f"{PREFIX}{task}", "all"
+
+
+def _prompt(sample: Mapping[str, Any]) -> str:
+    """What the model was shown; a conversation is wrapped, as JSON."""
+    shown = sample["arguments"][0][0]
+    return str(getattr(shown, "prompt", shown))
 
 
 def _metric(name: str, chosen_filter: str) -> str:
