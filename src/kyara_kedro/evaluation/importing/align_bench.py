@@ -19,11 +19,9 @@ from kyara_kedro.evaluation.importing.base import (
     output_row,
     rows_of,
 )
-from kyara_kedro.evaluation.importing.ratings import repeated, stored_ratings
+from kyara_kedro.evaluation.importing.ratings import UNKNOWN_JUDGE, repeated, stored_ratings
 from kyara_kedro.records import JUDGEMENT, MODEL_OUTPUT
 from kyara_kedro.text.ratings import overall_rating
-
-UNKNOWN_JUDGE = "unknown"
 
 
 def read_align_bench(path: Path, benchmark: str) -> Imported:

@@ -15,7 +15,7 @@ from typing import Any
 from kyara_kedro.evaluation.benchmarks.base import Row, field_of
 from kyara_kedro.evaluation.benchmarks.mt_bench import answers_of
 from kyara_kedro.evaluation.importing.base import Imported, judgement_row, output_row, rows_of
-from kyara_kedro.evaluation.importing.ratings import repeated, stored_ratings
+from kyara_kedro.evaluation.importing.ratings import UNKNOWN_JUDGE, repeated, stored_ratings
 from kyara_kedro.records import JUDGEMENT, MODEL_OUTPUT
 from kyara_kedro.text.ratings import bracketed_rating
 
@@ -71,9 +71,10 @@ def _judgements(
 
 def _key(row: Row, path: str, number: int) -> tuple[str, str, str, str]:
     """Item, model, judge, and the template that the judge saw."""
-    question, turn, model, judge = (
-        field_of(row, path, number, name) for name in ("question_id", "turn", "model", "judge")
+    question, turn, model = (
+        field_of(row, path, number, name) for name in ("question_id", "turn", "model")
     )
+    judge = row.get("judge", UNKNOWN_JUDGE)
     name, template = [*judge, "", ""][:2] if isinstance(judge, list) else (judge, "")
     return f"{question}#{turn}", str(model), str(name), str(template)
 

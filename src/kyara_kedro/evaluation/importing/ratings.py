@@ -13,6 +13,9 @@ from kyara_kedro.evaluation.benchmarks.base import Row, field_of
 
 logger = logging.getLogger(__name__)
 
+UNKNOWN_JUDGE = "unknown"
+"""The judge of rows that do not name theirs."""
+
 
 def stored_ratings(
     rows: Sequence[tuple[int, Row]], path: Path, read: Callable[[str], float | None]
