@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from kyara_kedro.reporting.charts import (
     Figure,
     Series,
-    _ticks,
     bar_chart,
     forest,
     histogram,
@@ -20,6 +19,7 @@ from kyara_kedro.reporting.charts import (
     stage_chart,
     waterfall,
 )
+from kyara_kedro.reporting.drawing import _ticks
 
 STAGES = [("匯入", 100, 90), ("合成", 120, 120), ("挑選", 12000, 30)]
 SVG = "{http://www.w3.org/2000/svg}"

@@ -136,6 +136,7 @@ class Breakdown:
     """A metric by groups and strata, of all benchmarks that have the same ones."""
 
     title: str
+    chapter: str
     metric: str
     names: Metric
     columns: tuple[Column, ...]

@@ -27,6 +27,7 @@ from kyara_kedro.evaluation.report.content import (
 )
 from kyara_kedro.evaluation.scores import WHOLE
 from kyara_kedro.reporting.charts import Figure, bar_chart, forest, radar
+from kyara_kedro.reporting.drawing import COLOURS
 
 Key = tuple[str, str]
 """A benchmark and a metric."""
@@ -120,14 +121,15 @@ class ScoreTable:
         return task.chapter if task else "form" if key[1] in OUTPUT_METRICS else "own"
 
     def chapters(self) -> Iterator[Chapter]:
-        """The tables of scores: each metric of the whole, and of the groups that it has."""
+        """The tables of scores: each metric of the whole, the main one of its groups too."""
         for name in CHAPTERS:
             lines: list[Line] = []
             footnotes: list[str] = []
             for key in self.keys:
                 if self.chapter(key) == name:
                     lines.append(self._line(key, WHOLE, footnotes))
-                    lines += [self._line(key, group, footnotes) for group in self._groups(key)]
+                    groups = self._groups(key) if self._is_main(key) else ()
+                    lines += [self._line(key, group, footnotes) for group in groups]
             if lines:
                 yield Chapter(name, tuple(lines), tuple(footnotes))
 
@@ -142,15 +144,15 @@ class ScoreTable:
 
     def breakdowns(self) -> Iterator[Breakdown]:
         """Of the main metric of each benchmark; those with the same parts stand side by side."""
-        mains = [key for key in self.keys if key in self.tasks and key == _main(self.tasks[key])]
         alike: dict[tuple[str, tuple[str, ...]], list[Key]] = {}
-        for key in mains:
+        for key in filter(self._is_main, self.keys):
             if len(self._strata(key)) > 1:
                 alike.setdefault((key[1], tuple(sorted(self._parts[key]))), []).append(key)
         for (name, _), keys in alike.items():
             columns = [(model, key) for model in self.models for key in keys]
             yield Breakdown(
                 " · ".join(map(self.title, keys)),
+                self.chapter(keys[0]),
                 name,
                 metric(name),
                 tuple(
@@ -237,6 +239,9 @@ class ScoreTable:
             outcome=outcomes[self._compared.better(key, self._context.model, baseline)],
         )
 
+    def _is_main(self, key: Key) -> bool:
+        return key in self.tasks and key[1] == self.tasks[key].metrics[0]
+
     def _groups(self, key: Key) -> list[str]:
         parts = self._parts[key]
         return [part for part in parts if any(other.startswith(f"{part}/") for other in parts)]
@@ -261,14 +266,19 @@ class ScoreTable:
         strata = [part for part, level in self._outline(key) if level == "stratum"]
         if names.scale == "rating" and len(strata) in _SPOKES:
             labels = [stratum.rpartition("/")[2] for stratum in strata]
-            values = {model: _scores(self._across(key, strata, model)) for model in self.models}
+            models = self._charted(len(COLOURS))
+            values = {model: _scores(self._across(key, strata, model)) for model in models}
             yield radar(f"{title}：各類別 by category", labels, values)
             return
-        few = dict.fromkeys((self._context.baseline, self._context.champion, self._context.model))
         if groups:
-            yield self._bars(f"{title}：各領域 by group", key, groups, self.models)
-        mine = [model for model in few if model in self.models]
-        yield self._bars(f"{title}：各科 by subject", key, strata, mine)
+            yield self._bars(f"{title}：各領域 by group", key, groups, self._charted(len(COLOURS)))
+        yield self._bars(f"{title}：各科 by subject", key, strata, self._charted(3))
+
+    def _charted(self, most: int) -> list[str]:
+        """As many models as a chart can tell apart, the one judged and its rivals before others."""
+        rivals = (self._context.model, self._context.baseline, self._context.champion)
+        ordered = dict.fromkeys(model for model in (*rivals, *self.models) if model in self.models)
+        return sorted(list(ordered)[:most], key=self.models.index)
 
     def _bars(self, title: str, key: Key, parts: Sequence[str], models: Iterable[str]) -> Figure:
         rows = {model: self._across(key, parts, model) for model in models}
@@ -298,10 +308,6 @@ def _rank(name: str) -> int:
 
 def _scores(rows: Iterable[dict[str, Any] | None]) -> list[float | None]:
     return [row["score"] if row else None for row in rows]
-
-
-def _main(task: Task) -> Key:
-    return task.name, task.metrics[0]
 
 
 def _footnote(title: str, cells: Iterable[tuple[str, Cell | None]]) -> str:

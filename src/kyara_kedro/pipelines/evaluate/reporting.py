@@ -51,7 +51,7 @@ def write_report(
     models = dict(
         zip(STAGES, (base_model, sft_base_model, sft_refine_model, dpo_model), strict=True)
     )
-    told = {name: f"{model.path} ({model.fingerprint})" for name, model in models.items()}
+    told = {name: model.fingerprint for name, model in models.items()}
     if champion:
         told[CHAMPION] = f"v{champion['version']}"
     context = ReportContext(
