@@ -209,6 +209,7 @@ class LocalTeacher(WaveTeacher):
     Requests are answered in left-padded batches, the longest first. Keys hold a fingerprint of
     the directory's content instead of its path: replies are found again wherever the model is
     moved, and never for other weights. A request's key is also the seed of its samples.
+    Log-probabilities are not told.
 
     The model is loaded when the first reply is missing from the ledger, and shared by all teachers
     with the same content and device.
