@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 from collections import Counter
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,7 @@ def loaded(name: str) -> list[dict[str, Any]]:
         return found
 
 
+@cache
 def labelled(name: str) -> tuple[pl.DataFrame, pl.DataFrame]:
     files = [SourceFile(DATA / name, Path(name).name)]
     table, dropped, read = in_memory(LABELLED_PAIR, nodes.parse_labelled(files, IngestParams()))
@@ -87,6 +89,7 @@ def test_scores_of_single_answers_are_read_and_refused() -> None:
     assert dropped.height == 100
 
 
+@cache
 def gpt35() -> tuple[pl.DataFrame, Agreement]:
     table = in_file_order(labelled(PANDALM)[0])
     said = loaded("preference/pandalm_gpt35_judgements.json.gz")
