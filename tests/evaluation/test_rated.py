@@ -138,8 +138,9 @@ def test_a_rating_counts_for_all_and_for_its_turn_and_an_unread_one_not_at_all()
     }
     assert set(items.filter("no_answer")["item_id"]) == {"1#2"}
     scores = benchmark_scores(items, [task], said, StatisticsOptions(resamples=10))
-    (whole,) = scores.filter(metric="score", part="all").to_dicts()
-    assert (whole["items"], whole["expected"], whole["unread"]) == (4, 6, 1)
+    whole = {row["metric"]: row for row in scores.filter(part="all").to_dicts()}
+    assert [whole["score"][name] for name in ("items", "expected", "unread")] == [4, 6, 1]
+    assert [whole[f"{turn}_turn"]["unread"] for turn in ("first", "second")] == [1, 0]
 
 
 def test_the_ratings_of_several_judges_are_averaged() -> None:

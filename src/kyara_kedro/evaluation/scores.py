@@ -118,7 +118,7 @@ def _scores(
     benchmark, name, model = key
     averaging = task.averaging if task else Averaging()
     strata = {q.item_id: q.stratum for q in task.questions.values()} if task else {}
-    failed = [] if task is None else _unread(task, model, judgements)
+    failed = [] if task is None else _unread(task, name, model, judgements)
     expected = task.expected().get(name) if task and strata else None
     for part, members, by in _parts(rows, averaging):
         inside = rows if members is None else rows.filter(pl.col("stratum").is_in(members))
@@ -145,10 +145,11 @@ def _scores(
         }
 
 
-def _unread(task: Task, model: str, judgements: pl.DataFrame) -> list[str]:
-    """Strata of the judgements that have no verdict."""
+def _unread(task: Task, name: str, model: str, judgements: pl.DataFrame) -> list[str]:
+    """Strata of the judgements for a metric that have no verdict."""
     lost = task.judged(judgements).filter(pl.col("model") == model, pl.col("value").is_null())
-    asked = (task.questions.get(cluster(item)) for item in lost["item_id"])
+    items = (item for item in lost["item_id"] if task.bears_on(item, name))
+    asked = (task.questions.get(cluster(item)) for item in items)
     return [question.stratum if question else "all" for question in asked]
 
 

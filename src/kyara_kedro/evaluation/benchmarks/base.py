@@ -262,6 +262,10 @@ class Task(ABC):
         """
         return {}
 
+    def bears_on(self, item_id: str, name: str) -> bool:
+        """Whether the judgement of an item counts for a metric."""
+        return True
+
     def judged(self, judgements: pl.DataFrame) -> pl.DataFrame:
         """The rows of ``records.JUDGEMENT`` that are about this benchmark."""
         return judgements.filter(pl.col("benchmark") == self.name)

@@ -34,7 +34,7 @@ USUAL_TEMPERATURE = 0.7
 MAX_TOKENS = 1024
 WITH_REFERENCE = frozenset({"math", "reasoning", "coding", "arena-hard-200"})
 """Categories whose answers are compared with a reference."""
-_TURNS = ("first_turn", "second_turn")
+_TURNS = {1: "first_turn", 2: "second_turn"}
 
 
 class MtBench(Rated):
@@ -48,7 +48,7 @@ class MtBench(Rated):
     kind = "mt_bench"
     title = "MT-Bench"
     version = scorer_version("mt-bench-1", TEMPERATURES, MAX_TOKENS)
-    metrics = ("score", *_TURNS)
+    metrics = ("score", *_TURNS.values())
     judged_by = "judge_mt_bench"
     language: ClassVar[str] = "en"
 
@@ -121,7 +121,7 @@ class MtBench(Rated):
     def expected(self) -> dict[str, int]:
         """Both turns of each question."""
         turns = [len(question.details["turns"]) for question in self.questions.values()]
-        each = {name: sum(number > i for number in turns) for i, name in enumerate(_TURNS)}
+        each = {name: sum(number >= turn for number in turns) for turn, name in _TURNS.items()}
         return {"score": sum(turns), **each}
 
     def shown(self, item_id: str, outputs: Mapping[str, str]) -> Mapping[str, Any] | None:
@@ -135,11 +135,15 @@ class MtBench(Rated):
         turns = [{"question": q, "answer": a} for q, a in zip(asked, answers, strict=True)]
         return {"turns": turns, "references": details["references"][:turn]}
 
+    def bears_on(self, item_id: str, name: str) -> bool:
+        """A rating counts for all and for its turn."""
+        return name == "score" or _TURNS.get(_turn(item_id)) == name
+
     def values(self, item_id: str, rating: float | None) -> dict[str, float]:
-        """The rating, once for all and once for its turn."""
-        turn = _turn(item_id)
-        own = _TURNS[turn - 1 : turn] if turn else ()
-        return {} if rating is None else dict.fromkeys(("score", *own), rating)
+        """The rating, for all and for its turn."""
+        if rating is None:
+            return {}
+        return {name: rating for name in self.metrics if self.bears_on(item_id, name)}
 
 
 class MtBenchTw(MtBench):
