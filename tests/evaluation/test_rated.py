@@ -119,6 +119,8 @@ def test_references_that_are_missing_are_asked_for(task: type[MtBench]) -> None:
         task.read({"questions": TALKS})
     with pytest.raises(UserError, match="references, row 1: 'choices' has no answers"):
         task.read({"questions": TALKS, "references": [{"question_id": 2, "choices": [{}]}]})
+    with pytest.raises(UserError, match="questions, row 1: 'turns' is no list of texts"):
+        task.read({"questions": [TALKS[0] | {"turns": "hello"}], "references": REFERENCES})
     with pytest.raises(UserError, match="the part 'questions' is missing"):
         task.read({"references": REFERENCES})
 

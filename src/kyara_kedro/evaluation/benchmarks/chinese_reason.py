@@ -36,7 +36,7 @@ class ChineseReasonBench(Rated):
         """Read ``questions``: question, answer, and an id where there is one, else the number."""
         return [
             Question(
-                item_id=str(row.get("id", i)),
+                item_id=str(i if row.get("id") is None else row["id"]),
                 question=str(field_of(row, "questions", i, "question")),
                 answer=str(field_of(row, "questions", i, "answer")),
             )

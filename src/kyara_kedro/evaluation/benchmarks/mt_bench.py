@@ -84,7 +84,9 @@ class MtBench(Rated):
     def _question(cls, row: Row, number: int, references: Mapping[str, list[str]]) -> Question:
         name = str(field_of(row, "questions", number, "question_id"))
         category = str(field_of(row, "questions", number, "category"))
-        turns = list(field_of(row, "questions", number, "turns"))
+        turns = field_of(row, "questions", number, "turns")
+        if not (isinstance(turns, list) and turns and all(isinstance(one, str) for one in turns)):
+            raise UserError(f"questions, row {number}: 'turns' is no list of texts")
         return Question(
             item_id=name,
             question=turns[0],
