@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from kyara_kedro.errors import UserError
-from kyara_kedro.evaluation.benchmarks import BENCHMARKS, Question
+from kyara_kedro.evaluation.benchmarks import BENCHMARKS, Question, cluster
 from kyara_kedro.evaluation.comparison import compare
 from kyara_kedro.evaluation.importing import FORMATS, joined
 from kyara_kedro.evaluation.metrics import Scale, metric, shown
@@ -48,7 +48,8 @@ def score_files(
 
     Questions come from the files themselves, or from the benchmark's own files: those that are
     named, or else those that lie beside the results, above them or in further folders as
-    ``<benchmark>.jsonl`` or ``<benchmark>.questions.jsonl``.
+    ``<benchmark>.jsonl`` or ``<benchmark>.questions.jsonl``. Judgements alone are scored as far as
+    they go: without questions nobody knows how many are missing.
 
     Args:
         form: The files' format.
@@ -61,11 +62,7 @@ def score_files(
     Raises:
         UserError: the format or benchmark is unknown, or a file is not in order.
     """
-    if form not in FORMATS:
-        raise UserError(f"no format is called '{form}'; there are {', '.join(sorted(FORMATS))}")
-    if benchmark not in BENCHMARKS:
-        known = ", ".join(sorted(BENCHMARKS))
-        raise UserError(f"no benchmark is called '{benchmark}'; there are {known}")
+    form, benchmark = _known("format", form, FORMATS), _known("benchmark", benchmark, BENCHMARKS)
     found = joined(FORMATS[form](path, benchmark) for path in files)
     questions = _questions(benchmark, found.questions, files, parts, folders)
     if not questions and found.outputs.height:
@@ -74,7 +71,8 @@ def score_files(
             f"--part questions=FILE, or put it beside as {benchmark}.questions.jsonl"
         )
     task = BENCHMARKS[benchmark](benchmark, questions)
-    items = pl.concat([task.score(found.outputs, found.judgements), found.items])
+    asked = task if questions else BENCHMARKS[benchmark](benchmark, _judged(found.judgements))
+    items = pl.concat([asked.score(found.outputs, found.judgements), found.items])
     if items.is_empty():
         raise UserError(
             f"{files[0]}: nothing in it can be scored: no item of it is among the "
@@ -131,6 +129,24 @@ def comparison_table(comparisons: pl.DataFrame) -> str:
 
 def _interval(low: float | None, high: float | None, scale: Scale) -> str:
     return "" if low is None or high is None else f"{shown(low, scale)} to {shown(high, scale)}"
+
+
+def _judged(judgements: pl.DataFrame) -> list[Question]:
+    """The questions behind judgements, of which nothing but the ids is known."""
+    return [Question(item, item) for item in dict.fromkeys(map(cluster, judgements["item_id"]))]
+
+
+def _known(what: str, name: str, names: Iterable[str]) -> str:
+    """The name as it is written; hyphens and underscores are the same.
+
+    Raises:
+        UserError: there is none.
+    """
+    written = {one.replace("_", "-"): one for one in names}
+    found = written.get(name.replace("_", "-"))
+    if found is None:
+        raise UserError(f"no {what} is called '{name}'; there are {', '.join(sorted(names))}")
+    return found
 
 
 def _questions(
