@@ -1,6 +1,6 @@
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from html.parser import HTMLParser
 from typing import Any
 
@@ -20,6 +20,7 @@ from kyara_kedro.evaluation.benchmarks import (
 )
 from kyara_kedro.evaluation.comparison import compare
 from kyara_kedro.evaluation.gate import Decision
+from kyara_kedro.evaluation.metrics import shown
 from kyara_kedro.evaluation.report import (
     Report,
     ReportContext,
@@ -307,10 +308,10 @@ def test_the_same_results_give_the_same_report(report: Callable[..., Report]) ->
 
 
 def test_scores_stand_in_the_chapter_of_their_benchmark(leaderboard: Report) -> None:
-    shown = {
+    found = {
         one.name: [(line.title, line.part) for line in one.lines] for one in leaderboard.chapters
     }
-    assert shown == {
+    assert found == {
         "general": [("TMMLU+", "all"), ("TMMLU+", "Humanities"), ("TMMLU+", "STEM")],
         "alignment": [
             *(("AlignBench CHS", "all"), ("AlignBench CHT", "all"), ("Arena-Hard", "all")),
@@ -337,6 +338,7 @@ def test_what_was_not_answered_or_not_understood_is_a_footnote(leaderboard: Repo
 
 def test_benchmarks_of_the_same_categories_are_folds_of_one_table(leaderboard: Report) -> None:
     folds, subjects = sorted(leaderboard.breakdowns, key=lambda one: one.metric, reverse=True)
+    assert [column.model for column in folds.columns[::2]] == ["base", "sft_base", "dpo"]
     assert [column.fold for column in folds.columns[:2]] == ["AlignBench CHS", "AlignBench CHT"]
     assert [part.name for part in folds.parts] == ["all", *sorted(("邏輯", "數學", "寫作", "角色"))]
     assert [chart.kind for chart in folds.charts] == ["radar", "radar"]
@@ -388,8 +390,8 @@ def test_three_forms_say_the_same(report: Callable[..., Report], leaderboard: Re
         for chapter in summary["chapters"]:
             for line in chapter["lines"]:
                 for cell in filter(None, line["cells"]):
-                    shown = _shown(cell["score"], line["names"])
-                    assert shown in html and shown in markdown
+                    said = shown(cell["score"], line["names"]["scale"])
+                    assert said in html and said in markdown
             for note in chapter["footnotes"]:
                 assert note in html and note in markdown.replace("\\", "")
         for against in summary["against"]:
@@ -403,10 +405,6 @@ def test_three_forms_say_the_same(report: Callable[..., Report], leaderboard: Re
         assert summary["decision"]["verdict"] == found.decision.verdict
         tables = re.findall(r"(?:^\|.*\n)+", markdown, re.MULTILINE)
         assert tables and all(_columns(table) for table in tables)
-
-
-def _shown(score: float, names: Mapping[str, str]) -> str:
-    return f"{100 * score:.2f}" if names["scale"] == "share" else f"{score:.2f}"
 
 
 def _columns(table: str) -> bool:

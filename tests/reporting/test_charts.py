@@ -168,6 +168,9 @@ def test_scattered_points_lie_where_their_values_are_and_have_intervals() -> Non
     first, second = figure.plotly()["data"]
     assert first["error_y"]["array"] == pytest.approx([0.05]) and "error_y" not in second
     assert (second["mode"], second["x"]) == ("markers", [1200, 700])
+    assert "1" not in _texts(figure)
+    many = scatter("多", {f"m{i}": [(i, i)] for i in range(9)})
+    assert {"9 m8", "9"} <= set(_texts(many))
     assert scatter("空", {}).svg()
 
 

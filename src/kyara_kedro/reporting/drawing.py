@@ -93,7 +93,8 @@ class _Sheet:
     def _legend(self, figure: Figure) -> None:
         x = _PAD
         for number, series in enumerate(figure.series):
-            width = 22 + _text_width(series.name, 13) + 16
+            name = f"{number + 1} {series.name}" if _numbered(figure) else series.name
+            width = 22 + _text_width(name, 13) + 16
             if x > _PAD and x + width > _WIDTH - _PAD:
                 x, self.y = _PAD, self.y + 20
             colour = number % len(COLOURS)
@@ -104,7 +105,7 @@ class _Sheet:
                 )
             else:
                 self.head.append(_rect((x, self.y + 2, 12, 12), f"kc-f{colour}"))
-            self.head.append(_text(x + 22, self.y + 12, series.name))
+            self.head.append(_text(x + 22, self.y + 12, name))
             x += width
         self.y += 26
 
@@ -265,8 +266,16 @@ def _points(figure: Figure, sheet: _Sheet) -> str:
                 drawn.append(_upright_whisker(plot.x(float(x)), plot.y(low), plot.y(high)))
         for x, y in zip(series.x, _filled(series.y), strict=True):
             hint = f"{series.name}: {_said(float(x))}, {_said(y, figure.unit)}"
-            drawn.append(_dot((plot.x(float(x)), plot.y(y)), number, hint))
+            at = plot.x(float(x)), plot.y(y)
+            drawn.append(_dot(at, number, hint))
+            if _numbered(figure):
+                drawn.append(_text(at[0] + 6, at[1] - 4, str(number + 1), "kc-soft"))
     return plot.axes() + "".join(drawn)
+
+
+def _numbered(figure: Figure) -> bool:
+    """Whether points bear the numbers of their series, for there are more than colours."""
+    return figure.kind == "scatter" and len(figure.series) > len(COLOURS)
 
 
 def _columns(figure: Figure, sheet: _Sheet) -> str:

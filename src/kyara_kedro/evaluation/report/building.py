@@ -27,7 +27,7 @@ from kyara_kedro.reporting.charts import Figure, bar_chart, line_chart, scatter
 WIN_RATE = "win_rate"
 _LOSSES = {"loss": "訓練損失 Training loss", "rewards/margins": "偏好差距 Preference margin"}
 _STAGES = {stage: i for i, stage in enumerate(("sft_base", "sft_refine", "dpo"))}
-_LONGEST_PROMPT = 600
+_LONGEST_PROMPT = 300
 """Characters up to which an example shows the prompt itself, beyond them the bare question."""
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from jinja2 import Environment
 from markupsafe import Markup
 
-from kyara_kedro.evaluation.metrics import Scale
+from kyara_kedro.evaluation.metrics import Scale, shown
 from kyara_kedro.evaluation.report.content import CHAPTERS, OUTCOMES, Report
 from kyara_kedro.reporting import cards, pages
 from kyara_kedro.reporting.charts import Figure
@@ -55,7 +55,7 @@ def evaluation_summary(report: Report) -> dict[str, Any]:
 
 def _rendered(templates: Environment, name: str, report: Report) -> str:
     templates.filters |= {
-        "figure": _figure,
+        "figure": shown,
         "interval": _interval,
         "difference": _difference,
         "mark": _mark,
@@ -84,13 +84,6 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, str | int | float | None) else str(value)
 
 
-def _figure(value: float, scale: Scale) -> str:
-    """A score as leaderboards write it."""
-    return {"share": f"{100 * value:.2f}", "rating": f"{value:.2f}", "length": f"{value:,.0f}"}[
-        scale
-    ]
-
-
 def _interval(ends: tuple[float, float], scale: Scale) -> str:
     low, high = (
         {"share": f"{100 * end:.1f}", "rating": f"{end:.2f}", "length": f"{end:,.0f}"}[scale]
@@ -107,7 +100,7 @@ def _mark(value: float, scale: Scale) -> str:
     """What a single item was worth."""
     if scale == "share" and value in (0, 1):
         return "✓" if value else "✗"
-    return _figure(value, scale)
+    return shown(value, scale)
 
 
 def _place(value: float, scale: Scale) -> str:
@@ -135,7 +128,7 @@ def _drawn(figure: Figure) -> Markup:
 
 def _fenced(value: str) -> str:
     """A text in a code block that no run of backticks in it can end."""
-    shown = _text(value)
-    longest = max(map(len, re.findall("`+", shown)), default=0)
+    text = _text(value)
+    longest = max(map(len, re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
-    return f"{fence}text\n{shown}\n{fence}"
+    return f"{fence}text\n{text}\n{fence}"

@@ -150,6 +150,7 @@ class ScoreTable:
                 alike.setdefault((key[1], tuple(sorted(self._parts[key]))), []).append(key)
         for (name, _), keys in alike.items():
             columns = [(model, key) for model in self.models for key in keys]
+            columns = [(model, key) for model, key in columns if self.row(key, WHOLE, model)]
             yield Breakdown(
                 " · ".join(map(self.title, keys)),
                 self.chapter(keys[0]),
@@ -266,18 +267,21 @@ class ScoreTable:
         strata = [part for part, level in self._outline(key) if level == "stratum"]
         if names.scale == "rating" and len(strata) in _SPOKES:
             labels = [stratum.rpartition("/")[2] for stratum in strata]
-            models = self._charted(len(COLOURS))
+            models = self._charted(key, len(COLOURS))
             values = {model: _scores(self._across(key, strata, model)) for model in models}
             yield radar(f"{title}：各類別 by category", labels, values)
             return
         if groups:
-            yield self._bars(f"{title}：各領域 by group", key, groups, self._charted(len(COLOURS)))
-        yield self._bars(f"{title}：各科 by subject", key, strata, self._charted(3))
+            yield self._bars(
+                f"{title}：各領域 by group", key, groups, self._charted(key, len(COLOURS))
+            )
+        yield self._bars(f"{title}：各類別 by category", key, strata, self._charted(key, 3))
 
-    def _charted(self, most: int) -> list[str]:
+    def _charted(self, key: Key, most: int) -> list[str]:
         """As many models as a chart can tell apart, the one judged and its rivals before others."""
         rivals = (self._context.model, self._context.baseline, self._context.champion)
-        ordered = dict.fromkeys(model for model in (*rivals, *self.models) if model in self.models)
+        some = (model for model in (*rivals, *self.models) if self.row(key, WHOLE, model))
+        ordered = dict.fromkeys(model for model in some if model in self.models)
         return sorted(list(ordered)[:most], key=self.models.index)
 
     def _bars(self, title: str, key: Key, parts: Sequence[str], models: Iterable[str]) -> Figure:
