@@ -76,7 +76,7 @@ def test_the_gate_promotes_holds_and_leaves_back_what_a_person_took_back(
                 *("b", f"q{i}", name, "accuracy"),
                 value=float(i < correct),
                 no_answer=False,
-                stratum="all",
+                stratum="first" if i < 200 else "second",
                 scorer_version="s-1",
             )
             for name, correct in rights.items()

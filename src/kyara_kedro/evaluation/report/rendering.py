@@ -23,7 +23,7 @@ from kyara_kedro.reporting import cards, pages
 from kyara_kedro.reporting.charts import Figure
 
 VERDICTS = {
-    "promote": ("升為冠軍", "Promote: it becomes the champion"),
+    "promote": ("證據足以升為冠軍", "Promote: the evidence suffices"),
     "hold": ("不升為冠軍", "Hold: it does not become the champion"),
     "inconclusive": ("證據不足，無法判定", "Inconclusive: the evidence does not suffice"),
 }

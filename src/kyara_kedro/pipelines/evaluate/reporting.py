@@ -77,9 +77,11 @@ def write_report(
         },
         level=round(1 - params.statistics.confidence, 6),
     )
-    report = report_content(
-        scores, comparisons, training_curves, model_outputs, Decision(**decision), context
-    )
+    decided = Decision(**decision)
+    if back := promotion["withdrawn"]:
+        taken = "撤回了這一版，因此不升為冠軍 took this version back, so it is not the champion"
+        decided.reasons.insert(0, f"✗ {back['by']} {taken} · {back['at']}: {back['reason']}")
+    report = report_content(scores, comparisons, training_curves, model_outputs, decided, context)
     return evaluation_report(report), evaluation_markdown(report), evaluation_summary(report)
 
 
