@@ -926,7 +926,7 @@ BENCHMARK_ITEM = Record(
         "scorer_version": pl.String,
     },
     rules=(
-        _at_least("value", -1.0),
+        Rule("value", pl.col("value").is_finite(), "be a finite number"),
         Rule("weight", pl.col("weight") > 0, "be above 0"),
     ),
 )

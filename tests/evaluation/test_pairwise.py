@@ -213,7 +213,12 @@ def test_length_control_bears_missing_verdicts_and_equal_lengths() -> None:
     preferred = [1.0, math.nan, 0.0, 1.0]
     found = control_length(preferred, [5] * 4, [5] * 4, packaged, strength=1.0)
     assert found.predicted.shape == (4,)
-    assert np.isfinite(found.predicted).all()
+    assert np.isfinite(found.predicted + found.influence).all()
+    strong = control_length(preferred, [5] * 4, [5] * 4, packaged, strength=1e-4)
+    assert strong.weights == pytest.approx([0, 0, 0])
+    assert strong.influence == pytest.approx([0, 0, 0, 0])
+    always = control_length([1.0] * 4, [5] * 4, [9] * 4, packaged, strength=1e4)
+    assert np.isfinite(always.predicted + always.influence).all()
     with pytest.raises(ValueError, match="806 outputs"):
         control_length(np.ones(806), np.ones(806), np.ones(806), packaged)
 

@@ -31,6 +31,7 @@ from kyara_kedro.evaluation.benchmarks.base import (
 from kyara_kedro.evaluation.benchmarks.compared import Compared, Game
 from kyara_kedro.evaluation.length_control import (
     Calibration,
+    LengthControl,
     control_length,
     packaged_instructions,
     recovered_calibration,
@@ -43,10 +44,15 @@ _95_PERCENT = NormalDist().inv_cdf(0.975)
 class AlpacaEval(Compared):
     """Instructions with a baseline's outputs.
 
-    The metrics are ``length_controlled``, ``win_rate``, ``discrete_win_rate`` (an output is won,
+    The metrics are ``win_rate``, ``length_controlled``, ``discrete_win_rate`` (an output is won,
     lost or tied) and ``average_length`` in characters. Length control needs the 805 official
     instructions, or some of them. ``version`` tells whose calibration it used: ``official`` where
     the questions were read with ``df_gamed.csv``, else what the package ``recovered``.
+
+    An item of ``length_controlled`` is the prediction for equal lengths plus how far its judgement
+    moves the score, so that intervals and comparisons know that the fit depends on the judgements;
+    it may be below 0 or above 1. The leaderboard's error takes the fit for given, and is a half to
+    a sixth of that.
     """
 
     kind = "alpaca_eval"
@@ -61,9 +67,9 @@ class AlpacaEval(Compared):
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Length control first, as on the leaderboard, where there can be any."""
-        plain = ("win_rate", "discrete_win_rate", "average_length")
-        return plain if self._calibration is None else ("length_controlled", *plain)
+        """Length control is among them where there can be any."""
+        controlled = () if self._calibration is None else ("length_controlled",)
+        return ("win_rate", *controlled, "discrete_win_rate", "average_length")
 
     @classmethod
     def read(cls, parts: Mapping[str, Rows]) -> list[Question]:
@@ -103,19 +109,12 @@ class AlpacaEval(Compared):
         An output that equals the baseline's is a tie; several judges of one output count by their
         mean. An output without a verdict has its length, and a prediction of length control.
         """
-        said = self.judged(no_judgements() if judgements is None else judgements)
-        lengths = pl.col("chars", "opponent_chars").first()
-        judged = (
-            said.filter(pl.col("item_id").is_in(list(self.questions)))
-            .group_by("model", "item_id")
-            .agg(pl.col("value").mean(), lengths)
-        )
+        judged = self._judged(no_judgements() if judgements is None else judgements)
         ties = self._ties(outputs, judged.schema).join(judged, on=["model", "item_id"], how="anti")
         empty = silent(outputs, self.name)
-        models = pl.concat([judged, ties]).partition_by("model", as_dict=True)
         return BENCHMARK_ITEM.frame(
             item | {"no_answer": (item["item_id"], model) in empty}
-            for (model,), rows in sorted(models.items())
+            for model, rows in self._by_model(pl.concat([judged, ties]))
             for item in self._items(model, rows)
         )
 
@@ -123,15 +122,39 @@ class AlpacaEval(Compared):
         self, items: pl.DataFrame, judgements: pl.DataFrame
     ) -> dict[tuple[str, str], tuple[float, float]]:
         """1.96 of the leaderboard's standard errors to either side."""
-        values = items.filter(pl.col("metric").is_in(["win_rate", "length_controlled"]))
-        found = values.group_by("metric", "model").agg(
+        found = items.group_by("metric", "model").agg(
             pl.col("value").mean(), error=pl.col("value").std() / pl.len().sqrt()
         )
-        return {
-            (metric, model): (value - _95_PERCENT * error, value + _95_PERCENT * error)
-            for metric, model, value, error in found.iter_rows()
-            if error is not None
+        errors = {
+            (metric, model): (score, error)
+            for metric, model, score, error in found.iter_rows()
+            if metric in ("win_rate", "length_controlled") and error is not None
         }
+        for model, rows in self._by_model(self._judged(judgements)):
+            key = "length_controlled", model
+            if key in errors and (fit := self._controlled(rows)):
+                errors[key] = errors[key][0], fit.predicted.std(ddof=1) / rows.height**0.5
+        return {
+            key: (float(score - _95_PERCENT * error), float(score + _95_PERCENT * error))
+            for key, (score, error) in errors.items()
+        }
+
+    def _judged(self, judgements: pl.DataFrame) -> pl.DataFrame:
+        """Model, item, mean preference and lengths of what was judged."""
+        return (
+            self.judged(judgements)
+            .filter(pl.col("item_id").is_in(list(self.questions)))
+            .group_by("model", "item_id")
+            .agg(pl.col("value").mean(), pl.col("chars", "opponent_chars").first())
+        )
+
+    def _by_model(self, rows: pl.DataFrame) -> Iterator[tuple[str, pl.DataFrame]]:
+        """Each model's rows in the official order."""
+        places = {item: place for place, item in enumerate(sorted(self.questions, key=_place))}
+        place = pl.col("item_id").replace_strict(places, return_dtype=pl.Int64)
+        models = rows.sort("model", place).partition_by("model", as_dict=True, maintain_order=True)
+        for (model,), own in models.items():
+            yield str(model), own
 
     def _ties(self, outputs: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
         equal = [
@@ -141,32 +164,32 @@ class AlpacaEval(Compared):
         ]
         return pl.DataFrame(equal, schema=schema, orient="row")
 
-    def _items(self, model: Any, rows: pl.DataFrame) -> Iterator[dict[str, Any]]:
-        places = {item: place for place, item in enumerate(sorted(self.questions, key=_place))}
-        ordered = rows.sort(pl.col("item_id").replace_strict(places, return_dtype=pl.Int64))
-        controlled = self._controlled(ordered)
-        for row, even in zip(ordered.iter_rows(named=True), controlled, strict=True):
-            preferred, chars = row["value"], row["chars"]
+    def _items(self, model: str, rows: pl.DataFrame) -> Iterator[dict[str, Any]]:
+        fit = self._controlled(rows)
+        even = [None] * rows.height if fit is None else (fit.predicted + fit.influence).tolist()
+        for row, controlled in zip(rows.iter_rows(named=True), even, strict=True):
+            preferred = row["value"]
             values = {
-                "length_controlled": even,
                 "win_rate": preferred,
+                "length_controlled": controlled,
                 "discrete_win_rate": None if preferred is None else _discrete(preferred),
-                "average_length": None if chars is None else float(chars),
+                "average_length": row["chars"],
             }
             for name, value in values.items():
                 if value is not None:
-                    yield self.item(self.questions[row["item_id"]], model, name, value)
+                    yield self.item(self.questions[row["item_id"]], model, name, float(value))
 
-    def _controlled(self, rows: pl.DataFrame) -> list[float] | list[None]:
-        """Length-controlled preferences of one model, where all lengths are known."""
+    def _controlled(self, rows: pl.DataFrame) -> LengthControl | None:
+        """Length control of one model, where there are verdicts and all lengths are known."""
         lengths = rows["chars"], rows["opponent_chars"]
-        if self._calibration is None or any(length.has_nulls() for length in lengths):
-            return [None] * rows.height
+        if (
+            self._calibration is None
+            or any(length.has_nulls() for length in lengths)
+            or rows["value"].is_null().all()
+        ):
+            return None
         preferred = rows["value"].cast(pl.Float64).fill_null(np.nan)
-        if preferred.is_nan().all():
-            return [None] * rows.height
-        found = control_length(preferred, *lengths, self._calibration)
-        return [float(value) for value in found.predicted]
+        return control_length(preferred, *lengths, self._calibration)
 
 
 def model_is_first(instruction: str) -> bool:
