@@ -12,6 +12,7 @@ from pydantic import (
 )
 
 from kyara_kedro.evaluation.gate import GateOptions
+from kyara_kedro.evaluation.harness import HarnessOptions
 from kyara_kedro.evaluation.scores import StatisticsOptions
 from kyara_kedro.options import Options
 from kyara_kedro.quality.scorers import HeuristicsScorerOptions, QualityOptions, ScorerOptions
@@ -459,6 +460,7 @@ class EvaluateParams(Options):
         judged_items: Most outputs of two stages that the judge compares.
         max_unread: Largest share of a benchmark's judgements that may be without a verdict.
         generation: How the models answer where a benchmark's protocol does not say.
+        harness: Tasks of lm-evaluation-harness that models on disk are measured by.
         statistics: Confidence and resamples.
         gate: What a model must show to become the champion.
     """
@@ -467,5 +469,6 @@ class EvaluateParams(Options):
     judged_items: NonNegativeInt = 24
     max_unread: Annotated[float, Field(ge=0, le=1)] = 0.05
     generation: GenerationOptions = GenerationOptions()
+    harness: HarnessOptions = HarnessOptions()
     statistics: StatisticsOptions = StatisticsOptions()
     gate: GateOptions = GateOptions()

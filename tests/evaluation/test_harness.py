@@ -106,7 +106,8 @@ def test_a_harness_benchmark_asks_nothing_itself() -> None:
     with pytest.raises(
         UserError, match="'lm-eval/arc' is asked and scored by lm-evaluation-harness"
     ):
-        list(task.requests())
+        task.messages(next(iter(task.questions.values())))
+    assert list(task.requests()) == []
 
 
 def test_a_model_that_cannot_be_asked_is_refused(tmp_path: Path) -> None:

@@ -378,7 +378,7 @@ def test_a_model_in_the_middle_of_a_reply_is_stopped(chat_model: Path, ledger: L
     both = team({"here": local, "rules": ExtractiveTeacher()})
     asked = [
         plain("茶" * 50 + "？", row_id=f"row-{n}", sample=n, temperature=9.0, max_tokens=4000)
-        for n in range(200)
+        for n in range(100)
     ]
     with closing(both.map(asked)) as run:
         assert next(run).teacher_kind == "rules"

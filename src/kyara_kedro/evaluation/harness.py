@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
@@ -17,18 +17,15 @@ from typing import Any, Literal
 import polars as pl
 from pydantic import PositiveInt
 
-from kyara_kedro.content import Message
 from kyara_kedro.errors import UserError
-from kyara_kedro.evaluation.benchmarks.base import Averaging, Question, Task, item_row
+from kyara_kedro.evaluation.benchmarks.base import Question, item_row
+from kyara_kedro.evaluation.benchmarks.harness import PREFIX, TMMLUPLUS, HarnessTask
 from kyara_kedro.evaluation.benchmarks.tmmluplus import GROUPS_66, GROUPS_67
 from kyara_kedro.options import Options
 from kyara_kedro.records import BENCHMARK_ITEM
 
 _log = logging.getLogger(__name__)
 
-PREFIX = "lm-eval/"
-"""What the names of all its benchmarks begin with: TMMLU+ by log-probabilities is not ours."""
-TMMLUPLUS = f"{PREFIX}tmmluplus"
 _FAMILIES = {
     "leaderboard_bbh": f"{PREFIX}leaderboard_bbh",
     "leaderboard_gpqa": f"{PREFIX}leaderboard_gpqa",
@@ -38,28 +35,6 @@ _FAMILIES = {
 }
 """What the names of tasks that form one benchmark begin with, and its name."""
 _RENAMED = {"acc": "accuracy"}
-
-
-class HarnessOptions(Options):
-    """What lm-evaluation-harness is to run.
-
-    Attributes:
-        tasks: Names of its tasks, groups or tags, or of those in ``include``.
-        include: Folders with task files of one's own.
-        few_shot: Number of examples, for tasks that do not fix it.
-        limit: Only the first questions of each task, to try things out.
-        batch_size: Requests at a time.
-        chat_template: Whether prompts are written as the model's chat template has them.
-        subjects: Which list of TMMLU+ counts, see ``benchmarks.tmmluplus``.
-    """
-
-    tasks: tuple[str, ...]
-    include: tuple[Path, ...] = ()
-    few_shot: int | None = None
-    limit: PositiveInt | None = None
-    batch_size: PositiveInt = 8
-    chat_template: bool = False
-    subjects: Literal[66, 67] = 66
 
 
 @dataclass(frozen=True)
@@ -101,30 +76,29 @@ class Endpoint:
         return self.url.endswith("/chat/completions")
 
 
-class HarnessTask(Task):
-    """A benchmark that lm-evaluation-harness has run: its questions and how it is averaged."""
+class HarnessOptions(Options):
+    """What lm-evaluation-harness is to run.
 
-    kind = "harness"
-    title = "lm-evaluation-harness"
-    chapter = "general"
-    metrics: tuple[str, ...] = ()
+    Attributes:
+        tasks: Names of its tasks, groups or tags, or of those in ``include``; without any it does
+            not run.
+        include: Folders with task files of one's own.
+        few_shot: Number of examples, for tasks that do not fix it.
+        limit: Only the first questions of each task, to try things out.
+        batch_size: Requests at a time.
+        chat_template: Whether prompts are written as the model's chat template has them.
+        subjects: Which list of TMMLU+ counts, see ``benchmarks.tmmluplus``.
+        endpoints: Models that are measured beside those of the run.
+    """
 
-    def __init__(
-        self,
-        name: str,
-        questions: Iterable[Question],
-        metrics: tuple[str, ...],
-        version: str,
-        averaging: Averaging,
-    ) -> None:
-        super().__init__(name, questions)
-        self.metrics = metrics
-        self.version = version
-        self.averaging = averaging
-
-    def messages(self, question: Question) -> tuple[Message, ...]:
-        """Refuse: lm-evaluation-harness asks these questions itself."""
-        raise UserError(f"benchmark '{self.name}' is asked and scored by lm-evaluation-harness")
+    tasks: tuple[str, ...] = ()
+    include: tuple[Path, ...] = ()
+    few_shot: int | None = None
+    limit: PositiveInt | None = None
+    batch_size: PositiveInt = 8
+    chat_template: bool = False
+    subjects: Literal[66, 67] = 66
+    endpoints: tuple[Endpoint, ...] = ()
 
 
 def run_harness(
@@ -234,17 +208,17 @@ def harness_items(
     for task, name in sorted(left_out):
         _log.warning("%s: %s is no share, left out", task, name)
     items = BENCHMARK_ITEM.frame(rows)
-    return items, [
-        HarnessTask(
-            name,
-            asked.values(),
-            tuple(mine["metric"].unique(maintain_order=True)),
-            "+".join(mine["scorer_version"].unique().sort()),
-            Averaging("groups", groups) if name.startswith(TMMLUPLUS) else Averaging(),
-        )
-        for name, asked in questions.items()
-        if (mine := items.filter(pl.col("benchmark") == name)).height
-    ]
+    tasks = []
+    for name, asked in questions.items():
+        mine = items.filter(pl.col("benchmark") == name)
+        if mine.height:
+            details = {
+                "metrics": mine["metric"].unique(maintain_order=True).to_list(),
+                "version": "+".join(mine["scorer_version"].unique().sort()),
+            }
+            told = (replace(question, details=details) for question in asked.values())
+            tasks.append(HarnessTask(name, told))
+    return items, tasks
 
 
 def _check(model: LocalModel | Endpoint) -> None:

@@ -26,6 +26,7 @@ from kyara_kedro.evaluation.benchmarks.choice import Choice
 from kyara_kedro.evaluation.benchmarks.crux import Crux
 from kyara_kedro.evaluation.benchmarks.drcd import Drcd
 from kyara_kedro.evaluation.benchmarks.gsm import Gsm
+from kyara_kedro.evaluation.benchmarks.harness import HarnessTask
 from kyara_kedro.evaluation.benchmarks.held_out import HeldOut, recall_questions
 from kyara_kedro.evaluation.benchmarks.ifeval import IFEval
 from kyara_kedro.evaluation.benchmarks.math_l5 import MathL5
@@ -81,6 +82,7 @@ BENCHMARKS: Mapping[str, type[Task]] = {
     for task in (
         Choice,
         OpenAnswer,
+        HarnessTask,
         HeldOut,
         IFEval,
         Tmmlu,

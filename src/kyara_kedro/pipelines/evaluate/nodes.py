@@ -40,6 +40,7 @@ def compose_questions(
     benchmark_questions: pl.DataFrame,
     suite_questions: pl.DataFrame,
     imported_questions: pl.DataFrame,
+    harness_questions: pl.DataFrame,
     sft_base_rows: pl.LazyFrame,
     sft_refine_rows: pl.DataFrame,
     questions: pl.DataFrame,
@@ -63,6 +64,7 @@ def compose_questions(
             plain_questions(benchmark_questions),
             suite_questions,
             imported_questions,
+            harness_questions,
             recall_questions(known.collect(), params.held_out, HELD_OUT),
         ]
     )
@@ -119,6 +121,7 @@ def score_outputs(
     model_outputs: pl.DataFrame,
     judgements: pl.DataFrame,
     imported_items: pl.DataFrame,
+    harness_items: pl.DataFrame,
     params: EvaluateParams,
 ) -> pl.DataFrame:
     """Score every output by its benchmark's rule, and for script, repetition and its end.
@@ -129,7 +132,7 @@ def score_outputs(
     check_judgements(judgements, params)
     tasks = build_tasks(evaluation_questions)
     scored = [task.score(model_outputs, judgements) for task in tasks]
-    return pl.concat([*scored, output_metrics(model_outputs), imported_items])
+    return pl.concat([*scored, output_metrics(model_outputs), imported_items, harness_items])
 
 
 def summarise_scores(

@@ -7,6 +7,7 @@ from kyara_kedro.pipelines.evaluate import (
     handover,
     importing,
     judging,
+    likelihoods,
     nodes,
     reporting,
 )
@@ -27,9 +28,20 @@ def create_pipeline(**_: object) -> Pipeline:
                 tags="cpu",
             ),
             Node(
+                likelihoods.measure_likelihoods,
+                [
+                    *("base_model", "sft_base_model", "sft_refine_model", "dpo_model"),
+                    *("champion", "params:evaluate"),
+                ],
+                ["harness_questions", "harness_items"],
+                name="measure_likelihoods",
+                tags="gpu",
+            ),
+            Node(
                 nodes.compose_questions,
                 [
                     *("benchmark_questions", "suite_questions", "imported_questions"),
+                    "harness_questions",
                     *("sft_base_rows", "sft_refine_rows", "questions", "params:evaluate"),
                 ],
                 "evaluation_questions",
@@ -82,7 +94,7 @@ def create_pipeline(**_: object) -> Pipeline:
                 nodes.score_outputs,
                 [
                     *("evaluation_questions", "model_outputs", "judgements"),
-                    *("imported_items", "params:evaluate"),
+                    *("imported_items", "harness_items", "params:evaluate"),
                 ],
                 "benchmark_items",
                 name="score_outputs",

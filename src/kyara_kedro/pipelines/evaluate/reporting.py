@@ -7,6 +7,7 @@ import polars as pl
 
 from kyara_kedro.evaluation.benchmarks import build_tasks
 from kyara_kedro.evaluation.gate import Decision
+from kyara_kedro.evaluation.leaderboard import leaderboard_scores
 from kyara_kedro.evaluation.report import (
     ReportContext,
     evaluation_markdown,
@@ -74,6 +75,7 @@ def write_report(
             f"judge, {CANDIDATE_MODEL} against {BASELINE}": _wins(stage_verdicts, model_outputs),
             "versions": versions(),
             "git commit": _commit(tracking),
+            **_leaderboard(benchmark_items),
         },
         level=round(1 - params.statistics.confidence, 6),
     )
@@ -110,6 +112,15 @@ def track_evaluation(
         "evaluation_report.json": json.dumps(summary, ensure_ascii=False, indent=2),
     }
     add_to_run(tracking, metrics, texts, ARTIFACTS)
+
+
+def _leaderboard(items: pl.DataFrame) -> dict[str, dict[str, str]]:
+    """The Open LLM Leaderboard's own scale, model by model, where its tasks were run."""
+    found: dict[str, dict[str, str]] = {}
+    for model, benchmark, score in leaderboard_scores(items).iter_rows():
+        title = f"Open LLM Leaderboard v2, normalised: {model}"
+        found.setdefault(title, {})[benchmark] = f"{score:.2f}"
+    return found
 
 
 def _commit(tracking: Tracking | None) -> str:
