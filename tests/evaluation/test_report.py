@@ -20,7 +20,8 @@ from kyara_kedro.evaluation.benchmarks import (
 )
 from kyara_kedro.evaluation.comparison import compare
 from kyara_kedro.evaluation.gate import Decision
-from kyara_kedro.evaluation.metrics import shown
+from kyara_kedro.evaluation.harness import HarnessTask
+from kyara_kedro.evaluation.metrics import metric, shown
 from kyara_kedro.evaluation.report import (
     Report,
     ReportContext,
@@ -381,6 +382,27 @@ def test_judges_scorers_and_versions_are_told(leaderboard: Report) -> None:
     for text in (_Page(evaluation_report(leaderboard)).text, evaluation_markdown(leaderboard)):
         for said in ("judge_pair/en@1234", "2026-11-02", "numpy: 2.4", "f" * 32, Choice.version):
             assert said.replace("_", r"\_") in text or said in text
+
+
+def test_what_a_harness_has_asked_stands_in_the_tables_without_its_questions() -> None:
+    task = HarnessTask(
+        "bbh_fewshot", [Question("a", "q"), Question("b", "q")], ("acc_norm",), "v", Averaging()
+    )
+    items = BENCHMARK_ITEM.frame(
+        task.item(question, "dpo", "acc_norm", 1.0) for question in task.questions.values()
+    )
+    found = report_content(
+        benchmark_scores(items, [task]),
+        compare(items),
+        TRAINING_CURVE.frame(),
+        MODEL_OUTPUT.frame(),
+        Decision("hold", [], [], "dpo"),
+        ReportContext("dpo", MODELS, (task,), items),
+    )
+    ((line,),) = (chapter.lines for chapter in found.chapters)
+    assert (line.benchmark, line.names.english) == ("bbh_fewshot", metric("acc_norm").english)
+    assert (found.examples, found.regressions, found.breakdowns) == ((), (), ())
+    assert "bbh_fewshot" in evaluation_report(found)
 
 
 def test_three_forms_say_the_same(report: Callable[..., Report], leaderboard: Report) -> None:

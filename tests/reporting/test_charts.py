@@ -3,7 +3,7 @@ import xml.etree.ElementTree as ET
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kyara_kedro.reporting.charts import (
@@ -245,6 +245,7 @@ def test_values_and_positions_must_fit_together() -> None:
         Series("s", ("a", "b"), ())
 
 
+@settings(max_examples=40)
 @given(st.text(max_size=60), st.lists(st.text(max_size=40), max_size=4), st.floats(-1e6, 1e6))
 def test_any_label_and_value_gives_well_formed_xml(
     title: str, labels: list[str], value: float

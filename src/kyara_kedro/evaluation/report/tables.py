@@ -98,7 +98,9 @@ class ScoreTable:
             if part not in parts:
                 parts.append(part)
         ranks = {kind: i for i, kind in enumerate(BENCHMARKS)}
-        ordered = sorted(context.tasks, key=lambda task: (ranks[task.kind], task.name))
+        ordered = sorted(
+            context.tasks, key=lambda task: (ranks.get(task.kind, len(ranks)), task.name)
+        )
         self.tasks = {(task.name, name): task for task in ordered for name in task.metrics}
         known = list(self.tasks)
         self.keys = [key for key in known if key in self._parts]
