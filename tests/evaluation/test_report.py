@@ -18,10 +18,10 @@ from kyara_kedro.evaluation.benchmarks import (
     build_tasks,
     output_metrics,
 )
+from kyara_kedro.evaluation.benchmarks.harness import HarnessTask
 from kyara_kedro.evaluation.comparison import compare
 from kyara_kedro.evaluation.gate import Decision
-from kyara_kedro.evaluation.harness import HarnessTask
-from kyara_kedro.evaluation.metrics import metric, shown
+from kyara_kedro.evaluation.metrics import shown
 from kyara_kedro.evaluation.report import (
     Report,
     ReportContext,
@@ -384,25 +384,29 @@ def test_judges_scorers_and_versions_are_told(leaderboard: Report) -> None:
             assert said.replace("_", r"\_") in text or said in text
 
 
-def test_what_a_harness_has_asked_stands_in_the_tables_without_its_questions() -> None:
-    task = HarnessTask(
-        "bbh_fewshot", [Question("a", "q"), Question("b", "q")], ("acc_norm",), "v", Averaging()
-    )
+def test_what_a_harness_has_asked_stands_in_the_tables_under_its_own_name() -> None:
+    details = {"metrics": ["acc_norm"], "version": "v"}
+    tasks = [
+        HarnessTask(f"lm-eval/{name}", [Question(f"q{i}", "q", details=details) for i in range(2)])
+        for name in ("bbh", "gpqa")
+    ]
     items = BENCHMARK_ITEM.frame(
-        task.item(question, "dpo", "acc_norm", 1.0) for question in task.questions.values()
+        task.item(question, "dpo", "acc_norm", 1.0)
+        for task in tasks
+        for question in task.questions.values()
     )
     found = report_content(
-        benchmark_scores(items, [task]),
+        benchmark_scores(items, tasks),
         compare(items),
         TRAINING_CURVE.frame(),
         MODEL_OUTPUT.frame(),
         Decision("hold", [], [], "dpo"),
-        ReportContext("dpo", MODELS, (task,), items),
+        ReportContext("dpo", MODELS, tuple(tasks), items),
     )
-    ((line,),) = (chapter.lines for chapter in found.chapters)
-    assert (line.benchmark, line.names.english) == ("bbh_fewshot", metric("acc_norm").english)
+    (chapter,) = found.chapters
+    assert [line.title for line in chapter.lines] == ["lm-eval/bbh", "lm-eval/gpqa"]
     assert (found.examples, found.regressions, found.breakdowns) == ((), (), ())
-    assert "bbh_fewshot" in evaluation_report(found)
+    assert "lm-eval/gpqa" in evaluation_report(found)
 
 
 def test_three_forms_say_the_same(report: Callable[..., Report], leaderboard: Report) -> None:

@@ -173,8 +173,7 @@ def _cases(outputs: pl.DataFrame, context: ReportContext, models: Sequence[str])
     said = outputs.select("benchmark", "item_id", "model", "output").iter_rows()
     for benchmark, item, model, output in said:
         texts.setdefault((benchmark, item), {})[model] = output
-    answered = {benchmark for benchmark, _ in texts}
-    for task in (task for task in context.tasks if task.name in answered):
+    for task in context.tasks:
         name = task.metrics[0]
         values = _values(
             context.items.filter(pl.col("benchmark") == task.name, pl.col("metric") == name)

@@ -98,9 +98,11 @@ class ScoreTable:
             if part not in parts:
                 parts.append(part)
         ranks = {kind: i for i, kind in enumerate(BENCHMARKS)}
-        ordered = sorted(
-            context.tasks, key=lambda task: (ranks.get(task.kind, len(ranks)), task.name)
-        )
+        ordered = sorted(context.tasks, key=lambda task: (ranks[task.kind], task.name))
+        named: dict[str, set[str]] = {}
+        for task in ordered:
+            named.setdefault(task.title, set()).add(task.name)
+        self._shared = {title for title, names in named.items() if len(names) > 1}
         self.tasks = {(task.name, name): task for task in ordered for name in task.metrics}
         known = list(self.tasks)
         self.keys = [key for key in known if key in self._parts]
@@ -114,8 +116,9 @@ class ScoreTable:
         return self._rows.get((*key, part, model))
 
     def title(self, key: Key) -> str:
-        """What people call the benchmark."""
-        return self.tasks[key].title if key in self.tasks else key[0]
+        """What people call the benchmark, or its own name where others are called the same."""
+        task = self.tasks.get(key)
+        return key[0] if task is None or task.title in self._shared else task.title
 
     def chapter(self, key: Key) -> str:
         """The table that a metric stands in."""
