@@ -288,6 +288,9 @@ def test_saved_preferences_are_read(tmp_path: Path, saved: Any, value: float | N
     [
         ([{**ANNOTATION, "preference": 3}], "row 1: preference 3 is neither"),
         ([{**ANNOTATION, "preference": "m"}], "row 1: preference 'm' is neither"),
+        ([{**ANNOTATION, "output_1": 3}], r"row 1: has another form .*\(output_1 is no text\)"),
+        ([{"instruction": "x", "top_logprobs": [["m"]]}], "row 1: has another form"),
+        ([{"instruction_index": 0, "preference": 1, "len_1": "x"}], "row 1: has another form"),
         ([{"instruction": "x"}], "row 1: there is no field 'top_logprobs'"),
         ([{"preference": 1}], "row 1: there is no field 'instruction_index'"),
     ],
@@ -336,6 +339,8 @@ def test_battles_are_taken_back_to_their_games(
         (battles("model_c"), "row 1: 'model_c' won"),
         (battles("tie", model_a="gpt-5"), "row 1: 'tie' won, with 'gpt-5' as 'model_a'"),
         ([{"question_id": "q", "model": "m"}], "row 1: there is no field 'games'"),
+        ([{"question_id": "q", "model": "m", "games": 2}], "row 1: has another form"),
+        ([{"question_id": "q", "model": "m", "games": ["x"]}], "row 1: has another form"),
         ([{"question_id": "q", "model": "m", "games": [None]}], "row 1: there is no field 'judge'"),
     ],
 )
@@ -357,6 +362,37 @@ def test_any_judgement_of_arena_hard_is_a_verdict_or_a_problem(
     found = JUDGEMENT.validate(FORMATS["arena-hard"](path, "arena").judgements)
     assert found.height == 2
     arena_hard().score(MODEL_OUTPUT.frame(), found)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 3) | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=4,
+)
+FIELDS = {
+    "alpaca-eval": (*ANNOTATION, "top_logprobs", "instruction_index", "len_1"),
+    "arena-hard": ("question_id", "model", "judge", "games", "winner", "model_a", "model_b"),
+}
+
+
+@pytest.mark.parametrize("form", FIELDS)
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_any_rows_are_read_or_named(
+    tmp_path_factory: pytest.TempPathFactory, form: str, data: st.DataObject
+) -> None:
+    names = st.sampled_from(FIELDS[form])
+    good = {"alpaca-eval": ANNOTATION, "arena-hard": battles("tie")[0]}[form]
+    row = {**good, **data.draw(st.dictionaries(names, JSON, max_size=3))}
+    path = written(tmp_path_factory.mktemp("any"), row)
+    try:
+        found = FORMATS[form](path, "any")
+    except UserError as error:
+        assert "rows.jsonl" in str(error)
+    else:
+        JUDGEMENT.validate(found.judgements)
+        MODEL_OUTPUT.validate(found.outputs)
+        BENCHMARK_ITEM.validate(found.items)
 
 
 def test_a_saved_verdict_counts_as_it_was_saved(tmp_path: Path) -> None:

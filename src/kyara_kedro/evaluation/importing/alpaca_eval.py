@@ -20,6 +20,7 @@ from kyara_kedro.evaluation.importing.base import (
     judgement_row,
     model_name,
     output_row,
+    reading,
     rows_of,
 )
 from kyara_kedro.records import JUDGEMENT, MODEL_OUTPUT
@@ -44,38 +45,39 @@ def read_alpaca_eval(path: Path, benchmark: str) -> Imported:
     questions: dict[str, Question] = {}
     outputs, judgements = [], []
     for number, row in enumerate(rows_of(path), start=1):
-        model = str(row.get("generator_2") or row.get("model") or model_name(path))
-        text = row.get("instruction")
-        if text is None:
-            item, swapped = str(field_of(row, str(path), number, "instruction_index")), False
-        else:
-            item, swapped = item_id(text), not model_is_first(text)
-            questions.setdefault(item, _question(row, text))
-        if row.get("output_2") is not None:
-            outputs.append(output_row(benchmark, item, model, row["output_2"], text or ""))
-        value = _preferred(row, swapped, str(path), number)
-        judgements.append(
-            judgement_row(
-                benchmark,
-                item,
-                model,
-                str(row.get("annotator") or JUDGE),
-                opponent=str(row.get("generator_1") or AlpacaEval.baseline),
-                swapped=swapped,
-                value=value,
-                verdict=None if value is None else letter_of(value if swapped else 1 - value),
-                chars=_length(row, "2"),
-                opponent_chars=_length(row, "1"),
-                text=_said(row.get("raw_completion")),
+        with reading(path, number):
+            model = str(row.get("generator_2") or row.get("model") or model_name(path))
+            text, output = _text(row, "instruction"), _text(row, "output_2")
+            if text is None:
+                item, swapped = str(field_of(row, str(path), number, "instruction_index")), False
+            else:
+                item, swapped = item_id(text), not model_is_first(text)
+                questions.setdefault(item, _question(row, text))
+            if output is not None:
+                outputs.append(output_row(benchmark, item, model, output, text or ""))
+            value = _preferred(row, swapped, str(path), number)
+            judgements.append(
+                judgement_row(
+                    benchmark,
+                    item,
+                    model,
+                    str(row.get("annotator") or JUDGE),
+                    opponent=str(row.get("generator_1") or AlpacaEval.baseline),
+                    swapped=swapped,
+                    value=value,
+                    verdict=None if value is None else letter_of(value if swapped else 1 - value),
+                    chars=_length(row, "2"),
+                    opponent_chars=_length(row, "1"),
+                    text=_said(row.get("raw_completion")),
+                )
             )
-        )
     return Imported(
         list(questions.values()), MODEL_OUTPUT.frame(outputs), JUDGEMENT.frame(judgements)
     )
 
 
 def _question(row: Mapping[str, Any], text: str) -> Question:
-    known = {"baseline": row.get("output_1"), "baseline_model": row.get("generator_1")}
+    known = {"baseline": _text(row, "output_1"), "baseline_model": row.get("generator_1")}
     details = {name: value for name, value in known.items() if value is not None}
     return question_of(text, str(row.get("dataset") or "all"), **details)
 
@@ -99,10 +101,22 @@ def _preferred(row: Mapping[str, Any], swapped: bool, path: str, number: int) ->
 
 
 def _length(row: Mapping[str, Any], side: str) -> int | None:
-    if row.get(f"output_{side}") is not None:
-        return len(row[f"output_{side}"])
-    length = row.get(f"len_{side}")
+    output, length = _text(row, f"output_{side}"), row.get(f"len_{side}")
+    if output is not None:
+        return len(output)
     return None if length in (None, "") else int(length)
+
+
+def _text(row: Mapping[str, Any], name: str) -> str | None:
+    """A field that holds text or nothing.
+
+    Raises:
+        TypeError: it holds something else.
+    """
+    found = row.get(name)
+    if not (found is None or isinstance(found, str)):
+        raise TypeError(f"{name} is no text")
+    return found
 
 
 def _said(completion: Any) -> str:

@@ -11,7 +11,7 @@ from kyara_kedro.errors import UserError
 from kyara_kedro.evaluation.benchmarks.arena_hard import GAMES, ArenaHard
 from kyara_kedro.evaluation.benchmarks.base import field_of, item_row
 from kyara_kedro.evaluation.benchmarks.compared import Game
-from kyara_kedro.evaluation.importing.base import Imported, judgement_row, rows_of
+from kyara_kedro.evaluation.importing.base import Imported, judgement_row, reading, rows_of
 from kyara_kedro.records import BENCHMARK_ITEM, JUDGEMENT
 from kyara_kedro.text.pairwise import LABELS, parse_label
 
@@ -33,17 +33,29 @@ def read_arena_hard(path: Path, benchmark: str) -> Imported:
         return Imported(items=BENCHMARK_ITEM.frame(_battles(rows, path, benchmark)))
     return Imported(
         judgements=JUDGEMENT.frame(
-            _judgement(row, game, said, benchmark, str(path), number)
+            judgement
             for number, row in enumerate(rows, start=1)
-            for game, said in zip(GAMES, field_of(row, str(path), number, "games"), strict=False)
+            for judgement in _judgements(row, path, number, benchmark)
         )
     )
 
 
+def _judgements(
+    row: Mapping[str, Any], path: Path, number: int, benchmark: str
+) -> Iterator[dict[str, Any]]:
+    with reading(path, number):
+        for game, said in zip(GAMES, field_of(row, str(path), number, "games"), strict=False):
+            yield _judgement(row, game, said or {}, benchmark, str(path), number)
+
+
 def _judgement(
-    row: Mapping[str, Any], game: Game, said: Any, benchmark: str, path: str, number: int
+    row: Mapping[str, Any],
+    game: Game,
+    found: Mapping[str, Any],
+    benchmark: str,
+    path: str,
+    number: int,
 ) -> dict[str, Any]:
-    found = said or {}
     text = found.get("judgment") or ""
     text = text if isinstance(text, str) else str(text.get("answer") or "")
     read_again = parse_label(text)

@@ -6,7 +6,8 @@ import csv
 import gzip
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -77,6 +78,27 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
         if not isinstance(row, dict):
             raise UserError(f"{path}, row {number}: is no mapping but {type(row).__name__}")
     return rows
+
+
+@contextmanager
+def reading(path: Path, number: int) -> Iterator[None]:
+    """Say of which row it is that it cannot be read.
+
+    Args:
+        path: The file.
+        number: Of the row, from 1 on.
+
+    Raises:
+        UserError: a field holds something else than the format puts there.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{path}, row {number}: has another form than the format ({error})"
+        ) from error
 
 
 def output_row(
