@@ -117,13 +117,18 @@ def _answer_all(
         for item in asked:
             reply = replies[item.row_id]
             key = item.request.benchmark, item.request.item_id
-            if reply.status in ("failed", "deferred", "invalid"):
+            if not _is_output(reply):
                 said[key] = None
                 dropped.append((item.row_id, *(fault(reply) or ("", ""))))
                 continue
             said[key] = (*item.messages, Message(role="assistant", content=reply.text))
             rows.append(_output_row(model, item, reply))
     return rows, dropped
+
+
+def _is_output(reply: Completion) -> bool:
+    """Whether the model has had its say; what a server cannot do is not the model's failure."""
+    return reply.status in ("ok", "truncated", "filtered") or reply.fault == "refusal"
 
 
 def _output_row(model: str, asked: _Asked, reply: Completion) -> dict[str, Any]:
