@@ -10,7 +10,6 @@ import pytest
 from kyara_kedro.content import Message
 from kyara_kedro.training.chat import PreferencePair
 from kyara_kedro.training.embedded import build_embedded_base
-from kyara_kedro.training.generation import generate
 from kyara_kedro.training.loading import load_tokenizer, quiet
 from kyara_kedro.training.model_ref import ModelRef
 from kyara_kedro.training.options import (
@@ -25,6 +24,8 @@ from kyara_kedro.training.tokens import open_tokens
 from kyara_kedro.training.vitals import Measures, Preference, Vitals
 from training.stores import conversations_store, pairs_store
 from training.trainers import preference_stage
+
+from .writing import generate
 
 NAMES = "玉山 雪山 合歡山 奇萊山 南湖大山 秀姑巒山 能高山 關山 塔關山 向陽山 大霸尖山 北大武山"
 PLACES = "南投縣 臺中市 花蓮縣 臺東縣 高雄市 屏東縣 嘉義縣 宜蘭縣 苗栗縣 新竹縣"

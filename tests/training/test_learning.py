@@ -14,7 +14,6 @@ import pytest
 from kyara_kedro.content import Message
 from kyara_kedro.training.chat import PreferencePair
 from kyara_kedro.training.embedded import build_embedded_base
-from kyara_kedro.training.generation import generate
 from kyara_kedro.training.model_ref import ModelRef
 from kyara_kedro.training.options import (
     REFINE,
@@ -25,6 +24,7 @@ from kyara_kedro.training.options import (
 )
 
 from .stores import learn, prefer
+from .writing import generate
 
 MOUNTAINS = re.findall(
     r"\w+", "玉山 雪山 大霸尖山 合歡山 奇萊山 南湖大山 秀姑巒山 北大武山 能高山 關山 塔關山 向陽山"

@@ -5,9 +5,9 @@ import pytest
 from kyara_kedro.content import Message
 from kyara_kedro.training import likelihood
 from kyara_kedro.training.chat import END_OF_TURN, prompt_text
-from kyara_kedro.training.generation import load_model
 from kyara_kedro.training.likelihood import answer_lengths, log_likelihoods
 from kyara_kedro.training.model_ref import ModelRef
+from kyara_kedro.training.resident import load_model
 
 
 def said(*turns: str) -> list[Message]:

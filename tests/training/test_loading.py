@@ -6,7 +6,6 @@ import pytest
 from pydantic import ValidationError
 
 from kyara_kedro.errors import UserError
-from kyara_kedro.training.generation import load_model
 from kyara_kedro.training.loading import (
     choose_attention,
     device_of,
@@ -16,6 +15,7 @@ from kyara_kedro.training.loading import (
 )
 from kyara_kedro.training.model_ref import ModelRef, pretrained
 from kyara_kedro.training.options import MachineOptions, PeftOptions
+from kyara_kedro.training.resident import load_model
 
 CPU = MachineOptions(device="cpu")
 ALL = PeftOptions()

@@ -10,7 +10,6 @@ from kyara_kedro.content import content_id
 from kyara_kedro.tracking.registry import ModelRegistry, directory_fingerprint
 from kyara_kedro.tracking.target import Tracking
 from kyara_kedro.training.chat import template
-from kyara_kedro.training.generation import generate
 from kyara_kedro.training.job import StageJob
 from kyara_kedro.training.launchers import run_stage
 from kyara_kedro.training.model_ref import ModelRef, verify
@@ -19,6 +18,7 @@ from kyara_kedro.training.stages import perform
 from kyara_kedro.training.watch import StageWatch, curves
 
 from .stores import conversations_store
+from .writing import generate
 
 QUESTION = [{"role": "user", "content": "玉山主峰的海拔是多少公尺？"}]
 ROWS = [[*QUESTION, {"role": "assistant", "content": f"{number}公尺。"}] for number in range(4)]

@@ -13,9 +13,9 @@ from filelock import FileLock, Timeout
 from kyara_kedro.tracking.delivery import conclude
 from kyara_kedro.tracking.target import Tracking
 from kyara_kedro.training.errors import TrainingError
-from kyara_kedro.training.generation import release
 from kyara_kedro.training.job import StageJob
 from kyara_kedro.training.options import LauncherOptions
+from kyara_kedro.training.resident import release
 from kyara_kedro.training.stages import StageResult, made_before, perform
 from kyara_kedro.training.watch import StageWatch
 

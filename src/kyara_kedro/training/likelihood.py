@@ -7,9 +7,9 @@ import numpy as np
 
 from kyara_kedro.content import Message
 from kyara_kedro.training.chat import IGNORED, Encoded, encode, last_answer
-from kyara_kedro.training.generation import load_model
 from kyara_kedro.training.loading import load_tokenizer, quiet
 from kyara_kedro.training.model_ref import ModelRef, verify
+from kyara_kedro.training.resident import load_model
 
 _LOGITS = 1 << 29
 """Numbers in the logits of a batch kept whole: 2,000 tokens of a vocabulary of 256,000."""

@@ -8,12 +8,14 @@ import pytest
 from kyara_kedro.content import Message
 from kyara_kedro.decoding import Decoder, Prompt, Sampling
 from kyara_kedro.training import launchers
-from kyara_kedro.training.generation import generate, load_model
 from kyara_kedro.training.job import StageJob
 from kyara_kedro.training.launchers import run_stage
 from kyara_kedro.training.model_ref import ModelRef
 from kyara_kedro.training.options import GenerationOptions, SFTOptions
+from kyara_kedro.training.resident import load_model
 from kyara_kedro.training.tokens import TokensRef
+
+from .writing import generate
 
 QUESTIONS = (
     "玉山主峰的海拔是多少公尺？",

@@ -1,24 +1,15 @@
-"""Answers from a model in this process, reproducible whatever the batches."""
+"""Answers of a model in this process, as tests compare them."""
 
 from collections import Counter
 from collections.abc import Sequence
-from functools import lru_cache
-from typing import Any
-
-from tqdm import tqdm
 
 from kyara_kedro.content import Message, content_id
 from kyara_kedro.decoding import Decoder, Prompt, Sampling, Written
 from kyara_kedro.training.chat import prompt_text, stop_tokens
-from kyara_kedro.training.loading import (
-    ATTENTION,
-    give_memory_back,
-    load_tokenizer,
-    quiet,
-    readable,
-)
+from kyara_kedro.training.loading import quiet
 from kyara_kedro.training.model_ref import ModelRef, verify
 from kyara_kedro.training.options import GenerationOptions
+from kyara_kedro.training.resident import load_model
 
 
 def generate(
@@ -53,38 +44,9 @@ def generate(
             )
         ]
         answers: dict[int, Written] = {}
-        with tqdm(total=len(prompts), desc="answers", disable=None, leave=False) as bar:
-            for batch in Decoder(network, tokenizer, ends, options.batch_size).write(prompts):
-                answers.update(batch)
-                bar.update(len(batch))
+        for batch in Decoder(network, tokenizer, ends, options.batch_size).write(prompts):
+            answers.update(batch)
     return [answers[i] for i in range(len(prompts))]
-
-
-@lru_cache(maxsize=1)
-def load_model(model: ModelRef) -> tuple[Any, Any]:
-    """Network and tokenizer; those of the last model used stay in memory."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    accelerated = torch.cuda.is_available()
-    with readable(model):
-        network = AutoModelForCausalLM.from_pretrained(
-            model.path,
-            dtype=torch.bfloat16 if accelerated else torch.float32,
-            attn_implementation=ATTENTION,
-            use_safetensors=True,
-        )
-    return network.to("cuda" if accelerated else "cpu").eval(), load_tokenizer(model)
-
-
-def release() -> None:
-    """Forget the model that stays in memory and what earlier stages left, which is in cycles.
-
-    A stage needs all of the accelerator's memory, and in a process of its own could not take it
-    from this one.
-    """
-    load_model.cache_clear()
-    give_memory_back()
 
 
 def _seeds(conversations: Sequence[list[Message]], seed: int) -> list[int]:
