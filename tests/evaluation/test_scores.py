@@ -9,6 +9,7 @@ from kyara_kedro.evaluation.comparison import compare
 from kyara_kedro.evaluation.scores import (
     StatisticsOptions,
     benchmark_scores,
+    layout,
     missing_outputs,
 )
 from kyara_kedro.evaluation.statistics import wilson
@@ -105,3 +106,32 @@ def test_p_values_are_adjusted_for_the_number_of_benchmarks() -> None:
     both = compare(pl.concat([_items(better), _items(same, "c")]), ["old"])
     assert alone == [2 / 2**8]
     assert both.sort("benchmark")["p_value"].to_list() == [4 / 2**8, 1.0]
+
+
+def test_means_of_subjects_are_drawn_as_subjects() -> None:
+    strata = pl.Series(["a", "b", "c", "d"])
+    groups = {"a": "one", "b": "one", "c": "two", "d": "two"}
+    found = layout(strata, "groups", groups)
+    assert found is not None
+    assert [[places.tolist() for places in group] for group in found] == [[[0, 1]], [[2, 3]]]
+    repeated = layout(pl.Series(["a", "a", "c"]), "groups", groups)
+    assert repeated is not None
+    assert [[places.tolist() for places in group] for group in repeated] == [[[0, 1]], [[2]]]
+
+
+def test_lengths_are_described_and_not_compared() -> None:
+    rows = [
+        item_row(
+            *("b", f"q{i}", model, metric),
+            value=value,
+            no_answer=False,
+            stratum="all",
+            scorer_version="s-1",
+        )
+        for i in range(20)
+        for model in "ab"
+        for metric, value in (("accuracy", float(model == "a")), ("reason_length", 10.0 * i))
+    ]
+    found = compare(BENCHMARK_ITEM.frame(rows))
+    assert set(found["metric"]) == {"accuracy"}
+    assert found["p_value"].max() == found["p_value"].min() < 1e-5

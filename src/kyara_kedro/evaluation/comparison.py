@@ -9,6 +9,7 @@ import polars as pl
 
 from kyara_kedro.content import content_id
 from kyara_kedro.evaluation.benchmarks.base import Averaging, cluster
+from kyara_kedro.evaluation.metrics import metric
 from kyara_kedro.evaluation.scores import DEFAULTS, StatisticsOptions, is_binary, layout, seed_of
 from kyara_kedro.evaluation.statistics import Difference, holm, paired_binary, paired_bootstrap
 from kyara_kedro.records import COMPARISON
@@ -26,7 +27,8 @@ def compare(
     by McNemar's exact test, all others by a paired bootstrap over questions, within strata where
     the score is a mean of theirs. The p-values of one
     pair of models are adjusted after Holm for the number of benchmarks and metrics, so give only
-    items whose metrics you would draw conclusions from.
+    items whose metrics you would draw conclusions from; lengths, of which more is not better, are
+    left out.
 
     Args:
         items: Rows of ``records.BENCHMARK_ITEM``.
@@ -38,6 +40,8 @@ def compare(
         Rows of ``records.COMPARISON``, sorted by baseline, model, benchmark and metric;
         ``difference`` is model minus baseline, and ``items`` the number of pairs.
     """
+    told = [name for name in items["metric"].unique() if metric(name).better is not None]
+    items = items.filter(pl.col("metric").is_in(told))
     models = items["model"].unique().sort().to_list()
     chosen = models if baselines is None else sorted(set(baselines) & set(models))
     return COMPARISON.frame(

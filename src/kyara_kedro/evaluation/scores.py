@@ -200,6 +200,8 @@ def layout(
 ) -> Layout | None:
     """Where the items of each stratum are, group by group; None for a plain mean.
 
+    Strata of one item each, as of published means, are drawn themselves, for nothing varies within.
+
     Raises:
         UserError: the score is a mean over groups, and no stratum belongs to one.
     """
@@ -213,6 +215,8 @@ def layout(
     if not places:
         known = ", ".join(list(groups)[:3])
         raise UserError(f"no stratum such as {strata[0]!r} belongs to a group; known are {known} …")
+    if all(len(found) == 1 for one in places.values() for found in one.values()):
+        return [[np.concatenate(list(one.values()))] for one in places.values()]
     return [[np.array(found) for found in one.values()] for one in places.values()]
 
 
