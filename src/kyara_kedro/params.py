@@ -452,11 +452,30 @@ class PreferenceParams(Options):
     weights: dict[str, PositiveFloat] | None = None
 
 
+class OwnSuiteOptions(Options):
+    """How many questions of our own suite are made from the knowledge base, at most.
+
+    Attributes:
+        grounded: With documents that answer them.
+        refusal: With documents, half of them without the answer.
+        instructions: With verifiable demands.
+        script: In Simplified Chinese and in English.
+        document_chars: Longest document, cut at sentences; null shows whole passages.
+    """
+
+    grounded: NonNegativeInt = 200
+    refusal: NonNegativeInt = 200
+    instructions: NonNegativeInt = 200
+    script: NonNegativeInt = 100
+    document_chars: PositiveInt | None = None
+
+
 class EvaluateParams(Options):
     """How models are measured and promoted.
 
     Attributes:
         held_out: Most known questions that are asked again in unseen phrasings.
+        own_suite: How large our own suite is.
         judged_items: Most outputs of two stages that the judge compares.
         max_unread: Largest share of a benchmark's judgements that may be without a verdict.
         generation: How the models answer where a benchmark's protocol does not say.
@@ -466,6 +485,7 @@ class EvaluateParams(Options):
     """
 
     held_out: PositiveInt = 80
+    own_suite: OwnSuiteOptions = OwnSuiteOptions()
     judged_items: NonNegativeInt = 24
     max_unread: Annotated[float, Field(ge=0, le=1)] = 0.05
     generation: GenerationOptions = GenerationOptions()

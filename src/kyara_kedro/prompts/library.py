@@ -8,7 +8,7 @@ that hold it nor forge a citation.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
@@ -256,9 +256,14 @@ def _read(name: str, path: Path) -> PromptTemplate:
         sha=content_id(source)[:8],
         variables=frozenset(meta.find_undeclared_variables(tree) - {"refusal"}),
         compiled=compiled,
-        delimiter=re.compile(
-            rf"<(?={_INVISIBLE}/?{_INVISIBLE}(?:(?:{'|'.join(tags)})\b|\Z))", re.IGNORECASE
-        ),
+        delimiter=delimiter(tags),
+    )
+
+
+def delimiter(tags: Iterable[str]) -> re.Pattern[str]:
+    """What :func:`shield` replaces where these tags delimit a prompt's inputs."""
+    return re.compile(
+        rf"<(?={_INVISIBLE}/?{_INVISIBLE}(?:(?:{'|'.join(tags)})\b|\Z))", re.IGNORECASE
     )
 
 

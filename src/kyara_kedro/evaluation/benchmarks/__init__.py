@@ -25,16 +25,20 @@ from kyara_kedro.evaluation.benchmarks.chinese_reason import ChineseReasonBench
 from kyara_kedro.evaluation.benchmarks.choice import Choice
 from kyara_kedro.evaluation.benchmarks.crux import Crux
 from kyara_kedro.evaluation.benchmarks.drcd import Drcd
+from kyara_kedro.evaluation.benchmarks.grounded import Grounded, grounded_questions
 from kyara_kedro.evaluation.benchmarks.gsm import Gsm
 from kyara_kedro.evaluation.benchmarks.harness import HarnessTask
 from kyara_kedro.evaluation.benchmarks.held_out import HeldOut, recall_questions
 from kyara_kedro.evaluation.benchmarks.ifeval import IFEval
+from kyara_kedro.evaluation.benchmarks.instructions_tw import InstructionsTw, instruction_questions
 from kyara_kedro.evaluation.benchmarks.math_l5 import MathL5
 from kyara_kedro.evaluation.benchmarks.mmlu_redux import MmluRedux
 from kyara_kedro.evaluation.benchmarks.mt_bench import MtBench, MtBenchTw
 from kyara_kedro.evaluation.benchmarks.open_answer import OpenAnswer
 from kyara_kedro.evaluation.benchmarks.output import output_lengths, output_metrics
 from kyara_kedro.evaluation.benchmarks.penguins_tc import PenguinsTc
+from kyara_kedro.evaluation.benchmarks.refusal import Refusal, refusal_questions
+from kyara_kedro.evaluation.benchmarks.script import Script, script_questions
 from kyara_kedro.evaluation.benchmarks.tmmlu import Tmmlu
 from kyara_kedro.evaluation.benchmarks.tmmluplus import Tmmluplus, Tmmluplus67
 from kyara_kedro.evaluation.benchmarks.ttqa import Ttqa
@@ -52,29 +56,37 @@ __all__ = [
     "Choice",
     "Crux",
     "Decoding",
+    "Grounded",
     "Gsm",
     "HeldOut",
     "IFEval",
+    "InstructionsTw",
     "MathL5",
     "MmluRedux",
     "MtBench",
     "MtBenchTw",
     "OpenAnswer",
     "Question",
+    "Refusal",
     "Request",
     "Rows",
+    "Script",
     "Task",
     "Trial",
     "ZebraGrid",
     "build_tasks",
     "cluster",
     "expected_items",
+    "grounded_questions",
+    "instruction_questions",
     "output_lengths",
     "output_metrics",
     "plain_questions",
     "question_row",
     "questions_of",
     "recall_questions",
+    "refusal_questions",
+    "script_questions",
 ]
 
 BENCHMARKS: Mapping[str, type[Task]] = {
@@ -85,6 +97,10 @@ BENCHMARKS: Mapping[str, type[Task]] = {
         HarnessTask,
         HeldOut,
         IFEval,
+        Grounded,
+        Refusal,
+        InstructionsTw,
+        Script,
         Tmmlu,
         Tmmluplus,
         Tmmluplus67,

@@ -10,10 +10,18 @@ from typing import Any
 import polars as pl
 
 from kyara_kedro.evaluation.benchmarks import (
+    Grounded,
+    InstructionsTw,
+    Refusal,
+    Script,
     build_tasks,
+    grounded_questions,
+    instruction_questions,
     output_metrics,
     plain_questions,
     recall_questions,
+    refusal_questions,
+    script_questions,
 )
 from kyara_kedro.evaluation.comparison import compare
 from kyara_kedro.evaluation.gate import decide
@@ -32,12 +40,39 @@ from kyara_kedro.training.model_ref import ModelRef
 
 logger = logging.getLogger("kyara_kedro")
 HELD_OUT = "held_out"
+RULED = (HELD_OUT, Grounded.kind, Refusal.kind, InstructionsTw.kind, Script.kind)
+"""Benchmarks that the judge of stages passes over: their rules see more than it does."""
 CANDIDATE_MODEL = "dpo"
 BASELINE = "sft_base"
 
 
+def compose_own_suite(
+    questions: pl.DataFrame,
+    references: pl.DataFrame,
+    passages: pl.DataFrame,
+    rag_conversations: pl.DataFrame,
+    params: EvaluateParams,
+) -> pl.DataFrame:
+    """Make our own suite from the knowledge base.
+
+    No question of it is asked with documents in training, and no sentence of its prompts is in any.
+    """
+    trained = rag_conversations["parents"].explode().unique()
+    unseen = questions.filter(pl.col("id").is_in(trained.to_list()).not_())
+    size, chars = params.own_suite, params.own_suite.document_chars
+    return pl.concat(
+        [
+            grounded_questions(unseen, references, passages, size.grounded, chars),
+            refusal_questions(unseen, references, passages, size.refusal, chars),
+            instruction_questions(passages, size.instructions),
+            script_questions(passages, size.script),
+        ]
+    )
+
+
 def compose_questions(
     benchmark_questions: pl.DataFrame,
+    own_questions: pl.DataFrame,
     suite_questions: pl.DataFrame,
     imported_questions: pl.DataFrame,
     harness_questions: pl.DataFrame,
@@ -62,6 +97,7 @@ def compose_questions(
     return pl.concat(
         [
             plain_questions(benchmark_questions),
+            own_questions,
             suite_questions,
             imported_questions,
             harness_questions,
@@ -95,7 +131,7 @@ def compare_stages(
         Verdicts, a drop for each judgement without one, and the number of judgements.
     """
     wanted = generated_outputs.filter(
-        pl.col("benchmark") != HELD_OUT, pl.col("output").str.strip_chars() != ""
+        pl.col("benchmark").is_in(RULED).not_(), pl.col("output").str.strip_chars() != ""
     ).sort("benchmark", "item_id", "id")
     mine = wanted.filter(pl.col("model") == CANDIDATE_MODEL).head(params.judged_items)
     pairs = mine.join(

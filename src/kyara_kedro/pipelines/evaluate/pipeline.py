@@ -38,10 +38,20 @@ def create_pipeline(**_: object) -> Pipeline:
                 tags="gpu",
             ),
             Node(
+                nodes.compose_own_suite,
+                [
+                    *("questions", "references", "passages", "rag_conversations"),
+                    "params:evaluate",
+                ],
+                "own_questions",
+                name="compose_own_suite",
+                tags="cpu",
+            ),
+            Node(
                 nodes.compose_questions,
                 [
-                    *("benchmark_questions", "suite_questions", "imported_questions"),
-                    "harness_questions",
+                    *("benchmark_questions", "own_questions", "suite_questions"),
+                    *("imported_questions", "harness_questions"),
                     *("sft_base_rows", "sft_refine_rows", "questions", "params:evaluate"),
                 ],
                 "evaluation_questions",

@@ -24,6 +24,7 @@ from kyara_kedro.pipelines.synthesize.knowledge import parents_of
 from kyara_kedro.pipelines.synthesize.support import another_answer, unsupported
 from kyara_kedro.teachers.base import Completion
 from kyara_kedro.teachers.tasks import Support
+from kyara_kedro.text.answers import gives_away
 from kyara_kedro.text.citations import (
     CITATION,
     GLIMPSE,
@@ -36,8 +37,6 @@ from kyara_kedro.text.citations import (
     states,
     summary,
 )
-from kyara_kedro.text.fold import match_key
-from kyara_kedro.text.numbers import numbers_in
 from kyara_kedro.text.statements import unformed
 
 Checks = dict[str, Completion]
@@ -141,21 +140,16 @@ class Citer:
             if answerable:
                 names = [*question["passage_ids"], *names]
             else:
-                names = [name for name in names if not self._gives_away(name, question)]
+                answer = question["answer"]
+                names = [
+                    name for name in names if not gives_away(titled(self.passages[name]), answer)
+                ]
             name = content_id("rag", question["id"])
             chosen = names[: self.desk.params.references.shown]
             chosen.sort(key=lambda passage: content_id(name, passage))
             documents = [shown(self.passages[passage]) for passage in chosen]
             used = [row for row in references if row["passage_id"] in chosen]
             yield Attempt(name, question, answerable, used, documents)
-
-    def _gives_away(self, passage_id: str, question: Row) -> bool:
-        """Whether a passage holds the answer, in its words or as a number."""
-        seen = titled(self.passages[passage_id])
-        numbers = set(numbers_in(question["answer"]))
-        return match_key(question["answer"]) in match_key(seen) or bool(
-            numbers and numbers <= set(numbers_in(seen))
-        )
 
     def _reviewed(
         self, one: Attempt, completion: Completion
