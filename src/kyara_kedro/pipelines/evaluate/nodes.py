@@ -50,15 +50,15 @@ def compose_own_suite(
     questions: pl.DataFrame,
     references: pl.DataFrame,
     passages: pl.DataFrame,
-    rag_conversations: pl.DataFrame,
+    sft_base_rows: pl.LazyFrame,
     params: EvaluateParams,
 ) -> pl.DataFrame:
     """Make our own suite from the knowledge base.
 
     No question of it is asked with documents in training, and no sentence of its prompts is in any.
     """
-    trained = rag_conversations["parents"].explode().unique()
-    unseen = questions.filter(pl.col("id").is_in(trained.to_list()).not_())
+    asked = sft_base_rows.filter(pl.col("source") == "rag").select(pl.col("parents").explode())
+    unseen = questions.filter(pl.col("id").is_in(asked.collect()["parents"].to_list()).not_())
     size, chars = params.own_suite, params.own_suite.document_chars
     return pl.concat(
         [

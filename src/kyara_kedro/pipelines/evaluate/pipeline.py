@@ -40,7 +40,7 @@ def create_pipeline(**_: object) -> Pipeline:
             Node(
                 nodes.compose_own_suite,
                 [
-                    *("questions", "references", "passages", "rag_conversations"),
+                    *("questions", "references", "passages", "sft_base_rows"),
                     "params:evaluate",
                 ],
                 "own_questions",
