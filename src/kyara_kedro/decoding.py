@@ -20,6 +20,9 @@ LOGGER = logging.getLogger(__name__)
 
 _CPU_SCORES = 1 << 24
 """Attention scores of one head at once on a CPU: squares of prompts' lengths; 64 MiB a head."""
+_CPU_SHORT = 128
+"""Tokens up to which a CPU pads prompts of any length to the longest one of a batch; longer ones
+are batched with those that are at least half as long."""
 
 _BROKEN = "\ufffd"
 """What bytes decode to that are no whole character, or not yet."""
@@ -131,7 +134,7 @@ class Decoder:
         for sampling, same in groupby(order, key=lambda number: prompts[number].sampling):
             left = list(same)
             while left:
-                batch = left[: self._rows(prompts[left[0]])]
+                batch = left[: self._rows([prompts[number] for number in left[: self.batch_size]])]
                 drawn: list[list[int]] = []
                 with suppress(torch.OutOfMemoryError):
                     some = [prompts[number] for number in batch]
@@ -180,10 +183,14 @@ class Decoder:
             say(rest)
         return written
 
-    def _rows(self, longest: Prompt) -> int:
+    def _rows(self, prompts: Sequence[Prompt]) -> int:
+        """How many of the next prompts, the longest first, are written at once."""
         if self._network.device.type != "cpu":
-            return self.batch_size
-        return max(1, min(self.batch_size, _CPU_SCORES // max(1, len(longest.tokens)) ** 2))
+            return len(prompts)
+        lengths = [max(1, len(prompt.tokens)) for prompt in prompts]
+        least = lengths[0] / 2 if lengths[0] > _CPU_SHORT else 0
+        similar = sum(length >= least for length in lengths)
+        return max(1, min(similar, _CPU_SCORES // lengths[0] ** 2))
 
     def _shrink(self, longest: Prompt, size: int) -> None:
         import torch

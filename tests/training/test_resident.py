@@ -52,13 +52,18 @@ def test_length_and_stop(embedded: ModelRef) -> None:
         assert "<end_of_turn>" not in answer.text
 
 
-def test_long_prompts_are_fewer_at_once_on_a_cpu(embedded: ModelRef) -> None:
+def test_long_prompts_are_fewer_at_once_on_a_cpu_and_no_short_ones_are_with_them(
+    embedded: ModelRef,
+) -> None:
     network, tokenizer = load_model(embedded)
     short = Prompt([5] * 100, 0, Sampling(1))
     long = Prompt([5] * 2100, 0, Sampling(1))
     decoder = Decoder(network, tokenizer, {tokenizer.eos_token_id}, batch_size=8)
     sizes = [len(batch) for batch in decoder.write([short] * 8 + [long] * 4)]
-    assert sizes == [3, 3, 6]
+    assert sizes == [3, 1, 8]
+    medium, half = Prompt([5] * 300, 0, Sampling(1)), Prompt([5] * 150, 0, Sampling(1))
+    sizes = [len(batch) for batch in decoder.write([short] * 2 + [half] * 2 + [medium])]
+    assert sizes == [3, 2]
 
 
 def test_nothing_to_answer(embedded: ModelRef) -> None:
