@@ -10,7 +10,6 @@ from kyara_kedro.evaluation.scores import (
     StatisticsOptions,
     benchmark_scores,
     layout,
-    missing_outputs,
 )
 from kyara_kedro.evaluation.statistics import wilson
 from kyara_kedro.records import BENCHMARK_ITEM, BENCHMARK_SCORE, COMPARISON
@@ -60,18 +59,6 @@ def test_several_answers_to_a_question_count_as_one_cluster() -> None:
     (row,) = benchmark_scores(_items({"m": repeated}), options=QUICK).to_dicts()
     assert row["items"] == 100
     assert row["high"] - row["low"] > 1.8 * (wilson(50, 100).high - wilson(50, 100).low)
-
-
-def test_a_missing_output_is_n_of_n_and_not_zero() -> None:
-    items = _items({"whole": _pattern("1111"), "part": _pattern("111")})
-    scores = {r["model"]: r for r in benchmark_scores(items).to_dicts()}
-    assert scores["part"]["score"] == 1 and scores["part"]["items"] == 3
-    expected = {("b", "accuracy"): 4, ("c", "accuracy"): 2}
-    assert missing_outputs(items, expected) == {
-        ("b", "accuracy", "part"): (3, 4),
-        ("c", "accuracy", "part"): (0, 2),
-        ("c", "accuracy", "whole"): (0, 2),
-    }
 
 
 def test_scores_and_comparisons_do_not_depend_on_the_order_of_rows() -> None:

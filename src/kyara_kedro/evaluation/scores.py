@@ -84,29 +84,6 @@ def benchmark_scores(
     )
 
 
-def missing_outputs(
-    items: pl.DataFrame, expected: Mapping[tuple[str, str], int]
-) -> dict[tuple[str, str, str], tuple[int, int]]:
-    """Find models that have not answered everything.
-
-    Args:
-        items: Rows of ``records.BENCHMARK_ITEM``.
-        expected: Items of each (benchmark, metric), see ``benchmarks.expected_items``.
-
-    Returns:
-        (benchmark, metric, model) to (outputs scored, items), for those that lack outputs.
-    """
-    counted = items.group_by("benchmark", "metric", "model").len().rows()
-    found = {(benchmark, metric, model): rows for benchmark, metric, model, rows in counted}
-    models = items["model"].unique().sort().to_list()
-    return {
-        (benchmark, metric, model): (rows, number)
-        for (benchmark, metric), number in sorted(expected.items())
-        for model in models
-        if (rows := found.get((benchmark, metric, model), 0)) < number
-    }
-
-
 def _scores(
     key: tuple[str, str, str],
     rows: pl.DataFrame,
