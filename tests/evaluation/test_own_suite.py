@@ -24,6 +24,8 @@ from kyara_kedro.evaluation.benchmarks.documents import PROMPTS, excerpt
 from kyara_kedro.evaluation.benchmarks.instructions_tw import WORDINGS, demands, stated_as
 from kyara_kedro.evaluation.importing.base import output_row
 from kyara_kedro.evaluation.scores import benchmark_scores
+from kyara_kedro.params import EvaluateParams
+from kyara_kedro.pipelines.evaluate.nodes import compose_own_suite
 from kyara_kedro.prompts import PromptLibrary
 from kyara_kedro.prompts.library import REFUSAL
 from kyara_kedro.prompts.rag_format import has_references, question_of
@@ -325,3 +327,21 @@ def test_a_megabyte_of_nonsense_takes_bounded_time(suite: list[Task], piece: str
         row = output_row(task.name, item, "m", piece * (10**6 // len(piece)))
         assert task.score(MODEL_OUTPUT.frame([row])).height
     assert time.process_time() - start < 5
+
+
+def test_questions_that_training_asks_with_documents_are_left_out(
+    tables: Tables, caplog: pytest.LogCaptureFixture
+) -> None:
+    questions, references, passages = tables
+    asked = questions["id"].to_list()[:8]
+    rows = pl.LazyFrame({"source": ["rag"] * 8, "parents": [[one] for one in asked]})
+    size = {"grounded": 50, "refusal": 4, "instructions": 2, "script": 2}
+    params = EvaluateParams.model_validate({"own_suite": size})
+    made = EVALUATION_QUESTION.validate(
+        compose_own_suite(questions, references, passages, rows, params)
+    )
+    assert not set(asked) & set(made["source"])
+    grounded = made.filter(pl.col("benchmark") == "grounded").height
+    assert 0 < grounded <= len(PLACES) * len(TOPICS) - 8
+    assert f"{grounded} of 50 questions of 'grounded'" in caplog.text
+    assert made.filter(pl.col("benchmark") != "grounded").height == 8

@@ -60,14 +60,19 @@ def compose_own_suite(
     asked = sft_base_rows.filter(pl.col("source") == "rag").select(pl.col("parents").explode())
     unseen = questions.filter(pl.col("id").is_in(asked.collect()["parents"].to_list()).not_())
     size, chars = params.own_suite, params.own_suite.document_chars
-    return pl.concat(
-        [
-            grounded_questions(unseen, references, passages, size.grounded, chars),
-            refusal_questions(unseen, references, passages, size.refusal, chars),
-            instruction_questions(passages, size.instructions),
-            script_questions(passages, size.script),
-        ]
-    )
+    made = {
+        "grounded": grounded_questions(unseen, references, passages, size.grounded, chars),
+        "refusal": refusal_questions(unseen, references, passages, size.refusal, chars),
+        "instructions": instruction_questions(passages, size.instructions),
+        "script": script_questions(passages, size.script),
+    }
+    for name, rows in made.items():
+        if rows.height < (wanted := getattr(size, name)):
+            logger.warning(
+                "own suite: %d of %d questions of '%s'; the knowledge base gives no more",
+                *(rows.height, wanted, name),
+            )
+    return pl.concat(made.values())
 
 
 def compose_questions(
