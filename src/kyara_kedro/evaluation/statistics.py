@@ -21,7 +21,7 @@ Layout = Sequence[Sequence[NDArray[np.int64]]]
 """Groups of strata, each stratum the places of its items: the mean of the groups' means of the
 strata's means is taken. One group of one stratum is the plain mean."""
 
-_DRAWS_AT_ONCE = 1_000_000
+_DRAWS_AT_ONCE = 100_000
 _FEW = 16
 """Different clusters up to which multinomial counts are drawn."""
 
@@ -157,13 +157,14 @@ def _resampled(sums: Floats, random: np.random.Generator, resamples: int) -> Flo
     if len(kinds) <= _FEW:
         return np.asarray(random.multinomial(number, counts / number, size=resamples) @ kinds)
     drawn = np.tile(number * sums[0], (resamples, 1))
-    varying = [i for i, column in enumerate(sums.T) if (column != column[0]).any()]
+    columns = np.ascontiguousarray(sums.T)
+    varying = [i for i, column in enumerate(columns) if (column != column[0]).any()]
     step = max(1, _DRAWS_AT_ONCE // number)
     for start in range(0, resamples, step):
         rows = min(step, resamples - start)
-        chosen = random.integers(0, number, size=(rows, number), dtype=np.int32)
+        chosen = random.integers(0, number, size=(rows, number))
         for i in varying:
-            drawn[start : start + rows, i] = np.take(sums[:, i], chosen).sum(axis=1)
+            drawn[start : start + rows, i] = columns[i][chosen].sum(axis=1)
     return drawn
 
 
