@@ -383,9 +383,7 @@ def export_training_data(trainer: Any, target: Path, env: str | None) -> None:
     type=click.Path(path_type=Path, dir_okay=False),
     help="Where scores, comparisons and items go as JSON.",
 )
-@click.argument(
-    "files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
-)
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 def score(
     form: str,
     benchmark: str,

@@ -186,7 +186,8 @@ def test_a_suite_is_asked_by_its_protocol_and_protected(tmp_path: Path) -> None:
     ("name", "row", "message"),
     [
         ("gsn.jsonl", GSM[0], r"gsn.jsonl: no benchmark is called 'gsn'; there are .*gsm"),
-        ("gsm.references.jsonl", GSM[0], r"the questions of 'gsm' are missing"),
+        ("gsm.references.jsonl", GSM[0], r"'gsm' has no part 'references', but questions"),
+        ("mt_bench.references.jsonl", GSM[0], r"the questions of 'mt_bench' are missing"),
         ("gsm.jsonl", {"question": "?"}, r"gsm.jsonl: .*row 1.*'answer'"),
     ],
 )
@@ -195,6 +196,13 @@ def test_a_suite_that_is_not_whole_stops_the_run(
 ) -> None:
     (tmp_path / name).write_text(json.dumps(row), "utf-8")
     with pytest.raises(UserError, match=message):
+        read_suites(files(tmp_path), IngestParams())
+
+
+def test_a_part_of_a_suite_is_in_one_file(tmp_path: Path) -> None:
+    for name in ("gsm.jsonl", "gsm.questions.jsonl"):
+        (tmp_path / name).write_text(json.dumps(GSM[0]), "utf-8")
+    with pytest.raises(UserError, match=r"the questions of 'gsm' are in gsm.jsonl too"):
         read_suites(files(tmp_path), IngestParams())
 
 
@@ -207,25 +215,58 @@ def results(folder: Path, form: str, benchmark: str, **models: list[dict[str, An
 
 def test_results_of_others_stand_beside_ours(tmp_path: Path) -> None:
     rows = [{"id": f"gsm8k-main-test-#{n}", "output": '{"answer": "2"}'} for n in range(2)]
-    results(tmp_path, "zeroeval", "gsm", strong=rows, weak=rows[:1])
-    questions, outputs, judged, items = import_results(files(tmp_path), EVALUATION_QUESTION.frame())
+    results(tmp_path / "results", "zeroeval", "gsm", strong=rows, weak=rows[:1])
+    (tmp_path / "suites").mkdir()
+    (tmp_path / "suites" / "gsm.jsonl").write_text("\n".join(map(json.dumps, GSM)), "utf-8")
+    suite = read_suites(files(tmp_path / "suites"), IngestParams())
+    questions, outputs, judged, items = import_results(files(tmp_path / "results"), suite)
     assert (questions.height, judged.height, items.height) == (0, 0, 0)
     assert MODEL_OUTPUT.validate(outputs)["model"].to_list() == ["strong", "strong", "weak"]
 
 
 @pytest.mark.parametrize(
-    ("form", "model", "message"),
+    ("where", "model", "message"),
     [
-        ("zero", "m", r"results lie in <format>/<benchmark>/<file>.*zeroeval"),
-        ("zeroeval", "dpo", r"a model called 'dpo': that is a stage"),
+        ("zero/gsm", "m", r"m.jsonl: no format is called 'zero'; there are .*zeroeval"),
+        ("zeroeval/gsn", "m", r"m.jsonl: no benchmark is called 'gsn'; there are .*gsm"),
+        ("zeroeval/more/gsm", "m", r"results lie in <format>/<benchmark>/<file>"),
+        ("zeroeval/gsm", "m", r"'gsm': its questions are not in them; put gsm.jsonl into"),
+        ("zeroeval/gsm", "dpo", r"a model called 'dpo': that is a stage"),
     ],
 )
 def test_results_without_a_place_are_refused(
-    tmp_path: Path, form: str, model: str, message: str
+    tmp_path: Path, where: str, model: str, message: str
 ) -> None:
-    results(tmp_path, form, "gsm", **{model: [{"id": "a", "output": "2"}]})
+    form, benchmark = where.split("/", 1)
+    gold = {"question": "?", "answer": "# 2"} if model == "dpo" else {}
+    results(tmp_path, form, benchmark, **{model: [{"id": "a", "output": "2", **gold}]})
     with pytest.raises(UserError, match=message):
         import_results(files(tmp_path), EVALUATION_QUESTION.frame())
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("m.json", None, "m.json: cannot be read .No such file or directory.$"),
+        ("m.jsonl", "", "m.jsonl: holds no rows$"),
+        ("m.csv", "id,output\n", "m.csv: holds no rows$"),
+        ("m.json", '[{"id": "a', "m.json: is no JSON"),
+    ],
+)
+def test_files_that_hold_no_results_say_so(
+    tmp_path: Path, name: str, content: str | None, message: str
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_text(content, "utf-8")
+    with pytest.raises(UserError, match=message):
+        score_files("zeroeval", "gsm", [tmp_path / name], {})
+
+
+def test_a_part_is_named_as_it_is_called(tmp_path: Path) -> None:
+    (tmp_path / "m.jsonl").write_text(json.dumps({"id": "a", "output": "2"}), "utf-8")
+    (tmp_path / "gsm.jsonl").write_text("\n".join(map(json.dumps, GSM)), "utf-8")
+    with pytest.raises(UserError, match=r"gsm.jsonl: 'gsm' has no part 'question', but questions"):
+        score_files("zeroeval", "gsm", [tmp_path / "m.jsonl"], {"question": tmp_path / "gsm.jsonl"})
 
 
 def test_files_are_scored_with_their_missing_answers(tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ import polars as pl
 from kyara_kedro.errors import UserError
 from kyara_kedro.evaluation.benchmarks import BENCHMARKS, Question, cluster
 from kyara_kedro.evaluation.comparison import compare
-from kyara_kedro.evaluation.importing import FORMATS, joined
+from kyara_kedro.evaluation.importing import FORMATS, joined, known_name
 from kyara_kedro.evaluation.metrics import Scale, metric, shown
 from kyara_kedro.evaluation.scores import DEFAULTS, WHOLE, StatisticsOptions, benchmark_scores
-from kyara_kedro.evaluation.suites import QUESTIONS, named, read_suite
+from kyara_kedro.evaluation.suites import QUESTIONS, named, parts_of, read_suite
 from kyara_kedro.reporting.terminal import aligned
 
 
@@ -62,7 +62,10 @@ def score_files(
     Raises:
         UserError: the format or benchmark is unknown, or a file is not in order.
     """
-    form, benchmark = _known("format", form, FORMATS), _known("benchmark", benchmark, BENCHMARKS)
+    form, benchmark = (
+        known_name("format", form, FORMATS),
+        known_name("benchmark", benchmark, BENCHMARKS),
+    )
     found = joined(FORMATS[form](path, benchmark) for path in files)
     questions = _questions(benchmark, found.questions, files, parts, folders)
     if not questions and found.outputs.height:
@@ -136,19 +139,6 @@ def _judged(judgements: pl.DataFrame) -> list[Question]:
     return [Question(item, item) for item in dict.fromkeys(map(cluster, judgements["item_id"]))]
 
 
-def _known(what: str, name: str, names: Iterable[str]) -> str:
-    """The name as it is written; hyphens and underscores are the same.
-
-    Raises:
-        UserError: there is none.
-    """
-    written = {one.replace("_", "-"): one for one in names}
-    found = written.get(name.replace("_", "-"))
-    if found is None:
-        raise UserError(f"no {what} is called '{name}'; there are {', '.join(sorted(names))}")
-    return found
-
-
 def _questions(
     benchmark: str,
     inside: list[Question],
@@ -170,5 +160,5 @@ def _suite_files(benchmark: str, folder: Path, results: set[Path]) -> Iterator[t
     for path in sorted(folder.glob(f"{benchmark}.*")):
         if path.is_file() and path not in results:
             kind, part = named(path)
-            if kind == benchmark:
+            if kind == benchmark and part in parts_of(kind):
                 yield part, path

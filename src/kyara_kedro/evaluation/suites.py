@@ -28,6 +28,11 @@ def named(path: Path) -> tuple[str, str]:
     return kind, part
 
 
+def parts_of(kind: str) -> tuple[str, ...]:
+    """The parts that a benchmark is published in, the questions first."""
+    return (QUESTIONS, *BENCHMARKS[kind].further_parts)
+
+
 def read_suite(kind: str, files: Mapping[str, Path]) -> list[Question]:
     """Read a benchmark's questions.
 
@@ -36,20 +41,26 @@ def read_suite(kind: str, files: Mapping[str, Path]) -> list[Question]:
         files: Its files by part.
 
     Raises:
-        UserError: there is no such benchmark or no file of questions, or a file is not in order.
+        UserError: there is no such benchmark or part of it, no file of questions, or a file is not
+            in order.
     """
     if kind not in BENCHMARKS:
         raise UserError(
             f"{next(iter(files.values()), kind)}: no benchmark is called '{kind}'; there are "
             f"{', '.join(sorted(BENCHMARKS))}"
         )
+    known = parts_of(kind)
+    for part, path in files.items():
+        if part not in known:
+            raise UserError(f"{path}: '{kind}' has no part '{part}', but {', '.join(known)}")
     if QUESTIONS not in files:
         raise UserError(
             f"{next(iter(files.values()), kind)}: the questions of '{kind}' are missing; put them "
             f"beside it as {kind}.jsonl"
         )
+    parts = {part: rows_of(path) for part, path in files.items()}
     try:
-        return BENCHMARKS[kind].read({part: rows_of(path) for part, path in files.items()})
+        return BENCHMARKS[kind].read(parts)
     except UserError as error:
         where = ", ".join(str(path) for path in files.values())
         raise UserError(f"{where}: {error}") from error
@@ -63,12 +74,16 @@ def suite_questions(files: Iterable[tuple[Path, str]]) -> pl.DataFrame:
 
     Returns:
         A table of :data:`kyara_kedro.records.EVALUATION_QUESTION`.
+
+    Raises:
+        UserError: two files hold one part, or as for :func:`read_suite`.
     """
     parts: dict[str, dict[str, Path]] = {}
     licences: dict[str, str] = {}
     for path, licence in files:
         kind, part = named(path)
-        parts.setdefault(kind, {})[part] = path
+        if (other := parts.setdefault(kind, {}).setdefault(part, path)) != path:
+            raise UserError(f"{path}: the {part} of '{kind}' are in {other.name} too; keep one")
         licences[kind] = licence
     return EVALUATION_QUESTION.frame(_rows(parts, licences))
 

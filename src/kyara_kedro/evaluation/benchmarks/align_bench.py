@@ -160,6 +160,7 @@ class AlignBenchCht(AlignBench):
 
     kind = "align_bench_cht"
     title = "AlignBench (CHT)"
+    further_parts = ("config",)
     language = "zh-Hant-TW"
 
     def __init__(self, name: str, questions: Iterable[Question]) -> None:

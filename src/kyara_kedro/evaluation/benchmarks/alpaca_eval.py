@@ -58,6 +58,7 @@ class AlpacaEval(Compared):
     kind = "alpaca_eval"
     title = "AlpacaEval 2"
     judged_by = "judge_alpaca"
+    further_parts = ("baseline", "calibration")
     baseline = "gpt4_1106_preview"
 
     def __init__(self, name: str, questions: Iterable[Question]) -> None:
@@ -140,12 +141,25 @@ class AlpacaEval(Compared):
         }
 
     def _judged(self, judgements: pl.DataFrame) -> pl.DataFrame:
-        """Model, item, mean preference and lengths of what was judged."""
+        """Model, item, mean preference and lengths of what was judged.
+
+        A baseline's length that a judgement does not tell is that of the baseline given.
+        """
+        lengths = {
+            item: len(question.details["baseline"])
+            for item, question in self.questions.items()
+            if "baseline" in question.details
+        }
+        known = pl.col("item_id").replace_strict(lengths, default=None, return_dtype=pl.Int64)
         return (
             self.judged(judgements)
             .filter(pl.col("item_id").is_in(list(self.questions)))
             .group_by("model", "item_id")
-            .agg(pl.col("value").mean(), pl.col("chars", "opponent_chars").first())
+            .agg(
+                pl.col("value").mean(),
+                pl.col("chars").first(),
+                pl.coalesce("opponent_chars", known).first().alias("opponent_chars"),
+            )
         )
 
     def _by_model(self, rows: pl.DataFrame) -> Iterator[tuple[str, pl.DataFrame]]:

@@ -44,6 +44,7 @@ class ArenaHard(Compared):
     kind = "arena_hard"
     title = "Arena-Hard"
     judged_by = "judge_arena"
+    further_parts = ("baseline",)
     baseline = "gpt-4-0314"
     version = scorer_version("arena-hard-0.1")
     metrics = ("win_rate",)

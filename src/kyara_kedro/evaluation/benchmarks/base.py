@@ -143,6 +143,8 @@ class Task(ABC):
     title: ClassVar[str]
     """Name for people, as the leaderboards write it."""
     chapter: ClassVar[Chapter] = "own"
+    further_parts: ClassVar[tuple[str, ...]] = ()
+    """Parts that it is published in beside its ``questions``; see :meth:`read`."""
     version: str
     """Name and number of the scorer with a hash of its prompts, on every row that it writes."""
     averaging: Averaging = Averaging()

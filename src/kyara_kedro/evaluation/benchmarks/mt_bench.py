@@ -50,6 +50,7 @@ class MtBench(Rated):
     version = scorer_version("mt-bench-1", TEMPERATURES, MAX_TOKENS)
     metrics = ("score", *_TURNS.values())
     judged_by = "judge_mt_bench"
+    further_parts = ("references",)
     language: ClassVar[str] = "en"
 
     @classmethod

@@ -103,6 +103,7 @@ class ZebraGrid(ZeroEval):
 
     kind = "zebra-grid"
     title = "ZebraLogic"
+    further_parts = ("solutions",)
     version = scorer_version("zeroeval-zebra-grid-1", PROMPT)
     metrics = ("accuracy", "cell_accuracy", "reason_length")
     averaging = Averaging(

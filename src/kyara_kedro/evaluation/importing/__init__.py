@@ -5,14 +5,14 @@ from collections.abc import Mapping
 from kyara_kedro.evaluation.importing.align_bench import read_align_bench
 from kyara_kedro.evaluation.importing.alpaca_eval import read_alpaca_eval
 from kyara_kedro.evaluation.importing.arena_hard import read_arena_hard
-from kyara_kedro.evaluation.importing.base import Format, Imported, joined, rows_of
+from kyara_kedro.evaluation.importing.base import Format, Imported, joined, known_name, rows_of
 from kyara_kedro.evaluation.importing.fastchat import read_fastchat
 from kyara_kedro.evaluation.importing.ifeval import read_ifeval
 from kyara_kedro.evaluation.importing.subject_accuracies import read_subject_accuracies
 from kyara_kedro.evaluation.importing.tc_eval import read_tc_eval
 from kyara_kedro.evaluation.importing.zeroeval import read_flags, read_outputs
 
-__all__ = ["FORMATS", "Format", "Imported", "joined", "rows_of"]
+__all__ = ["FORMATS", "Format", "Imported", "joined", "known_name", "rows_of"]
 
 FORMATS: Mapping[str, Format] = {
     "align-bench": read_align_bench,

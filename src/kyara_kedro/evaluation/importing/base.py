@@ -56,24 +56,29 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
     """Read the rows of a JSON list, of JSON lines, or of a table with a header.
 
     Raises:
-        UserError: the file is missing, broken, of another kind, or has a row that is no mapping.
+        UserError: the file is missing, broken, empty, of another kind, or has a row that is no
+            mapping.
     """
     kind = path.name.lower().removesuffix(".gz").rpartition(".")[2]
     try:
         content = path.read_bytes()
         text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8-sig")
     except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({error})") from None
+        why = getattr(error, "strerror", None) or error
+        raise UserError(f"{path}: cannot be read ({why})") from None
+    rows: list[Any]
     if kind in ("csv", "tsv"):
-        return list(csv.DictReader(io.StringIO(text), delimiter="\t" if kind == "tsv" else ","))
-    if kind not in ("json", "jsonl", "ndjson"):
-        raise UserError(f"{path}: is no .json, .jsonl, .csv or .tsv file, plain or with .gz")
-    if kind == "json":
+        rows = list(csv.DictReader(io.StringIO(text), delimiter="\t" if kind == "tsv" else ","))
+    elif kind == "json":
         found = _parsed(text, str(path))
         rows = found if isinstance(found, list) else [found]
-    else:
+    elif kind in ("jsonl", "ndjson"):
         lines = ((i, line) for i, line in enumerate(text.split("\n"), start=1) if line.strip())
         rows = [_parsed(line, f"{path}, line {i}") for i, line in lines]
+    else:
+        raise UserError(f"{path}: is no .json, .jsonl, .csv or .tsv file, plain or with .gz")
+    if not rows:
+        raise UserError(f"{path}: holds no rows")
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, dict):
             raise UserError(f"{path}, row {number}: is no mapping but {type(row).__name__}")
@@ -187,6 +192,24 @@ def joined(parts: Iterable[Imported]) -> Imported:
             )
         tables[name] = table
     return Imported(list(questions.values()), **tables)
+
+
+def known_name(what: str, name: str, names: Iterable[str]) -> str:
+    """The name as it is written; hyphens and underscores are the same.
+
+    Args:
+        what: What it names, for the message.
+        name: The name as a person writes it.
+        names: Those there are.
+
+    Raises:
+        UserError: it is none of them.
+    """
+    written = {one.replace("_", "-"): one for one in names}
+    found = written.get(name.replace("_", "-"))
+    if found is None:
+        raise UserError(f"no {what} is called '{name}'; there are {', '.join(sorted(names))}")
+    return found
 
 
 def model_name(path: Path) -> str:

@@ -60,8 +60,8 @@ def read_flags(path: Path, benchmark: str) -> Imported:
                 continue
             if not isinstance(flag, str) or flag not in _FLAGS:
                 raise UserError(
-                    f"{path}, row {number}: model '{model}' has {flag!r}; write 1 for right, 0 for "
-                    "wrong and nothing for no answer"
+                    f"{path}, row {number}: model '{model}' has {str(flag)[:40]!r}; write 1 for "
+                    "right, 0 for wrong and nothing for no answer"
                 )
             items.append(
                 item_row(

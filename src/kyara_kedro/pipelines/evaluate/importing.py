@@ -7,8 +7,8 @@ import polars as pl
 
 from kyara_kedro.datasets.sources import SourceFile
 from kyara_kedro.errors import UserError
-from kyara_kedro.evaluation.benchmarks import question_row
-from kyara_kedro.evaluation.importing import FORMATS, Imported, joined
+from kyara_kedro.evaluation.benchmarks import BENCHMARKS, question_row
+from kyara_kedro.evaluation.importing import FORMATS, Imported, joined, known_name
 from kyara_kedro.pipelines.evaluate.answering import CHAMPION, STAGES
 from kyara_kedro.records import EVALUATION_QUESTION
 
@@ -24,17 +24,20 @@ def import_results(
         Questions, outputs, judgements and items.
 
     Raises:
-        UserError: a file lies elsewhere, its format is unknown, or a model is called like a stage.
+        UserError: a file lies elsewhere, its format or benchmark is unknown, its questions are
+            nowhere, or a model is called like a stage.
     """
     parts: dict[str, list[Imported]] = defaultdict(list)
     for file in raw_results:
         folders = PurePosixPath(file.name).parts
-        if len(folders) != 3 or folders[0] not in FORMATS:
-            raise UserError(
-                f"{file.path}: results lie in <format>/<benchmark>/<file>, with one of the formats "
-                f"{', '.join(sorted(FORMATS))}"
-            )
-        parts[folders[1]].append(FORMATS[folders[0]](file.path, folders[1]))
+        if len(folders) != 3:
+            raise UserError(f"{file.path}: results lie in <format>/<benchmark>/<file>")
+        try:
+            form = known_name("format", folders[0], FORMATS)
+            benchmark = known_name("benchmark", folders[1], BENCHMARKS)
+        except UserError as error:
+            raise UserError(f"{file.path}: {error}") from error
+        parts[benchmark].append(FORMATS[form](file.path, benchmark))
     known = set(suite_questions["benchmark"])
     questions = []
     found = Imported()
@@ -42,6 +45,11 @@ def import_results(
         whole = joined(some)
         found = joined([found, Imported([], whole.outputs, whole.judgements, whole.items)])
         if benchmark not in known:
+            if not whole.questions and (whole.outputs.height or whole.judgements.height):
+                raise UserError(
+                    f"results of '{benchmark}': its questions are not in them; put "
+                    f"{benchmark}.jsonl into data/01_raw/suites"
+                )
             questions += [
                 question_row(benchmark, benchmark, one, source="results", licence="unknown")
                 for one in whole.questions
