@@ -790,6 +790,24 @@ LABELLED_PAIR = Record(
     ),
 )
 
+LABELLED_RATING = Record(
+    "labelled rating",
+    {
+        "id": pl.String,
+        "data_set": pl.String,
+        "prompt": pl.String,
+        "answer": pl.String,
+        "reference": pl.String,
+        "rating": SCORE,
+        "contestant": pl.String,
+        "source": pl.String,
+        "language": pl.String,
+        "licence": pl.String,
+    },
+    nullable=frozenset({"reference"}),
+    rules=(_filled("prompt"), Rule("rating", pl.col("rating").is_finite(), "be a finite number")),
+)
+
 CONTESTANT_RATING = Record(
     "contestant rating",
     {
@@ -822,7 +840,7 @@ JUDGE_RELIABILITY = Record(
         "cases": pl.Int64,
         "flagged": pl.Boolean,
     },
-    nullable=frozenset({"data_set", "low", "high", "expected"}),
+    nullable=frozenset({"data_set", "value", "low", "high", "expected"}),
     rules=(_between("value", -1.0, 1.0), _at_least("cases", 1)),
 )
 

@@ -14,10 +14,12 @@ import pytest
 from tests.judging.rows import verdicts as rows
 
 from kyara_kedro.datasets.sources import SourceFile
+from kyara_kedro.evaluation.importing.base import judgement_row
 from kyara_kedro.judging.agreement import Agreement, agreement
 from kyara_kedro.judging.bradley_terry import bradley_terry, sigmoid
 from kyara_kedro.judging.reliability import (
     labelled_reliability,
+    rated_reliability,
     reliability,
     side_ids,
     warnings,
@@ -27,7 +29,15 @@ from kyara_kedro.pipelines.ingest import nodes
 from kyara_kedro.pipelines.ingest.rows import in_memory
 from kyara_kedro.pipelines.preference import contest
 from kyara_kedro.prompts import PromptLibrary
-from kyara_kedro.records import CANDIDATE, CONTESTANT_RATING, LABELLED_PAIR, VERDICT
+from kyara_kedro.records import (
+    CANDIDATE,
+    CONTESTANT_RATING,
+    JUDGE_RELIABILITY,
+    JUDGEMENT,
+    LABELLED_PAIR,
+    LABELLED_RATING,
+    VERDICT,
+)
 from kyara_kedro.reporting.judges_page import judges_page
 from kyara_kedro.teachers.extractive import ExtractiveTeacher
 from kyara_kedro.text.verdicts import parse_verdict
@@ -41,6 +51,8 @@ pytestmark = [
         reason=f"{DATA} is absent; set KYARA_CONFORMANCE_DATA",
     ),
 ]
+POINTWISE = "preference/critiquellm_alignbench_pointwise_based.jsonl.gz"
+PAIRWISE = "preference/critiquellm_alignbench_pairwise_based.jsonl.gz"
 PANDALM = "preference/pandalm_testset.json.gz"
 
 
@@ -71,7 +83,7 @@ def in_file_order(table: pl.DataFrame) -> pl.DataFrame:
         (PANDALM, {"B": 472, "A": 422, "C": 105}),
         ("preference/llmbar_LLMBar_Natural.json.gz", {"B": 58, "A": 42}),
         (
-            "preference/critiquellm_alignbench_pairwise_based.jsonl.gz",
+            PAIRWISE,
             {"A": 50, "B": 50},
         ),
     ],
@@ -83,10 +95,36 @@ def test_every_pair_that_people_judged_is_read(name: str, labels: dict[str, int]
     assert set(table["language"]) <= {"en", "zh-Hans-CN", "zh", "zh-Hant-TW", "other"}
 
 
-def test_scores_of_single_answers_are_read_and_refused() -> None:
-    table, dropped = labelled("preference/critiquellm_alignbench_pointwise_based.jsonl.gz")
-    assert (table.height, set(dropped["reason"])) == (0, {"single_score"})
-    assert dropped.height == 100
+def test_every_answer_that_people_scored_is_read_and_is_no_pair() -> None:
+    pairs, dropped = labelled(POINTWISE)
+    assert (pairs.height, dropped.height) == (0, 0)
+    files = [SourceFile(DATA / POINTWISE, Path(POINTWISE).name)]
+    table, dropped, read = in_memory(LABELLED_RATING, nodes.parse_ratings(files, IngestParams()))
+    assert (read, table.height, dropped.height) == (100, 100, 0)
+    assert Counter(table["rating"]) == {1: 55, 2: 5, 3: 17, 4: 20, 5: 3}
+    assert table["prompt"].n_unique() == 86
+    assert table["reference"].null_count() == 0
+    pairwise = [SourceFile(DATA / PAIRWISE, Path(PAIRWISE).name)]
+    none, _, read = in_memory(LABELLED_RATING, nodes.parse_ratings(pairwise, IngestParams()))
+    assert (none.height, read) == (0, 0)
+
+
+def test_critiquellms_scores_measure_a_judge_that_goes_by_length() -> None:
+    """Its ratings are what conformance/test_ratings.py correlates: length has a little to it."""
+    files = [SourceFile(DATA / POINTWISE, Path(POINTWISE).name)]
+    table, _, _ = in_memory(LABELLED_RATING, nodes.parse_ratings(files, IngestParams()))
+    said = JUDGEMENT.frame(
+        judgement_row(
+            *(row["data_set"], row["id"], row["contestant"], "length"),
+            value=float(len(row["answer"])),
+        )
+        for row in table.iter_rows(named=True)
+    )
+    found = rated_reliability(table, said, resamples=100, seed=0)
+    rows = {row["measure"]: row for row in JUDGE_RELIABILITY.validate(found).to_dicts()}
+    assert (round(rows["spearman"]["value"], 2), rows["spearman"]["flagged"]) == (0.31, False)
+    assert (rows["no_rating"]["value"], rows["no_rating"]["cases"]) == (0, 100)
+    assert rows["spearman"]["data_set"] == "critiquellm_alignbench_pointwise_based"
 
 
 @cache
@@ -168,7 +206,7 @@ def test_the_judges_page_measures_gpt_35_as_published() -> None:
     [
         PANDALM,
         "preference/llmbar_LLMBar_Natural.json.gz",
-        "preference/critiquellm_alignbench_pairwise_based.jsonl.gz",
+        PAIRWISE,
     ],
 )
 def test_any_labelled_set_becomes_a_page_about_a_judge(name: str) -> None:

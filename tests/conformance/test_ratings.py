@@ -143,4 +143,3 @@ def test_length_alone_agrees_a_little_with_people_in_critiquellms_sample() -> No
     found = rating_agreement(human, length, questions, resamples=500, seed=0)
     assert [round(figure.value, 4) for figure in found[:3]] == [0.2804, 0.3071, 0.2384]
     assert found.spearman.low > 0
-    assert round(found.within_one.value, 2) == 0.11

@@ -113,15 +113,15 @@ def judge(server: Server, folder: Path, model: str, family: str | None = None) -
 
 def judged(teacher: Teacher, asked: list[Duel], **options: Any) -> Judged:
     found = verdicts(teacher, PROMPTS, asked, "told", **options)
-    VERDICT.validate(found.verdicts)
-    assert found.tried == found.verdicts.height + len(found.dropped)
+    VERDICT.validate(found.table)
+    assert found.tried == found.table.height + len(found.dropped)
     return found
 
 
 def test_a_judge_never_judges_its_own_family(tmp_path: Path) -> None:
     with serving(lambda number, body: chat("理由\n[[A]]")) as server:
         found = judged(judge(server, tmp_path, "gpt-4o"), duels("openai", "google", "meta"))
-        assert found.verdicts["first_family"].to_list() == ["google", "meta"]
+        assert found.table["first_family"].to_list() == ["google", "meta"]
         assert Counter(reason for _, reason, _ in found.dropped) == {"own_family": 4}
         assert len(server.seen) == 2
         allowed = judged(
@@ -129,8 +129,8 @@ def test_a_judge_never_judges_its_own_family(tmp_path: Path) -> None:
             duels("openai", "google", "meta"),
             allow_own_family=True,
         )
-        assert allowed.verdicts.height == 6
-        assert set(allowed.verdicts["judge_family"]) == {"openai"}
+        assert allowed.table.height == 6
+        assert set(allowed.table["judge_family"]) == {"openai"}
 
 
 def test_a_judge_that_may_judge_nothing_stops_before_anything_is_paid(tmp_path: Path) -> None:
@@ -151,15 +151,15 @@ def test_of_several_judges_the_others_judge_a_family_and_both_orders_meet_the_sa
         asked = duels("openai", "anthropic", "meta", "mistral", "", "")
         one = judged(panel, asked)
         both = judged(panel, asked, judges=2)
-    assert one.verdicts.height == len(asked)
-    for row in both.verdicts.iter_rows(named=True):
+    assert one.table.height == len(asked)
+    for row in both.table.iter_rows(named=True):
         assert row["judge_family"] not in (row["first_family"], row["second_family"])
-    alone = both.verdicts.filter(pl.struct("first_id", "second_id").is_unique())
+    alone = both.table.filter(pl.struct("first_id", "second_id").is_unique())
     assert set(alone["first_family"]) | set(alone["second_family"]) == {"openai", "anthropic"}
-    for table in (one.verdicts, both.verdicts):
+    for table in (one.table, both.table):
         sides = table.select("judge", "first_id", "second_id").rows()
         assert sorted(sides) == sorted((name, second, first) for name, first, second in sides)
-    assert len(set(one.verdicts["judge"])) > 1
+    assert len(set(one.table["judge"])) > 1
 
 
 def test_a_reply_without_a_verdict_is_asked_for_once_more_and_kept(tmp_path: Path) -> None:
@@ -175,8 +175,8 @@ def test_a_reply_without_a_verdict_is_asked_for_once_more_and_kept(tmp_path: Pat
         assert len(server.seen) == 2 + 2 * 2 + 2 * 2
         paid = len(server.seen)
         again = judged(judge(server, tmp_path, "gpt-4o"), duels("x", "y", "z"))
-        assert (len(server.seen), again.verdicts.equals(found.verdicts)) == (paid, True)
-    said = found.verdicts.sort("id")
+        assert (len(server.seen), again.table.equals(found.table)) == (paid, True)
+    said = found.table.sort("id")
     assert Counter(said["problem"]) == {"truncated": 2, "form": 2, None: 2}
     assert set(said.filter(pl.col("problem").is_null())["verdict"]) == {"B"}
     assert set(said.filter(problem="form")["reason"]) == {"I cannot say"}
@@ -186,5 +186,5 @@ def test_a_reply_without_a_verdict_is_asked_for_once_more_and_kept(tmp_path: Pat
 def test_a_judge_that_refuses_gives_a_drop(tmp_path: Path) -> None:
     with serving(lambda number, body: failed(400)) as server:
         found = judged(judge(server, tmp_path, "gpt-4o"), duels("x", "y"))
-    assert found.verdicts.is_empty()
+    assert found.table.is_empty()
     assert {reason for _, reason, _ in found.dropped} == {"teacher_rejected"}

@@ -3,6 +3,7 @@
 import logging
 import re
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -18,7 +19,18 @@ from kyara_kedro.errors import UserError
 from kyara_kedro.params import PreferenceParams
 from kyara_kedro.pipelines.preference import contest
 from kyara_kedro.prompts import PromptLibrary
-from kyara_kedro.records import CANDIDATE, DROP, LABELLED_PAIR, VERDICT
+from kyara_kedro.records import (
+    CANDIDATE,
+    CONTESTANT_RATING,
+    DROP,
+    JUDGE_RELIABILITY,
+    JUDGEMENT,
+    LABELLED_PAIR,
+    LABELLED_RATING,
+    VERDICT,
+)
+from kyara_kedro.teachers.base import Teacher
+from kyara_kedro.teachers.extractive import ExtractiveTeacher
 from kyara_kedro.teachers.panel import Panel
 from kyara_kedro.training.model_ref import pretrained
 
@@ -179,7 +191,10 @@ def test_a_planted_judge_that_takes_the_first_yields_no_pair_and_a_warning(
 
 def measured(said: pl.DataFrame, caplog: pytest.LogCaptureFixture) -> pl.DataFrame:
     with caplog.at_level(logging.WARNING, "kyara_kedro"):
-        return contest.measure_judges(said, LABELLED_PAIR.frame(), VERDICT.frame(), PARAMS)
+        return contest.measure_judges(
+            *(said, LABELLED_PAIR.frame(), VERDICT.frame()),
+            *(LABELLED_RATING.frame(), JUDGEMENT.frame(), PARAMS),
+        )
 
 
 def test_a_planted_lover_of_length_is_flagged(
@@ -233,7 +248,91 @@ def test_what_people_judged_is_judged_and_compared(tmp_path: Path) -> None:
         said, dropped = contest.judge_labelled(pairs, judge, PromptLibrary(), PARAMS)
         assert len(server.seen) == said.height == 40
     assert dropped.is_empty()
-    table = contest.measure_judges(VERDICT.frame(), pairs, said, PARAMS)
+    table = contest.measure_judges(
+        *(VERDICT.frame(), pairs, said, LABELLED_RATING.frame(), JUDGEMENT.frame(), PARAMS)
+    )
     figures = dict(table.select("measure", "value").rows())
     assert (figures["accuracy"], figures["kappa"], figures["first"]) == (1.0, 1.0, 0.5)
     assert not table["flagged"].any()
+
+
+SCORED = LABELLED_RATING.frame(
+    {
+        "id": f"rating {n}",
+        "data_set": "people",
+        "prompt": f"第{n}座山有多高？",
+        "answer": f"約{n % 5 + 1}公里",
+        "reference": f"{n}公里" if n % 2 else None,
+        "rating": float(n % 5 + 1),
+        "contestant": "m",
+        "source": "test",
+        "language": "zh-Hant-TW",
+        "licence": "CC0-1.0",
+    }
+    for n in range(20)
+)
+
+
+def rates(judge: Teacher) -> tuple[pl.DataFrame, pl.DataFrame]:
+    said, dropped = contest.rate_labelled(SCORED, judge, PromptLibrary(), PARAMS)
+    JUDGEMENT.validate(said)
+    DROP.validate(dropped)
+    table = contest.measure_judges(
+        *(VERDICT.frame(), LABELLED_PAIR.frame(), VERDICT.frame(), SCORED, said, PARAMS)
+    )
+    return said, JUDGE_RELIABILITY.validate(table)
+
+
+def rated_by(says: Callable[[str], str], folder: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
+    with serving(lambda number, body: chat(says(str(body["messages"])))) as server:
+        judge = TeacherDataset(
+            kind="openai",
+            ledger={"path": str(folder / "judge.db")},
+            options=member(server.url, "judge")["options"],
+        ).load()
+        return rates(judge)
+
+
+def test_what_people_have_scored_is_rated_and_compared_on_whatever_scale(tmp_path: Path) -> None:
+    def knows(shown: str) -> str:
+        number = re.findall(r"約(\d)公里", shown)
+        assert ("<reference>" in shown) == ("參考答案" in shown)
+        return f"[[{int(number[0]) + 4}]]" if "第7座" not in shown else "很好。"
+
+    said, table = rated_by(knows, tmp_path)
+    assert said.height == 20
+    assert said.filter(pl.col("value").is_null())["text"].to_list() == ["很好。"]
+    rows = {row["measure"]: row for row in table.to_dicts()}
+    assert {name: (row["value"], row["cases"]) for name, row in rows.items()} == {
+        "no_rating": (0.05, 20),
+        **dict.fromkeys(("pearson", "spearman", "kendall"), (pytest.approx(1), 19)),
+    }
+    assert not table["flagged"].any()
+    assert set(table["data_set"]) == {"people"}
+
+
+def test_a_judge_that_rates_all_the_same_and_one_that_cannot_be_read_are_flagged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, "kyara_kedro"):
+        _, same = rated_by(lambda shown: "[[7]]", tmp_path / "same")
+        _, unread = rated_by(lambda shown: "?", tmp_path / "unread")
+    assert same.filter("flagged").select("measure", "value").rows() == [("spearman", None)]
+    assert "(spearman unknown, unknown to unknown) may be chance" in caplog.text
+    assert unread.select("measure", "value", "flagged").rows() == [("no_rating", 1.0, True)]
+    assert "100.0% of its ratings cannot be read" in caplog.text
+    page = contest.draw_judges(
+        same, CONTESTANT_RATING.frame(), VERDICT.frame(), CANDIDATE.frame(), {"contestants": {}}
+    )
+    assert "等級相關" in page
+    assert "<td>–</td><td>– – –</td>" in page
+
+
+def test_rules_are_not_asked_for_ratings(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "kyara_kedro"):
+        said, table = rates(ExtractiveTeacher())
+    assert said.is_empty() and table.is_empty()
+    assert [record.message for record in caplog.records] == [
+        "labelled ratings: none of the 20 answers is rated, for rules cannot: name a model as the "
+        "catalog's 'judge'"
+    ]

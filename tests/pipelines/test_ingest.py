@@ -25,6 +25,7 @@ from kyara_kedro.records import (
     DOCUMENT,
     DROP,
     LABELLED_PAIR,
+    LABELLED_RATING,
     PASSAGE,
     PERSONA,
     PREFERENCE,
@@ -364,6 +365,11 @@ READERS: dict[str, tuple[Record, Reader, tuple[str, ...]]] = {
         LABELLED_PAIR,
         lambda files: nodes.parse_labelled(files, PARAMS),
         ("prompt", "first", "second", "label", "instruction", "input", "output_1", "output_2"),
+    ),
+    "ratings": (
+        LABELLED_RATING,
+        lambda files: nodes.parse_ratings(files, PARAMS),
+        ("prompt", "answer", "reference", "rating", "human_score", "model"),
     ),
 }
 plain = st.text(max_size=5) | st.sampled_from(["甲", "open", "choice", "\u200b", "\ud800", " "])

@@ -1,11 +1,11 @@
-"""Pairs that people have judged, in the forms in which they are published."""
+"""Pairs and answers that people have judged, in the forms in which they are published."""
 
 from typing import Any
 
 import pytest
 
 from kyara_kedro.pipelines.ingest.formats import Malformed
-from kyara_kedro.pipelines.ingest.labelled import labelled_pair
+from kyara_kedro.pipelines.ingest.labelled import Rated, is_rating, labelled_pair, labelled_rating
 
 PANDA = {
     "idx": 0,
@@ -66,7 +66,6 @@ def test_pandalm_names_its_models_and_has_answers_that_json_took_for_values() ->
         ({"input": "問", "output_1": "甲", "output_2": "乙", "label": ["A"]}, "unknown_label"),
         ({"input": " ", "output_1": "甲", "output_2": "乙", "label": 1}, "missing_field"),
         ({"input": "問", "output_1": ["甲"], "output_2": "乙", "label": 1}, "not_text"),
-        ({"question": "問", "response": "甲", "human_score": 2}, "single_score"),
         ({"question": "問"}, "no_pair"),
         (
             {
@@ -84,3 +83,44 @@ def test_rows_without_a_decision(row: dict[str, Any], reason: str) -> None:
     with pytest.raises(Malformed) as raised:
         labelled_pair(row)
     assert raised.value.reason == reason
+
+
+SCORED = {"question": "問", "response": "甲", "human_score": 2}
+
+
+@pytest.mark.parametrize(
+    ("row", "rated"),
+    [
+        (
+            SCORED | {"reference": " 乙 ", "model": "chatglm", "category": "文本写作"},
+            Rated("問", "甲", "乙", 2.0, "chatglm"),
+        ),
+        ({"prompt": "問", "answer": "", "score": "4.5"}, Rated("問", "", None, 4.5, "unknown")),
+        (SCORED | {"rating": 3, "reference": ""}, Rated("問", "甲", None, 2.0, "unknown")),
+    ],
+)
+def test_answers_with_a_score(row: dict[str, Any], rated: Rated) -> None:
+    assert is_rating(row)
+    assert labelled_rating(row) == rated
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"human_score": True}, "unknown_score"),
+        ({"human_score": "nan"}, "unknown_score"),
+        ({"human_score": 10**400}, "unknown_score"),
+        ({"human_score": None}, "unknown_score"),
+        ({"question": " "}, "missing_field"),
+        ({"response": None}, "not_text"),
+    ],
+)
+def test_scores_that_cannot_be_used(change: dict[str, Any], reason: str) -> None:
+    with pytest.raises(Malformed) as raised:
+        labelled_rating(SCORED | change)
+    assert raised.value.reason == reason
+
+
+def test_two_answers_with_scores_are_a_pair() -> None:
+    assert not is_rating(annotated(1, 1, 1) | {"score": 1})
+    assert not is_rating({"question": "問", "response": "甲"})

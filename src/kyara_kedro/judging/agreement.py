@@ -88,26 +88,20 @@ def _figures(tables: Floats) -> Floats:
 class RatingAgreement(NamedTuple):
     """Agreement of two raters of the same things; each figure with its bootstrap interval.
 
-    The correlations and the difference are of the items that have both ratings, and NaN where a
-    rater gave all of them the same.
+    The correlations, for which the raters' scales may differ, are of the items that have both
+    ratings, and NaN where a rater gave all of them the same.
 
     Attributes:
         pearson: Product-moment correlation.
         spearman: Correlation of the ranks, equal ratings sharing theirs.
         kendall: Tau-b: how much oftener two items are in the same order than in the other one.
-        difference: Mean of what was said minus what is right, in points.
-        within_one: Share of items that lie at most one point apart; unread ones do not.
-        items: How many items there are.
-        unread: Items without a rating of the judge.
+        unread: Share of items without a rating of the judge.
     """
 
     pearson: Interval
     spearman: Interval
     kendall: Interval
-    difference: Interval
-    within_one: Interval
-    items: int
-    unread: int
+    unread: Interval
 
 
 def rating_agreement(
@@ -118,7 +112,7 @@ def rating_agreement(
     resamples: int,
     seed: int,
 ) -> RatingAgreement:
-    """Compare ratings on one scale, such as a judge's with people's.
+    """Compare ratings, such as a judge's with people's.
 
     Args:
         truth: What is right.
@@ -142,16 +136,15 @@ def rating_agreement(
     def figures(counts: Floats) -> Floats:
         return _rating_figures(counts, true, given)
 
-    pearson, spearman, kendall, difference, within_one = cluster_intervals(
-        one_hot, _clusters(clusters, truth), figures, resamples=resamples, seed=seed
-    )
-    return RatingAgreement(
-        *(pearson, spearman, kendall, difference, within_one), len(pairs), pairs.count(None)
+    return RatingAgreement._make(
+        cluster_intervals(
+            one_hot, _clusters(clusters, truth), figures, resamples=resamples, seed=seed
+        )
     )
 
 
 def _rating_figures(counts: Floats, true: Floats, given: Floats) -> Floats:
-    """The figures of :class:`RatingAgreement`, shape [tables, 5].
+    """The figures of :class:`RatingAgreement`, shape [tables, 4].
 
     Args:
         counts: How often each pair of ratings occurs, and last how often there is none, shape
@@ -160,7 +153,6 @@ def _rating_figures(counts: Floats, true: Floats, given: Floats) -> Floats:
         given: The other one.
     """
     weights = counts[:, :-1]
-    number = weights.sum(1)
     one, other = (np.sign(values[:, None] - values) for values in (true, given))
     concordant, untied, untied_other = (
         ((weights @ signs) * weights).sum(1) for signs in (one * other, one**2, other**2)
@@ -170,8 +162,7 @@ def _rating_figures(counts: Floats, true: Floats, given: Floats) -> Floats:
             _correlation(weights, true, given),
             _correlation(weights, _ranks(weights, one), _ranks(weights, other)),
             _divided(concordant, np.sqrt(untied * untied_other)),
-            _divided(weights @ (given - true), number),
-            weights @ (np.abs(given - true) <= 1) / counts.sum(1),
+            counts[:, -1] / counts.sum(1),
         ],
         axis=-1,
     )

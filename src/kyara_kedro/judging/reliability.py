@@ -10,7 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from kyara_kedro.content import content_id
-from kyara_kedro.judging.agreement import agreement
+from kyara_kedro.judging.agreement import agreement, rating_agreement
 from kyara_kedro.judging.bootstrap import Interval, cluster_intervals
 from kyara_kedro.judging.bradley_terry import sigmoid
 from kyara_kedro.judging.ratings import rated
@@ -81,9 +81,17 @@ MEASURES: Mapping[str, Measure] = {
             warning="answers of its own family win {value} of their duels ({low} to {high}), with "
             "other judges {expected}",
         ),
+        Measure(
+            "no_rating",
+            0.05,
+            both_sides=False,
+            warning="{value} of its ratings cannot be read: look at their `text` in the labelled "
+            "judgements",
+        ),
     )
 }
 AGREEMENTS = ("accuracy", "macro_f1", "kappa")
+CORRELATIONS = ("pearson", "spearman", "kendall")
 _ONLY_LENGTH = 0.9
 """Share of the longer answer that nothing but length explains, whoever the contestants are."""
 
@@ -160,6 +168,42 @@ def labelled_reliability(
     return pl.concat(found).sort("judge", "data_set", "measure", nulls_last=False)
 
 
+def rated_reliability(
+    labelled: pl.DataFrame, judgements: pl.DataFrame, *, resamples: int, seed: int
+) -> pl.DataFrame:
+    """Measure every judge on answers that people have scored, set by set.
+
+    ``pearson``, ``spearman`` and ``kendall``: correlation of its ratings with people's scores,
+    null where one of them gave all answers the same. A Spearman's that may be zero is flagged.
+    ``no_rating``: share of its judgements that hold none.
+
+    Args:
+        labelled: A table of :data:`kyara_kedro.records.LABELLED_RATING`.
+        judgements: A table of :data:`kyara_kedro.records.JUDGEMENT`; items are the ratings' ids.
+        resamples: Resamples of the intervals, over questions.
+        seed: Of the draws.
+    """
+    both = judgements.join(
+        labelled.select("data_set", "prompt", "rating", item_id="id"), on="item_id"
+    ).sort("id")
+    rows = []
+    for (name, judge), part in both.group_by("data_set", "judge", maintain_order=True):
+        found = rating_agreement(
+            part["rating"].to_list(),
+            part["value"].to_list(),
+            part["prompt"].to_list(),
+            resamples=resamples,
+            seed=seed,
+        )
+        row = _row(str(judge), str(name), "no_rating", found.unread, part.height)
+        rows.append(row | {"flagged": found.unread.low > MEASURES["no_rating"].bar})
+        for measure in CORRELATIONS if part["value"].count() else ():
+            interval: Interval = getattr(found, measure)
+            row = _row(str(judge), str(name), measure, interval, part["value"].count())
+            rows.append(row | {"flagged": measure == "spearman" and not interval.low > 0})
+    return JUDGE_RELIABILITY.frame(rows).sort("judge", "data_set", "measure")
+
+
 def side_ids(pair: str) -> tuple[str, str]:
     """Ids of the two answers of a labelled pair."""
     return content_id("labelled", pair, 1), content_id("labelled", pair, 2)
@@ -175,9 +219,10 @@ def _warning(row: Mapping[str, Any]) -> str:
     text = (
         MEASURES[row["measure"]].warning
         if row["measure"] in MEASURES
-        else "its agreement with people (kappa {value}, {low} to {high}) may be chance"
+        else f"its agreement with people ({row['measure']} {{value}}, {{low}} to {{high}}) may be "
+        "chance"
     )
-    form = ".2f" if row["measure"] == "kappa" else ".1%"
+    form = ".1%" if row["measure"] in MEASURES else ".2f"
     figures = {
         name: "unknown" if row[name] is None else format(row[name], form)
         for name in ("value", "low", "high", "expected")
@@ -355,9 +400,7 @@ def _row(
         "judge": judge,
         "data_set": data_set,
         "measure": measure,
-        "value": interval.value,
-        "low": interval.low,
-        "high": interval.high,
+        **{end: None if np.isnan(x) else x for end, x in interval._asdict().items()},
         "expected": None,
         "cases": cases,
         "flagged": False,

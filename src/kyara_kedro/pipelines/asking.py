@@ -9,11 +9,12 @@ from tqdm import tqdm
 
 from kyara_kedro.content import Message, batched, content_id
 from kyara_kedro.errors import UserError
+from kyara_kedro.evaluation.benchmarks.base import Trial
 from kyara_kedro.prompts import PromptLibrary
-from kyara_kedro.records import VERDICT
+from kyara_kedro.records import JUDGEMENT, VERDICT
 from kyara_kedro.teachers.base import ChatRequest, Completion, Teacher, ask
 from kyara_kedro.teachers.panel import Panel
-from kyara_kedro.teachers.tasks import PairVerdict
+from kyara_kedro.teachers.tasks import Judgement, PairVerdict
 from kyara_kedro.teachers.team import order
 from kyara_kedro.text.length import estimate_tokens
 from kyara_kedro.text.script import language_of
@@ -115,12 +116,12 @@ class Judged(NamedTuple):
     """What judges said.
 
     Attributes:
-        verdicts: A table of ``records.VERDICT``, replies without a verdict among them.
-        dropped: Id, reason and detail of every duel that there is no reply to.
-        tried: How many both are together: every duel once for each of its judges.
+        table: Of ``records.VERDICT`` or ``records.JUDGEMENT``, unread replies among them.
+        dropped: Id, reason and detail of every duel or trial that there is no reply to.
+        tried: How many both are together: every duel or trial once for each of its judges.
     """
 
-    verdicts: pl.DataFrame
+    table: pl.DataFrame
     dropped: list[tuple[str, str, str]]
     tried: int
 
@@ -181,6 +182,46 @@ def verdicts(
     return Judged(VERDICT.frame(rows), dropped, len(rows) + len(dropped))
 
 
+def judgements(
+    judge: Teacher,
+    prompts: PromptLibrary,
+    trials: Iterable[Trial],
+    told: str,
+    *,
+    judges: int = 1,
+) -> Judged:
+    """Let judges say what trials ask.
+
+    A reply that cannot be read is asked for once more, with the reason, and then kept as it is.
+
+    Args:
+        judge: One judge, or several.
+        prompts: Holds the judges' protocols.
+        trials: What is asked.
+        told: What the log says.
+        judges: Judges of each trial.
+    """
+    panel = Panel.of(judge)
+    asked: dict[str, tuple[Trial, str]] = {}
+    for trial in trials:
+        members = order(panel.weights, content_id("trial", trial.benchmark, trial.item_id))
+        for name in members[:judges]:
+            asked[_judgement_id(trial, name)] = trial, name
+    requests = [
+        ask(prompts, f"{row_id}:{name}", trial.task, trial.language, **trial.inputs)
+        for row_id, (trial, name) in asked.items()
+    ]
+    replies = answers(panel, requests, told) if requests else {}
+    rows, dropped = [], []
+    for row_id, (trial, name) in asked.items():
+        reply = replies[f"{row_id}:{name}"]
+        if reply.status in ("ok", "invalid", "truncated"):
+            rows.append(_judgement_row(row_id, trial, panel.direct[name], reply))
+        else:
+            dropped.append((row_id, *(fault(reply) or ("", ""))))
+    return Judged(JUDGEMENT.frame(rows), dropped, len(asked))
+
+
 def prompt_language(language: str) -> str:
     """The language to ask in about a text: its own, or Taiwan's Chinese where no prompt is."""
     return language if language in ("en", "zh-Hans-CN") else "zh-TW"
@@ -238,6 +279,36 @@ def _verdict_row(name: str, duel: Duel, judge: Teacher, reply: Completion) -> di
         "judge": reply.teacher,
         "judge_family": judge.family,
         "reason": reply.text,
+    }
+
+
+def _judgement_id(trial: Trial, judge: str) -> str:
+    return content_id(
+        *("judgement", trial.benchmark, trial.item_id, trial.model),
+        *(trial.opponent, trial.swapped, judge),
+    )
+
+
+def _judgement_row(row_id: str, trial: Trial, judge: Teacher, reply: Completion) -> dict[str, Any]:
+    said = reply.parsed if isinstance(reply.parsed, Judgement) else None
+    unread = reply.fault if reply.status == "invalid" else reply.status
+    return {
+        "id": row_id,
+        "benchmark": trial.benchmark,
+        "item_id": trial.item_id,
+        "model": trial.model,
+        "opponent": trial.opponent or None,
+        "swapped": trial.swapped,
+        "verdict": said.verdict if said else None,
+        "value": said.value(swapped=trial.swapped) if said else None,
+        "problem": None if said else unread,
+        "chars": trial.chars,
+        "opponent_chars": trial.opponent_chars,
+        "judge": reply.teacher,
+        "judge_family": judge.family,
+        "prompt_version": reply.prompt_version,
+        "judged_at": reply.received_at,
+        "text": reply.text,
     }
 
 

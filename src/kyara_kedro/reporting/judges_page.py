@@ -29,6 +29,10 @@ MEASURES = {
     "accuracy": ("與人一致", "agrees with people"),
     "macro_f1": ("F1 平均", "macro F1"),
     "kappa": ("κ 係數", "Cohen's kappa"),
+    "no_rating": ("讀不出分數", "no rating"),
+    "pearson": ("線性相關", "Pearson's r"),
+    "spearman": ("等級相關", "Spearman's ρ"),
+    "kendall": ("τ 係數", "Kendall's τ"),
 }
 _LONGEST = 700
 
@@ -118,7 +122,11 @@ def _judges(reliability: pl.DataFrame) -> list[_Judge]:
                 "量測值 measured": [row["value"] for row in rows],
                 "預期 expected": [row["expected"] for row in rows],
             },
-            {"量測值 measured": [(row["low"], row["high"]) for row in rows]},
+            {
+                "量測值 measured": [
+                    None if row["low"] is None else (row["low"], row["high"]) for row in rows
+                ]
+            },
             unit="percent",
         )
         shown = None if data_set is None else str(data_set)

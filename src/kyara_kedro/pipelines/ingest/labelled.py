@@ -1,8 +1,9 @@
-"""The foreign forms of pairs that people have judged, and how each becomes ours.
+"""The foreign forms of what people have judged, pairs and single answers, and how it becomes ours.
 
 A form is told by the row's keys; the table is in docs/preference.md.
 """
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ _SIDES = (
     ("first", "second"),
 )
 _ASKED = ("prompt", "question", "instruction", "input")
+_ANSWERS = ("response", "answer", "output")
+_SCORES = ("human_score", "rating", "score")
 _ANNOTATORS = ("annotator1", "annotator2", "annotator3")
 _ANNOTATED = {0: "C", 1: "A", 2: "B"}
 _CALLED: Mapping[str | int, str] = {
@@ -40,6 +43,50 @@ class Labelled:
     contestants: tuple[str, str]
 
 
+@dataclass(frozen=True)
+class Rated:
+    """An answer with its score by people; see :data:`kyara_kedro.records.LABELLED_RATING`."""
+
+    prompt: str
+    answer: str
+    reference: str | None
+    rating: float
+    contestant: str
+
+
+def is_rating(row: Mapping[str, Any]) -> bool:
+    """Whether a row is a single answer with a score, and so no pair."""
+    return _sides(row) is None and any(name in row for name in _SCORES)
+
+
+def labelled_rating(row: Mapping[str, Any]) -> Rated:
+    """Read a scored answer of CritiqueLLM's form, or with a ``rating`` or ``score``.
+
+    Raises:
+        Malformed: there is no question or answer in it, or its score is no finite number.
+    """
+    answer = next((row[name] for name in _ANSWERS if name in row), None)
+    reference = row.get("reference")
+    name = next(name for name in _SCORES if name in row)
+    return Rated(
+        prompt=_asked(row),
+        answer=_said(answer),
+        reference=(visible(reference).strip() or None) if isinstance(reference, str) else None,
+        rating=_score(row[name], name),
+        contestant=_named(row.get("model")) or "unknown",
+    )
+
+
+def _score(value: Any, name: str) -> float:
+    try:
+        score = math.nan if isinstance(value, bool) else float(str(value))
+    except ValueError:
+        score = math.nan
+    if not math.isfinite(score):
+        raise Malformed("unknown_score", f"'{name}' is {value!r:.40}, no finite number")
+    return score
+
+
 def labelled_pair(row: Mapping[str, Any]) -> Labelled:
     """Read a judged pair of PandaLM's form (three annotators, their majority counts), LLMBar's
     (label 1 or 2), CritiqueLLM's (two human scores), or with a ``label`` or ``winner``.
@@ -47,17 +94,20 @@ def labelled_pair(row: Mapping[str, Any]) -> Labelled:
     Raises:
         Malformed: there is no pair in it, or no label that decides about it.
     """
-    sides = next((names for names in _SIDES if all(name in row for name in names)), None)
+    sides = _sides(row)
     if sides is None:
-        if "human_score" in row:
-            raise Malformed("single_score", "one answer with a score is no pair")
-        raise Malformed("no_pair", f"no two answers under the keys {sorted(map(str, row))}")
+        keys = sorted(map(str, row))
+        raise Malformed("no_pair", f"neither two answers nor a score under the keys {keys}")
     labels = _labels(row)
     most = Counter(labels).most_common(2)
     if len(most) > 1 and most[0][1] == most[1][1]:
         raise Malformed("no_majority", f"the annotators say {', '.join(labels)}")
     first, second = (_said(row[side]) for side in sides)
     return Labelled(_asked(row), first, second, most[0][0], labels, _contestants(row))
+
+
+def _sides(row: Mapping[str, Any]) -> tuple[str, str] | None:
+    return next((names for names in _SIDES if all(name in row for name in names)), None)
 
 
 def _labels(row: Mapping[str, Any]) -> list[str]:
@@ -98,5 +148,9 @@ def _contestants(row: Mapping[str, Any]) -> tuple[str, str]:
     models = row.get("model_a"), row.get("model_b")
     if isinstance(row.get("cmp_key"), str) and row["cmp_key"].count("_") == 1:
         models = tuple(row["cmp_key"].split("_"))
-    one, other = (name if isinstance(name, str) and name else None for name in models)
+    one, other = map(_named, models)
     return one or "first", other or "second"
+
+
+def _named(model: Any) -> str | None:
+    return model if isinstance(model, str) and model else None

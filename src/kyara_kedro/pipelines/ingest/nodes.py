@@ -20,7 +20,7 @@ from kyara_kedro.params import IngestParams
 from kyara_kedro.pipelines.balance import Flow, close
 from kyara_kedro.pipelines.ingest import formats
 from kyara_kedro.pipelines.ingest.formats import Malformed
-from kyara_kedro.pipelines.ingest.labelled import labelled_pair
+from kyara_kedro.pipelines.ingest.labelled import is_rating, labelled_pair, labelled_rating
 from kyara_kedro.pipelines.ingest.pairs import preference, taiwanese
 from kyara_kedro.pipelines.ingest.readers import RawRow
 from kyara_kedro.pipelines.ingest.rows import Table, in_memory, kept_frames, parsed_rows
@@ -29,6 +29,7 @@ from kyara_kedro.records import (
     CONVERSATION,
     DOCUMENT,
     LABELLED_PAIR,
+    LABELLED_RATING,
     PASSAGE,
     PERSONA,
     PREFERENCE,
@@ -402,8 +403,16 @@ def _protected_text(row: RawRow, params: IngestParams) -> Values:
 
 
 def parse_labelled(raw_labelled: list[SourceFile], params: IngestParams) -> Frames:
-    """Read pairs that people have judged; `labelled_pair` says in which forms."""
-    return parsed_rows(LABELLED_PAIR, raw_labelled, lambda row: _labelled(row, params))
+    """Read pairs that people have judged; `labelled_pair` says in which forms.
+
+    Rows that are ratings are left to `parse_ratings`, which reads the same files.
+    """
+    return parsed_rows(
+        LABELLED_PAIR,
+        raw_labelled,
+        lambda row: _labelled(row, params),
+        lambda row: () if is_rating(row.values) else (row,),
+    )
 
 
 def _labelled(row: RawRow, params: IngestParams) -> Values:
@@ -421,6 +430,33 @@ def _labelled(row: RawRow, params: IngestParams) -> Values:
         "second_contestant": pair.contestants[1],
         "source": row.origin,
         "language": language_of(pair.prompt),
+        "licence": _licence(row, params),
+    }
+
+
+def parse_ratings(raw_labelled: list[SourceFile], params: IngestParams) -> Frames:
+    """Read answers that people have scored; `labelled_rating` says in which forms."""
+    return parsed_rows(
+        LABELLED_RATING,
+        raw_labelled,
+        lambda row: _rating(row, params),
+        lambda row: (row,) if is_rating(row.values) else (),
+    )
+
+
+def _rating(row: RawRow, params: IngestParams) -> Values:
+    one = labelled_rating(row.values)
+    data_set = _data_set(row)
+    return {
+        "id": content_id("labelled rating", data_set, one.prompt, one.answer, row.origin),
+        "data_set": data_set,
+        "prompt": one.prompt,
+        "answer": one.answer,
+        "reference": one.reference,
+        "rating": one.rating,
+        "contestant": one.contestant,
+        "source": row.origin,
+        "language": language_of(f"{one.prompt}\n{one.reference or ''}"),
         "licence": _licence(row, params),
     }
 
@@ -451,6 +487,7 @@ KINDS: dict[str, Record] = {
     "benchmarks": BENCHMARK_QUESTION,
     "protected": PROTECTED_TEXT,
     "labelled": LABELLED_PAIR,
+    "ratings": LABELLED_RATING,
 }
 
 

@@ -16,7 +16,10 @@ _TABLES = {
     "benchmarks": ("benchmark", "benchmark_questions"),
     "protected": ("protected", "protected_texts"),
     "labelled": ("labelled", "labelled_pairs"),
+    "ratings": ("rating", "labelled_ratings"),
 }
+_SHARED = {"ratings": "labelled"}
+"""Kinds that are read from the files of another kind."""
 
 
 def create_pipeline(**_: object) -> Pipeline:
@@ -65,7 +68,7 @@ def _reading(kind: str) -> list[Node]:
     return [
         Node(
             getattr(nodes, f"parse_{kind}"),
-            [f"raw_{kind}", "params:ingest"],
+            [f"raw_{_SHARED.get(kind, kind)}", "params:ingest"],
             [f"{one}_rows", "script_leaks"] if kind == "documents" else f"{one}_rows",
             name=f"read_{kind}",
             tags="cpu",

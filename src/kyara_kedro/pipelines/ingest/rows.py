@@ -24,6 +24,7 @@ from kyara_kedro.records import (
     DOCUMENT,
     DROP,
     LABELLED_PAIR,
+    LABELLED_RATING,
     PASSAGE,
     PERSONA,
     PREFERENCE,
@@ -81,6 +82,7 @@ PROMPT_ROWS = RowTable(PROMPT)
 BENCHMARK_ROWS = RowTable(BENCHMARK_QUESTION)
 PROTECTED_ROWS = RowTable(PROTECTED_TEXT)
 LABELLED_ROWS = RowTable(LABELLED_PAIR)
+RATING_ROWS = RowTable(LABELLED_RATING)
 
 
 class Kept(NamedTuple):

@@ -10,10 +10,12 @@ import polars as pl
 
 from kyara_kedro.content import content_id
 from kyara_kedro.errors import UserError
+from kyara_kedro.evaluation.benchmarks.base import Trial
 from kyara_kedro.judging.contest import assignment
 from kyara_kedro.judging.ratings import contestant_ratings
 from kyara_kedro.judging.reliability import (
     labelled_reliability,
+    rated_reliability,
     reliability,
     side_ids,
     warnings,
@@ -21,7 +23,17 @@ from kyara_kedro.judging.reliability import (
 from kyara_kedro.judging.round_robin import PairOptions, preference_pairs
 from kyara_kedro.knowledge.store import KnowledgeStore
 from kyara_kedro.params import PreferenceParams
-from kyara_kedro.pipelines.asking import Duel, Fault, Side, answers, fault, user, verdicts
+from kyara_kedro.pipelines.asking import (
+    Duel,
+    Fault,
+    Side,
+    answers,
+    fault,
+    judgements,
+    prompt_language,
+    user,
+    verdicts,
+)
 from kyara_kedro.pipelines.balance import Flow, close
 from kyara_kedro.pipelines.tuned import tuned_request, tuned_teacher
 from kyara_kedro.prompts.library import PromptLibrary
@@ -133,7 +145,7 @@ def judge_responses(
         judges=params.judges,
         allow_own_family=params.allow_own_family,
     )
-    return found.verdicts, drops(PIPELINE, found.dropped), found.tried
+    return found.table, drops(PIPELINE, found.dropped), found.tried
 
 
 def pair_responses(
@@ -189,22 +201,65 @@ def judge_labelled(
         duels += [Duel(row["id"], row["prompt"], *order) for order in permutations(sides)]
     found = verdicts(judge, prompt_library, duels, "labelled duels", judges=params.judges)
     table = drops(PIPELINE, found.dropped)
-    close([Flow("labelled", found.tried, found.verdicts.height, table)])
-    return found.verdicts, table
+    close([Flow("labelled", found.tried, found.table.height, table)])
+    return found.table, table
+
+
+def rate_labelled(
+    labelled_ratings: pl.DataFrame,
+    judge: Teacher,
+    prompt_library: PromptLibrary,
+    params: PreferenceParams,
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Rate what people have scored, as MT-Bench's judges do. Rules cannot, and are not asked.
+
+    Returns:
+        Judgements, and a drop for each answer that the judge gave no reply to.
+    """
+    if "rules" in {one.kind for one in Panel.of(judge).direct.values()}:
+        if not labelled_ratings.is_empty():
+            logger.warning(
+                "labelled ratings: none of the %s answers is rated, for rules cannot: name a model "
+                "as the catalog's 'judge'",
+                f"{labelled_ratings.height:,}",
+            )
+        labelled_ratings = labelled_ratings.clear()
+    trials = (
+        Trial(
+            benchmark=row["data_set"],
+            item_id=row["id"],
+            model=row["contestant"],
+            task="judge_mt_bench",
+            language=prompt_language(row["language"]),
+            inputs={
+                "turns": [{"question": row["prompt"], "answer": row["answer"]}],
+                "references": [row["reference"]] if row["reference"] else [],
+            },
+            chars=len(row["answer"]),
+        )
+        for row in labelled_ratings.sort("id").iter_rows(named=True)
+    )
+    found = judgements(judge, prompt_library, trials, "labelled ratings", judges=params.judges)
+    table = drops(PIPELINE, found.dropped)
+    close([Flow("ratings", found.tried, found.table.height, table)])
+    return found.table, table
 
 
 def measure_judges(
     judged: pl.DataFrame,
     labelled_pairs: pl.DataFrame,
     labelled_verdicts: pl.DataFrame,
+    labelled_ratings: pl.DataFrame,
+    labelled_judgements: pl.DataFrame,
     params: PreferenceParams,
 ) -> pl.DataFrame:
     """Measure how far each judge can be trusted, and say what is wrong with it."""
-    resamples, seed = params.resamples, params.sampling.seed
+    draws: dict[str, Any] = {"resamples": params.resamples, "seed": params.sampling.seed}
     found = pl.concat(
         [
-            reliability(judged, resamples=resamples, seed=seed),
-            labelled_reliability(labelled_pairs, labelled_verdicts, resamples=resamples, seed=seed),
+            reliability(judged, **draws),
+            labelled_reliability(labelled_pairs, labelled_verdicts, **draws),
+            rated_reliability(labelled_ratings, labelled_judgements, **draws),
         ]
     )
     for line in warnings(found):

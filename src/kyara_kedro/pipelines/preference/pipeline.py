@@ -52,8 +52,18 @@ def create_pipeline(**_: object) -> Pipeline:
                 tags="llm",
             ),
             Node(
+                contest.rate_labelled,
+                ["labelled_ratings", "judge", "prompt_library", "params:preference"],
+                ["labelled_judgements", "labelled_judgement_drops"],
+                name="rate_labelled",
+                tags="llm",
+            ),
+            Node(
                 contest.measure_judges,
-                ["verdicts", "labelled_pairs", "labelled_verdicts", "params:preference"],
+                [
+                    *("verdicts", "labelled_pairs", "labelled_verdicts"),
+                    *("labelled_ratings", "labelled_judgements", "params:preference"),
+                ],
                 "judge_reliability",
                 name="measure_judges",
                 tags="cpu",

@@ -366,7 +366,7 @@ def _judged(
             [Side(row_id, said, "sft_refine", "") for row_id, said in _texts(group)], 2
         )
     )
-    met = verdicts(judge, prompts, duels, "self-play verdicts", judges=judges).verdicts
+    met = verdicts(judge, prompts, duels, "self-play verdicts", judges=judges).table
     table = round_robin.win_probabilities(CANDIDATE.frame(), met)
     return dict(table.select("id", "p").iter_rows())
 
