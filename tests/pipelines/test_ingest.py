@@ -366,11 +366,6 @@ READERS: dict[str, tuple[Record, Reader, tuple[str, ...]]] = {
         lambda files: nodes.parse_labelled(files, PARAMS),
         ("prompt", "first", "second", "label", "instruction", "input", "output_1", "output_2"),
     ),
-    "ratings": (
-        LABELLED_RATING,
-        lambda files: nodes.parse_ratings(files, PARAMS),
-        ("prompt", "answer", "reference", "rating", "human_score", "model"),
-    ),
 }
 plain = st.text(max_size=5) | st.sampled_from(["甲", "open", "choice", "\u200b", "\ud800", " "])
 raw = st.one_of(plain, st.integers(), st.none(), st.lists(plain | st.none() | st.integers()))
@@ -395,6 +390,38 @@ def test_whatever_rows_hold_the_tables_keep_their_contracts(
     table, dropped, read = in_memory(record, reader([SourceFile(path, "a.jsonl")]))
     DROP.validate(dropped)
     assert read == len(rows) == table.height + dropped.height
+
+
+@settings(
+    max_examples=30,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    st.lists(
+        st.dictionaries(
+            st.sampled_from(("prompt", "answer", "reference", "rating", "human_score", "second")),
+            plain | raw,
+            min_size=4,
+        ),
+        max_size=3,
+    )
+)
+def test_a_labelled_row_is_a_pair_or_a_rating_and_counts_once(
+    tmp_path: Path, rows: list[dict[str, Any]]
+) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(lines(*rows), encoding="utf-8")
+    total = 0
+    for record, parse in (
+        (LABELLED_PAIR, nodes.parse_labelled),
+        (LABELLED_RATING, nodes.parse_ratings),
+    ):
+        table, dropped, read = in_memory(record, parse([SourceFile(path, "a.jsonl")], PARAMS))
+        DROP.validate(dropped)
+        assert read == table.height + dropped.height
+        total += read
+    assert total == len(rows)
 
 
 BENCHMARK = {"benchmark": "b", "item_id": "1", "kind": "open", "question": "問", "answer": "答"}
@@ -586,8 +613,11 @@ def test_the_same_place_may_be_broken_in_two_kinds_of_files(
     parts: list[Any] = []
     for record, reader, _ in READERS.values():
         parts += keep_rows(record, pl.concat(reader(files)).lazy())[1:]
+    ratings = nodes.parse_ratings(files, PARAMS)
+    parts += keep_rows(LABELLED_RATING, pl.concat(ratings).lazy())[1:]
     dropped, summary = nodes.close_ingest(*parts)
     assert DROP.validate(dropped).height == len(READERS)
+    assert summary.pop("ratings")["in"] == 0  # read from the files of the labelled pairs
     for flow in summary.values():
         assert flow == {"in": 1, "out": 0, "dropped": {"malformed_json": 1}}
 
