@@ -203,6 +203,16 @@ def test_a_judge_that_agrees_by_chance_is_flagged() -> None:
     assert any("may be chance" in line for line in warnings(table))
 
 
+def test_of_a_team_each_judge_is_measured_on_the_pairs_that_it_judged() -> None:
+    pairs = labelled(40)
+    halves = pl.col("prompt_id").is_in([f"pair {n}" for n in range(20)])
+    said = judged(pairs, 1.0).with_columns(
+        judge=pl.when(halves).then(pl.lit("one")).otherwise(pl.lit("other"))
+    )
+    table = labelled_reliability(pairs, said, resamples=10, seed=0).filter(measure="accuracy")
+    assert table.select("judge", "value", "cases").rows() == [("one", 1.0, 20), ("other", 1.0, 20)]
+
+
 def test_contestants_are_rated() -> None:
     answers, said = tournament(honest(0.3))
     table = CONTESTANT_RATING.validate(contestant_ratings(answers, said, resamples=100, seed=0))

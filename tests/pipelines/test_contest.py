@@ -326,6 +326,11 @@ def test_a_judge_that_rates_all_the_same_and_one_that_cannot_be_read_are_flagged
     )
     assert "等級相關" in page
     assert "<td>–</td><td>– – –</td>" in page
+    _, right = rated_by(lambda shown: re.sub(r".*約(\d)公里.*", r"[[\1]]", shown), tmp_path)
+    page = contest.draw_judges(
+        right, CONTESTANT_RATING.frame(), VERDICT.frame(), CANDIDATE.frame(), {"contestants": {}}
+    )
+    assert "<td>1.00</td><td>1.00 – 1.00</td>" in page and "<td>0.0%</td>" in page
 
 
 def test_rules_are_not_asked_for_ratings(caplog: pytest.LogCaptureFixture) -> None:

@@ -164,7 +164,8 @@ def labelled_reliability(
         options: dict[str, Any] = {"resamples": resamples, "seed": seed}
         found.append(reliability(own, truth=truth, data_set=str(name), **options))
         for (judge,), part in own.sort("id").group_by("judge", maintain_order=True):
-            found.append(_agreed(str(judge), pairs, part, str(name), **options))
+            mine = pairs.filter(pl.col("id").is_in(part["prompt_id"].to_list()))
+            found.append(_agreed(str(judge), mine, part, str(name), **options))
     return pl.concat(found).sort("judge", "data_set", "measure", nulls_last=False)
 
 

@@ -34,6 +34,8 @@ MEASURES = {
     "spearman": ("等級相關", "Spearman's ρ"),
     "kendall": ("τ 係數", "Kendall's τ"),
 }
+COEFFICIENTS = frozenset(("kappa", "pearson", "spearman", "kendall"))
+"""Measures that are no shares."""
 _LONGEST = 700
 
 
@@ -82,7 +84,7 @@ def judges_page(
         An HTML document.
     """
     templates = environment()
-    templates.filters |= {"text": _text, "rate": _rate}
+    templates.filters |= {"text": _text, "rate": _rate, "figure": _figure}
     names = ratings["contestant"].to_list()
     return templates.get_template("judges.html.jinja").render(
         judges=_judges(reliability),
@@ -103,8 +105,8 @@ def _alarms(reliability: pl.DataFrame) -> list[str]:
     """What is flagged, in Chinese."""
     return [
         f"評審 {row['judge']}{'（' + row['data_set'] + '）' if row['data_set'] else ''}："
-        f"{MEASURES[row['measure']][0]} {_rate(row['value'])}"
-        f"（區間 {_rate(row['low'])} 至 {_rate(row['high'])}"
+        f"{MEASURES[row['measure']][0]} {_figure(row['value'], row['measure'])}"
+        f"（區間 {_figure(row['low'], row['measure'])} 至 {_figure(row['high'], row['measure'])}"
         + (f"，預期 {_rate(row['expected'])}）" if row["expected"] is not None else "）")
         for row in reliability.filter("flagged").iter_rows(named=True)
     ]
@@ -127,7 +129,7 @@ def _judges(reliability: pl.DataFrame) -> list[_Judge]:
                     None if row["low"] is None else (row["low"], row["high"]) for row in rows
                 ]
             },
-            unit="percent",
+            unit="number" if COEFFICIENTS & {row["measure"] for row in rows} else "percent",
         )
         shown = None if data_set is None else str(data_set)
         found.append(_Judge(str(name), shown, rows, Markup(chart.svg())))  # noqa: S704
@@ -211,6 +213,10 @@ def _examples(verdicts: pl.DataFrame, candidates: pl.DataFrame, shown: int) -> l
 
 def _rate(value: float | None) -> str:
     return "–" if value is None or math.isnan(value) else f"{value:.1%}"
+
+
+def _figure(value: float | None, measure: str) -> str:
+    return f"{value:.2f}" if value is not None and measure in COEFFICIENTS else _rate(value)
 
 
 def _text(value: str) -> str:
