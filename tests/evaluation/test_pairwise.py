@@ -130,8 +130,8 @@ def test_no_judgements_are_no_items() -> None:
 def test_a_missing_baseline_is_named(task: AlpacaEval | ArenaHard) -> None:
     bare = [Question(one.item_id, one.question) for one in task.questions.values()]
     task = type(task)(task.name, bare)
-    with pytest.raises(UserError, match=f"'{task.name}', item .*the part 'baseline'"):
-        list(task.trials(outputs(task, ["x"])))
+    with pytest.raises(UserError, match=rf"'{task.name}', item .*{task.kind}\.baseline\.jsonl"):
+        task.check()
 
 
 @pytest.mark.parametrize(

@@ -161,10 +161,15 @@ def test_too_many_judgements_that_cannot_be_read_stop_the_run() -> None:
     row |= {"chars": 1, "opponent_chars": None, "opponent": None}
     good = {"verdict": "7", "value": 7.0, "problem": None}
     bad = {"verdict": None, "value": None, "problem": "form"}
-    rows = [row | (bad if n < 2 else good) | {"id": str(n)} for n in range(30)]
+    rows = [
+        row | (bad if n < 2 else good) | {"id": f"{name} {n}", "benchmark": name}
+        for name in ("arena_hard", "mt_bench")
+        for n in range(30)
+    ]
     judged = JUDGEMENT.validate(JUDGEMENT.frame(rows))
     check_judgements(judged, EvaluateParams(max_unread=0.1))
-    with pytest.raises(UserError, match=r"mt_bench: 2 of 30 judgements of x cannot be read.*5%"):
+    told = r"2 of 30 judgements of arena_hard by x, 2 of 30 .* mt_bench by x cannot be read.*5%"
+    with pytest.raises(UserError, match=told):
         check_judgements(judged, EvaluateParams())
 
 

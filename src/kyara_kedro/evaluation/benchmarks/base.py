@@ -171,6 +171,13 @@ class Task(ABC):
         """
         raise UserError(f"benchmark '{cls.kind}' has no published files; its questions are made")
 
+    def check(self) -> None:  # noqa: B027 - most need nothing else
+        """See that there is all that judging an answer takes, before anybody is asked.
+
+        Raises:
+            UserError: something is missing; names the item.
+        """
+
     @abstractmethod
     def messages(self, question: Question) -> tuple[Message, ...]:
         """The conversation that asks a question."""

@@ -45,6 +45,11 @@ class Compared(Task):
         """One user turn that holds the question alone."""
         return one_turn(question.question)
 
+    def check(self) -> None:
+        """See that each question has the baseline's output, see :meth:`Task.check`."""
+        for question in self.questions.values():
+            self._baseline(question)
+
     def trials(self, outputs: pl.DataFrame) -> Iterator[Trial]:
         """One trial a game.
 
@@ -52,12 +57,7 @@ class Compared(Task):
             UserError: the baseline's output is not known.
         """
         for question, model, output in self.answered(outputs):
-            baseline = question.details.get("baseline")
-            if baseline is None:
-                raise UserError(
-                    f"benchmark '{self.name}', item '{question.item_id}': the baseline's output is "
-                    "missing; read the questions with the part 'baseline'"
-                )
+            baseline = self._baseline(question)
             for game in self.games(question, output):
                 first, second = (baseline, output) if game.swapped else (output, baseline)
                 yield Trial(
@@ -72,6 +72,15 @@ class Compared(Task):
                     chars=len(output),
                     opponent_chars=len(baseline),
                 )
+
+    def _baseline(self, question: Question) -> str:
+        found = question.details.get("baseline")
+        if not isinstance(found, str):
+            raise UserError(
+                f"benchmark '{self.name}', item '{question.item_id}': the baseline's output is "
+                f"missing; put {self.kind}.baseline.jsonl beside the questions"
+            )
+        return found
 
     def answered(self, outputs: pl.DataFrame) -> Iterator[tuple[Question, str, str]]:
         """Question, model and text of the outputs that are about this benchmark."""

@@ -52,11 +52,15 @@ def check_judgements(judgements: pl.DataFrame, params: EvaluateParams) -> None:
         unread=pl.col("value").is_null().sum(),
         example=pl.col("id").filter(pl.col("value").is_null()).first(),
     )
-    for row in said.sort("benchmark", "judge").iter_rows(named=True):
-        if row["unread"] > params.max_unread * row["number"]:
-            raise UserError(
-                f"{row['benchmark']}: {row['unread']} of {row['number']} judgements of "
-                f"{row['judge']} cannot be read, more than evaluate.max_unread "
-                f"({params.max_unread:.0%}) allows; look at the text of {row['example']} in "
-                "'judgements', and name another judge or raise the limit"
-            )
+    over = said.filter(pl.col("unread") > params.max_unread * pl.col("number"))
+    if over.height:
+        rows = over.sort("benchmark", "judge").to_dicts()
+        listed = ", ".join(
+            f"{row['unread']} of {row['number']} judgements of {row['benchmark']} by {row['judge']}"
+            for row in rows
+        )
+        raise UserError(
+            f"{listed} cannot be read, more than evaluate.max_unread ({params.max_unread:.0%}) "
+            f"allows; look at the text of {rows[0]['example']} in 'judgements', and name another "
+            "judge or raise the limit"
+        )

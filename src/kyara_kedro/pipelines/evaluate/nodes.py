@@ -90,6 +90,9 @@ def compose_questions(
 
     Known are the root questions with a bare answer that both stages were trained on, in whatever
     wording; they are asked again in phrasings that occur in no training row.
+
+    Raises:
+        UserError: a benchmark lacks what its judge has to see.
     """
     roots = questions.filter(pl.col("operation") == "none")["text"].to_list()
     asked = pl.col("messages").list.first().struct.field("content")
@@ -99,7 +102,7 @@ def compose_questions(
         asked.is_in(roots),
         root.is_in(sft_refine_rows["parents"].list.first().to_list()),
     )
-    return pl.concat(
+    asked_of_all = pl.concat(
         [
             plain_questions(benchmark_questions),
             own_questions,
@@ -109,6 +112,9 @@ def compose_questions(
             recall_questions(known.collect(), params.held_out, HELD_OUT),
         ]
     )
+    for task in build_tasks(asked_of_all):
+        task.check()
+    return asked_of_all
 
 
 def find_champion(model_registry: ModelRegistry) -> dict[str, Any]:
