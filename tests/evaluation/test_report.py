@@ -211,7 +211,7 @@ def leaderboard_report() -> Report:
     )  # fmt: skip
     return report_content(
         benchmark_scores(items, tasks, judgements, FEW),
-        compare(items, options=FEW, averagings={task.name: task.averaging for task in tasks}),
+        compare(items, options=FEW, tasks=tasks),
         TRAINING_CURVE.frame(),
         outputs,
         Decision("hold", ["✗ no"], [], "dpo"),

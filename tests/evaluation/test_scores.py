@@ -4,7 +4,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from kyara_kedro.evaluation.benchmarks.base import item_row
+from kyara_kedro.evaluation.benchmarks.align_bench import AlignBench
+from kyara_kedro.evaluation.benchmarks.base import Question, item_row
 from kyara_kedro.evaluation.comparison import compare
 from kyara_kedro.evaluation.scores import (
     StatisticsOptions,
@@ -104,6 +105,27 @@ def test_means_of_subjects_are_drawn_as_subjects() -> None:
     repeated = layout(pl.Series(["a", "a", "c"]), "groups", groups)
     assert repeated is not None
     assert [[places.tolist() for places in group] for group in repeated] == [[[0, 1]], [[2]]]
+
+
+def test_metrics_that_a_benchmark_does_not_know_are_plain_means() -> None:
+    """Script and repetition are measured on every output, without the benchmark's strata."""
+    task = AlignBench("align_bench", [Question("1", "?", stratum="数学计算")])
+    rows = [
+        item_row(
+            *("align_bench", "1", model, name),
+            value=value,
+            no_answer=False,
+            stratum=stratum,
+            scorer_version="s-1",
+        )
+        for model, value in (("a", 1.0), ("b", 0.5))
+        for name, stratum in (("score", "数学计算"), ("traditional_purity", "all"))
+    ]
+    found = compare(BENCHMARK_ITEM.frame(rows), ["b"], QUICK, [task])
+    assert dict(found.select("metric", "difference").iter_rows()) == {
+        "score": 0.5,
+        "traditional_purity": 0.5,
+    }
 
 
 def test_lengths_are_described_and_not_compared() -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import polars as pl
 
 from kyara_kedro.content import content_id
-from kyara_kedro.evaluation.benchmarks.base import Averaging, cluster
+from kyara_kedro.evaluation.benchmarks.base import Averaging, Task, cluster
 from kyara_kedro.evaluation.metrics import metric
 from kyara_kedro.evaluation.scores import DEFAULTS, StatisticsOptions, is_binary, layout, seed_of
 from kyara_kedro.evaluation.statistics import Difference, holm, paired_binary, paired_bootstrap
@@ -19,7 +19,7 @@ def compare(
     items: pl.DataFrame,
     baselines: Sequence[str] | None = None,
     options: StatisticsOptions = DEFAULTS,
-    averagings: Mapping[str, Averaging] | None = None,
+    tasks: Iterable[Task] = (),
 ) -> pl.DataFrame:
     """Compare every model with each baseline, item by item.
 
@@ -34,12 +34,14 @@ def compare(
         items: Rows of ``records.BENCHMARK_ITEM``.
         baselines: Names of models; without them, all. Names without items are passed over.
         options: Confidence and resamples.
-        averagings: How each benchmark is averaged, where that is not the plain mean.
+        tasks: The benchmarks; the metrics of any other, and those that a benchmark does not
+            know, are plain means.
 
     Returns:
         Rows of ``records.COMPARISON``, sorted by baseline, model, benchmark and metric;
         ``difference`` is model minus baseline, and ``items`` the number of pairs.
     """
+    averagings = {(task.name, name): task.averaging for task in tasks for name in task.metrics}
     told = [name for name in items["metric"].unique() if metric(name).better is not None]
     items = items.filter(pl.col("metric").is_in(told))
     models = items["model"].unique().sort().to_list()
@@ -49,7 +51,7 @@ def compare(
         for baseline in chosen
         for model in models
         if model != baseline
-        for row in _pair(items, model, baseline, options, averagings or {})
+        for row in _pair(items, model, baseline, options, averagings)
     )
 
 
@@ -58,7 +60,7 @@ def _pair(
     model: str,
     baseline: str,
     options: StatisticsOptions,
-    averagings: Mapping[str, Averaging],
+    averagings: Mapping[tuple[str, str], Averaging],
 ) -> list[dict[str, Any]]:
     keys = ["benchmark", "metric", "item_id"]
     ours = items.filter(pl.col("model") == model).select(
@@ -73,7 +75,7 @@ def _pair(
         (str(benchmark), str(metric)): (
             _difference(
                 rows,
-                averagings.get(str(benchmark), Averaging()),
+                averagings.get((str(benchmark), str(metric)), Averaging()),
                 options,
                 *(str(benchmark), str(metric), model, baseline),
             ),

@@ -83,7 +83,7 @@ def score_files(
         )
     return Scored(
         benchmark_scores(items, [task], found.judgements, options),
-        compare(items, None, options, {benchmark: task.averaging}),
+        compare(items, None, options, [task]),
         items,
     )
 

@@ -190,10 +190,9 @@ def summarise_scores(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Average with confidence intervals, and compare every model with every other, paired."""
     tasks = build_tasks(evaluation_questions)
-    averagings = {task.name: task.averaging for task in tasks}
     return (
         benchmark_scores(benchmark_items, tasks, judgements, params.statistics),
-        compare(benchmark_items, None, params.statistics, averagings),
+        compare(benchmark_items, None, params.statistics, tasks),
     )
 
 
