@@ -53,5 +53,10 @@ def walk(uri: str, folder: Path) -> None:
     assert told == [(version, "Ada"), (second, "gate"), (version, "gate")]
     again.promote(second, by="Ada", reason="mended")
     assert again.withdrawn(second) is None
-    with pytest.raises(UserError, match=r"no version 9; there are: 1, 2"):
+    third = again.nominate(model(folder / "three", "c"), None, {})
+    again.promote(third, by="gate", reason="better once more")
+    assert [again.roll_back(by="Ada", reason="bad") for _ in range(2)] == [second, version]
+    with pytest.raises(UserError, match="no champion before the present one"):
+        again.roll_back(by="Ada", reason="worse")
+    with pytest.raises(UserError, match=r"no version 9; there are: 1, 2, 3"):
         again.version(9)

@@ -169,6 +169,8 @@ class ModelRegistry:
     def roll_back(self, *, by: str, reason: str) -> int:
         """Make the champion before this one the champion again.
 
+        What was taken back is passed over, so that a second time goes further back.
+
         Returns:
             The version's number.
 
@@ -179,9 +181,16 @@ class ModelRegistry:
         self._reach()
         aliases = self._aliases()
         present = aliases.get(CHAMPION)
-        entry = next((one for one in self.history() if one.version == present), None)
-        former = entry.former if entry and not entry.withdrawn else aliases.get(FORMER)
-        if present is None or former is None or former == present:
+        champions = [number for one in self.history() for number in (one.version, one.former)]
+        former = next(
+            (
+                number
+                for number in (*champions, aliases.get(FORMER))
+                if number not in (None, present) and not self.withdrawn(number)
+            ),
+            None,
+        )
+        if present is None or former is None:
             raise UserError(f"model '{self.name}': there is no champion before the present one")
         self._registered(former, FORMER)
         self.set_alias(CHAMPION, former)
