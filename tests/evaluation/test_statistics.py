@@ -116,6 +116,13 @@ def test_paired_binary_is_antisymmetric_and_wide_when_nothing_differs() -> None:
     assert same.low < -0.3 and same.high > 0.3 and same.p_value == 1
 
 
+@pytest.mark.parametrize(("questions", "least"), [(1, 1.0), (2, 0.5), (5, 1 / 16)])
+def test_a_few_questions_are_no_evidence(questions: int, least: float) -> None:
+    clusters = [question for question in range(questions) for _ in "ab"]
+    ones, tens = [1.0] * len(clusters), [10.0] * len(clusters)
+    assert paired_bootstrap(tens, ones, clusters, seed=0).p_value == least
+
+
 def test_paired_bootstrap_sees_a_shift_and_no_shift() -> None:
     random = np.random.default_rng(6)
     theirs = random.normal(5, 2, size=300)

@@ -222,7 +222,9 @@ def paired_bootstrap(
     """Compare two models on the same items by the cluster bootstrap of their difference.
 
     The p-value counts resamples whose difference lies as far from the observed one as that lies
-    from zero (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 16).
+    from zero (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 16). Of k
+    clusters it is never below 2^(1 - k), the least that an exact test by flipping signs can give:
+    resamples of one or two questions that agree do not vary.
 
     Args:
         first: One number an item of the one model, shape [items].
@@ -239,7 +241,9 @@ def paired_bootstrap(
     columns = np.stack([one * ours, one, other * theirs, other], axis=1)
     observed, draws = _bootstrap(columns, _difference, clusters, layout, seed, resamples)
     far = int((np.abs(draws - observed) >= abs(observed) - 1e-12).sum())
-    return Difference(observed, *_percentiles(draws, confidence), (1 + far) / (1 + resamples))
+    least = 2.0 ** (1 - len(set(clusters)))
+    p_value = max(least, (1 + far) / (1 + resamples))
+    return Difference(observed, *_percentiles(draws, confidence), p_value)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
