@@ -88,6 +88,23 @@ def test_other_instructions_have_no_length_control() -> None:
     assert "recovered" not in task.version
 
 
+def test_places_of_official_instructions_suffice_for_length_control() -> None:
+    """As in tables of preferences and lengths alone, of which a model may lack some."""
+    known = [Question(item, item, details={"baseline": "x" * 9}) for item in ("3", "0", "1")]
+    said = JUDGEMENT.frame(
+        judged("alpaca", str(i), i / 40, chars=5 * i, opponent_chars=None) for i in (0, 1, 3)
+    )
+    task = AlpacaEval("alpaca", known)
+    items = task.score(MODEL_OUTPUT.frame(), said)
+    assert list(values(items, "length_controlled")) == ["0", "1", "3"]
+    fit = control_length([0, 1 / 40, 3 / 40], [0, 5, 15], [9] * 3, recovered_calibration())
+    said = said.with_columns(opponent_chars=pl.lit(9, pl.Int64))
+    low, high = AlpacaEval("alpaca", []).official(items, said)["length_controlled", "m"]
+    assert high - low == pytest.approx(2 * 1.959964 * fit.predicted.std(ddof=1) / 3**0.5)
+    assert (high + low) / 2 == pytest.approx(fit.predicted.mean())
+    assert "length_controlled" not in AlpacaEval("alpaca", [Question("805", "805")]).metrics
+
+
 def test_preferences_become_rates_wins_and_lengths() -> None:
     task = alpaca_eval()
     items = list(task.questions)

@@ -110,7 +110,8 @@ class AlpacaEval(Compared):
         An output that equals the baseline's is a tie; several judges of one output count by their
         mean. An output without a verdict has its length, and a prediction of length control.
         """
-        judged = self._judged(no_judgements() if judgements is None else judgements)
+        said = no_judgements() if judgements is None else judgements
+        judged = self._judged(said, list(self.questions))
         ties = self._ties(outputs, judged.schema).join(judged, on=["model", "item_id"], how="anti")
         empty = silent(outputs, self.name)
         return BENCHMARK_ITEM.frame(
@@ -131,7 +132,7 @@ class AlpacaEval(Compared):
             for metric, model, score, error in found.iter_rows()
             if metric in ("win_rate", "length_controlled") and error is not None
         }
-        for model, rows in self._by_model(self._judged(judgements)):
+        for model, rows in self._by_model(self._judged(judgements, items["item_id"].unique())):
             key = "length_controlled", model
             if key in errors and (fit := self._controlled(rows)):
                 errors[key] = errors[key][0], fit.predicted.std(ddof=1) / rows.height**0.5
@@ -140,8 +141,8 @@ class AlpacaEval(Compared):
             for key, (score, error) in errors.items()
         }
 
-    def _judged(self, judgements: pl.DataFrame) -> pl.DataFrame:
-        """Model, item, mean preference and lengths of what was judged.
+    def _judged(self, judgements: pl.DataFrame, items: Iterable[str]) -> pl.DataFrame:
+        """Model, item, mean preference and lengths of what was judged, of these items.
 
         A baseline's length that a judgement does not tell is that of the baseline given.
         """
@@ -153,7 +154,7 @@ class AlpacaEval(Compared):
         known = pl.col("item_id").replace_strict(lengths, default=None, return_dtype=pl.Int64)
         return (
             self.judged(judgements)
-            .filter(pl.col("item_id").is_in(list(self.questions)))
+            .filter(pl.col("item_id").is_in(list(items)))
             .group_by("model", "item_id")
             .agg(
                 pl.col("value").mean(),
@@ -164,7 +165,8 @@ class AlpacaEval(Compared):
 
     def _by_model(self, rows: pl.DataFrame) -> Iterator[tuple[str, pl.DataFrame]]:
         """Each model's rows in the official order."""
-        places = {item: place for place, item in enumerate(sorted(self.questions, key=_place))}
+        known = dict.fromkeys([*self.questions, *rows["item_id"]])
+        places = {item: place for place, item in enumerate(sorted(known, key=_place))}
         place = pl.col("item_id").replace_strict(places, return_dtype=pl.Int64)
         models = rows.sort("model", place).partition_by("model", as_dict=True, maintain_order=True)
         for (model,), own in models.items():
@@ -267,11 +269,18 @@ def _number(row: Row, number: int, name: str) -> float:
 
 
 def _calibration(questions: Iterable[Question]) -> Calibration | None:
-    """What is known of official instructions; None where others are among them."""
+    """What is known of official instructions; None where others are among them.
+
+    Where only judgements are at hand, the text of a question is no more than its id.
+    """
     asked = list(questions)
-    if not all(one.item_id.isdecimal() and one.item_id == item_id(one.question) for one in asked):
-        return None
     recovered = recovered_calibration()
+    official = set(map(str, range(len(recovered.difficulty))))
+    if not all(
+        one.item_id in official and one.item_id in (one.question, item_id(one.question))
+        for one in asked
+    ):
+        return None
     gamed = [row for one in asked for row in one.details.get("gamed", ())]
     if len(gamed) != len(recovered.gamed):
         return recovered
