@@ -102,6 +102,15 @@ def test_few_items_decide_nothing() -> None:
     assert {number["outcome"] for number in decision.numbers} == {"undecided", "holds"}
 
 
+@pytest.mark.parametrize("condition", ["must_improve", "must_not_regress"])
+def test_few_pairs_decide_nothing(condition: str) -> None:
+    rule = {"benchmark": "b", "metric": "accuracy", condition: "base", "min_items": 20}
+    options = GateOptions(rules=(Rule.model_validate(rule),))
+    decision = _decide(_items(base="12-", new="12+"), options)
+    assert decision.verdict == "inconclusive" and "12 < 20" in decision.reasons[0]
+    assert _decide(_items(base="24-", new="24+"), options).verdict == "promote"
+
+
 def test_the_first_champion_needs_only_floor_and_base() -> None:
     items = _items(base="20+ 180-", new="150+ 50-")
     assert _decide(items, champion=False).verdict == "promote"

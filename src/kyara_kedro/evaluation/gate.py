@@ -35,7 +35,7 @@ class Rule(Options):
         floor: Lowest score allowed.
         max_parse_failures: Largest share of outputs without an answer that could be read, and of
             judgements without a verdict.
-        min_items: Fewest items that a floor or a share is believed on; fewer leave it undecided.
+        min_items: Fewest items, or pairs of them, that are believed; fewer leave it undecided.
     """
 
     benchmark: str
@@ -222,6 +222,9 @@ class _Evidence:
             return _absent(
                 rule, name, f"只有 {said} 題可供配對比較", f"only {said} items are paired"
             )
+        if found["items"] < rule.min_items:
+            said = f"{found['items']} < {rule.min_items}"
+            return _absent(rule, name, f"題數太少：{said}", f"too few items: {said}")
         bar = 0.0 if condition == "must_improve" else -rule.margin
         outcome: Outcome = "undecided"
         if found["low"] > bar:
