@@ -105,3 +105,15 @@ def test_the_gate_promotes_holds_and_leaves_back_what_a_person_took_back(
     assert "kedro promote 4" in caplog.text
     override(registry, 4, "it was tested again")
     assert run("d", right=340, champion=340)["champion"] == 4
+
+
+def test_a_champion_that_was_deleted_is_not_gone_back_to(database: str, tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    registry = ModelRegistry(database, "deleted", "kyara-evaluate")
+    first, second = (nominated(registry, tmp_path, name, "promote") for name in ("one", "two"))
+    override(registry, first, None)
+    override(registry, second, None)
+    MlflowClient(database, database).delete_model_version("deleted", str(first))
+    with pytest.raises(UserError, match=r"has no version 1; there are: 2"):
+        roll_back(registry, "it is bad")

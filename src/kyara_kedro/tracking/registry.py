@@ -175,7 +175,7 @@ class ModelRegistry:
             The version's number.
 
         Raises:
-            UserError: there was none, or its directory is gone.
+            UserError: there was none, or it is deleted or its directory gone.
             RegistryDown: the registry does not answer.
         """
         self._reach()
@@ -192,7 +192,7 @@ class ModelRegistry:
         )
         if present is None or former is None:
             raise UserError(f"model '{self.name}': there is no champion before the present one")
-        self._registered(former, FORMER)
+        self.version(former)
         self.set_alias(CHAMPION, former)
         self.set_alias(FORMER, present)
         self._note(Promotion(_now(), former, present, by, reason, withdrawn=present))
