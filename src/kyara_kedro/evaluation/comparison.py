@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import polars as pl
@@ -25,10 +26,9 @@ def compare(
 
     Models are paired on the items that both have. Values of 0 and 1, one a question, are compared
     by McNemar's exact test, all others by a paired bootstrap over questions, within strata where
-    the score is a mean of theirs. The p-values of one
-    pair of models are adjusted after Holm for the number of benchmarks and metrics, so give only
-    items whose metrics you would draw conclusions from; lengths, of which more is not better, are
-    left out.
+    the score is a mean of theirs. The p-values of one pair of models are adjusted after Holm for
+    the number of benchmarks and metrics, so give only items whose metrics you would draw
+    conclusions from; lengths, of which more is not better, are left out.
 
     Args:
         items: Rows of ``records.BENCHMARK_ITEM``.
@@ -46,29 +46,42 @@ def compare(
     items = items.filter(pl.col("metric").is_in(told))
     models = items["model"].unique().sort().to_list()
     chosen = models if baselines is None else sorted(set(baselines) & set(models))
-    return COMPARISON.frame(
-        row
-        for baseline in chosen
-        for model in models
-        if model != baseline
-        for row in _pair(items, model, baseline, options, averagings)
-    )
+    of_model = items.partition_by("model", as_dict=True)
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for baseline, model in product(chosen, models):
+        if (model, baseline) in found:
+            found[baseline, model] = [_mirrored(row) for row in found[model, baseline]]
+        elif model != baseline:
+            both = of_model[model,], of_model[baseline,]
+            found[baseline, model] = _pair(*both, model, baseline, options, averagings)
+    return COMPARISON.frame(row for rows in found.values() for row in rows)
+
+
+def _mirrored(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The same comparison seen from the other model."""
+    model, baseline = row["baseline"], row["model"]
+    return {
+        **row,
+        "id": content_id("comparison", row["benchmark"], row["metric"], model, baseline),
+        "model": model,
+        "baseline": baseline,
+        "difference": -row["difference"],
+        "low": -row["high"],
+        "high": -row["low"],
+    }
 
 
 def _pair(
-    items: pl.DataFrame,
+    mine: pl.DataFrame,
+    others: pl.DataFrame,
     model: str,
     baseline: str,
     options: StatisticsOptions,
     averagings: Mapping[tuple[str, str], Averaging],
 ) -> list[dict[str, Any]]:
     keys = ["benchmark", "metric", "item_id"]
-    ours = items.filter(pl.col("model") == model).select(
-        *keys, "stratum", ours="value", our_weight="weight"
-    )
-    theirs = items.filter(pl.col("model") == baseline).select(
-        *keys, theirs="value", their_weight="weight"
-    )
+    ours = mine.select(*keys, "stratum", ours="value", our_weight="weight")
+    theirs = others.select(*keys, theirs="value", their_weight="weight")
     pairs = ours.join(theirs, on=keys).sort(keys)
     groups = pairs.partition_by(keys[:2], as_dict=True, maintain_order=True)
     found = {

@@ -45,7 +45,7 @@ class Rule(Options):
     margin: NonNegativeFloat = 0.0
     floor: float | None = None
     max_parse_failures: float | None = Field(None, ge=0, le=1)
-    min_items: int = Field(1, ge=1)
+    min_items: int = Field(10, ge=1)
 
     @model_validator(mode="after")
     def _asks_for_something(self) -> Self:

@@ -238,8 +238,12 @@ def paired_bootstrap(
     """
     ours, theirs = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     one, other = (np.ones_like(ours),) * 2 if weights is None else map(np.asarray, weights)
-    columns = np.stack([one * ours, one, other * theirs, other], axis=1)
-    observed, draws = _bootstrap(columns, _difference, clusters, layout, seed, resamples)
+    if np.array_equal(one, other):
+        columns, figure = np.stack([one * (ours - theirs), one], axis=1), _mean
+    else:
+        columns = np.stack([one * ours, one, other * theirs, other], axis=1)
+        figure = _difference
+    observed, draws = _bootstrap(columns, figure, clusters, layout, seed, resamples)
     far = int((np.abs(draws - observed) >= abs(observed) - 1e-12).sum())
     least = 2.0 ** (1 - len(set(clusters)))
     p_value = max(least, (1 + far) / (1 + resamples))
