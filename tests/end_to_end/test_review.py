@@ -41,6 +41,7 @@ def newest(project: Path, name: str) -> pl.DataFrame:
     return pl.read_parquet(max(found))
 
 
+@pytest.mark.slow
 def test_what_is_decided_on_the_page_overrides_the_next_run(tmp_path: Path) -> None:
     project = small_project(tmp_path / "project")
     (project / "downloads").mkdir()

@@ -277,6 +277,7 @@ def test_the_leak_report_names_the_teacher(misbehaved: Run) -> None:
     assert misbehaved.model.spoilt()["simplified"]
 
 
+@pytest.mark.slow
 def test_every_strategy_yields_what_is_asked_for(tmp_path: Path) -> None:
     project = small_project(tmp_path)
     targets = {"knowledge": 25, "rag": 8, "document": 4, "math": 12, "dialogue": 5, "told": 4}
@@ -295,6 +296,7 @@ def test_every_strategy_yields_what_is_asked_for(tmp_path: Path) -> None:
     assert list(audit.unbalanced(flows, tables(project)["synthesize_drops"])) == []
 
 
+@pytest.mark.slow
 def test_a_share_that_is_used_up_ends_its_strategy_alone(tmp_path: Path) -> None:
     project = small_project(tmp_path)
     wish(project, math={"share": 0.02}, document={"target": 3}, dialogue={"target": 2})

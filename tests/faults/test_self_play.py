@@ -51,6 +51,7 @@ def held(ledger: Path) -> int:
     return 0  # not there yet, or in the making
 
 
+@pytest.mark.slow
 def test_what_was_written_before_a_kill_is_not_written_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

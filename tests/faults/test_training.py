@@ -122,7 +122,7 @@ def forker() -> subprocess.Popen[str]:
     process.wait()
 
 
-@pytest.mark.parametrize("kind", [sft, dpo])
+@pytest.mark.parametrize("kind", [sft, pytest.param(dpo, marks=pytest.mark.slow)])
 def test_killed_at_three_random_steps_and_resumed_the_weights_are_the_same_bits(
     kind: object, start: ModelRef, tmp_path: Path, forker: subprocess.Popen[str]
 ) -> None:

@@ -172,7 +172,9 @@ def test_texts_of_other_labels_are_not_compared():
     assert sorted(map(sorted, found)) == [["0000", "0002"], ["0001", "0003"]]
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))]
+)
 def test_pairs_are_those_that_comparing_everything_gives(seed):
     texts = corpus(seed, 140)
     table = frame(texts)

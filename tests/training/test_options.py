@@ -30,7 +30,7 @@ def test_heads_must_divide_the_width() -> None:
 def test_the_room_loads_no_heavy_package() -> None:
     script = (
         "import sys\n"
-        "from kyara_kedro.training import chat, embedded, generation, loading, model_ref, rows\n"
+        "from kyara_kedro.training import chat, embedded, loading, model_ref, resident, rows\n"
         "from kyara_kedro.training import stages\n"
         "heavy = {'torch', 'transformers', 'trl', 'datasets', 'tokenizers'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
