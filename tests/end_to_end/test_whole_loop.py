@@ -270,9 +270,7 @@ def test_the_report_and_the_card_say_what_they_are(finished: Path) -> None:
 @pytest.mark.parametrize(
     "pipeline",
     [
-        pytest.param(
-            name, marks=() if name in ("ingest", "dedup", "evaluate") else pytest.mark.slow
-        )
+        pytest.param(name, marks=() if name in ("ingest", "evaluate") else pytest.mark.slow)
         for name in PIPELINES
     ],
 )

@@ -49,6 +49,7 @@ def tags(number: int, body: dict[str, object]) -> Answer:
     return chat(json.dumps(said, ensure_ascii=False), delay=0.02)
 
 
+@pytest.mark.slow
 def test_what_was_answered_before_a_kill_is_never_asked_again(tmp_path: Path) -> None:
     with serving(tags) as server:
         for at in (40, 120):
