@@ -262,7 +262,6 @@ def _verdict_row(name: str, duel: Duel, judge: Teacher, reply: Completion) -> di
     if not isinstance(judgement, PairVerdict) and reply.status not in ("invalid", "truncated"):
         return None
     verdict = judgement.verdict if isinstance(judgement, PairVerdict) else None
-    unread = reply.fault if reply.status == "invalid" else reply.status
     return {
         "id": name,
         "prompt_id": duel.prompt_id,
@@ -275,11 +274,16 @@ def _verdict_row(name: str, duel: Duel, judge: Teacher, reply: Completion) -> di
         "first_chars": len(duel.first.text),
         "second_chars": len(duel.second.text),
         "verdict": verdict,
-        "problem": None if verdict else unread,
+        "problem": None if verdict else _unread(reply),
         "judge": reply.teacher,
         "judge_family": judge.family,
         "reason": reply.text,
     }
+
+
+def _unread(reply: Completion) -> str:
+    """Why a judge's reply says nothing that can be used."""
+    return reply.fault if reply.status == "invalid" else reply.status
 
 
 def _judgement_id(trial: Trial, judge: str) -> str:
@@ -291,7 +295,6 @@ def _judgement_id(trial: Trial, judge: str) -> str:
 
 def _judgement_row(row_id: str, trial: Trial, judge: Teacher, reply: Completion) -> dict[str, Any]:
     said = reply.parsed if isinstance(reply.parsed, Judgement) else None
-    unread = reply.fault if reply.status == "invalid" else reply.status
     return {
         "id": row_id,
         "benchmark": trial.benchmark,
@@ -301,7 +304,7 @@ def _judgement_row(row_id: str, trial: Trial, judge: Teacher, reply: Completion)
         "swapped": trial.swapped,
         "verdict": said.verdict if said else None,
         "value": said.value(swapped=trial.swapped) if said else None,
-        "problem": None if said else unread,
+        "problem": None if said else _unread(reply),
         "chars": trial.chars,
         "opponent_chars": trial.opponent_chars,
         "judge": reply.teacher,

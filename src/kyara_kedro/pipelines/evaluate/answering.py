@@ -63,11 +63,7 @@ def generate_outputs(
     """
     tasks = build_tasks(evaluation_questions)
     requests = [request for task in tasks for request in task.requests()]
-    models = dict(
-        zip(STAGES, (base_model, sft_base_model, sft_refine_model, dpo_model), strict=True)
-    )
-    if champion:
-        models[CHAMPION] = pretrained(champion["path"])
+    models = our_models(base_model, sft_base_model, sft_refine_model, dpo_model, champion)
     if taken := sorted({*STAGES, CHAMPION} & other_models.direct.keys()):
         raise UserError(f"'other_models' in the catalog: {taken[0]!r} is a stage; rename it")
     usual = Decoding(params.generation.temperature, params.generation.max_new_tokens)
@@ -84,6 +80,19 @@ def generate_outputs(
     return MODEL_OUTPUT.frame(rows), drops(PIPELINE, dropped), len(rows) + len(dropped)
 
 
+def our_models(
+    base_model: ModelRef,
+    sft_base_model: ModelRef,
+    sft_refine_model: ModelRef,
+    dpo_model: ModelRef,
+    champion: dict[str, Any],
+) -> dict[str, ModelRef]:
+    """The models of the stages, and the champion where there is one, by their names in tables."""
+    stages = base_model, sft_base_model, sft_refine_model, dpo_model
+    models = dict(zip(STAGES, stages, strict=True))
+    return models | ({CHAMPION: pretrained(champion["path"])} if champion else {})
+
+
 def _answer_all(
     model: str, requests: Sequence[Request], usual: Decoding, answer: Answer
 ) -> tuple[list[dict[str, Any]], list[tuple[str, str, str]]]:
@@ -96,13 +105,17 @@ def _answer_all(
     said: dict[tuple[str, str], tuple[Message, ...] | None] = {}
     waiting = list(requests)
     while waiting:
-        ready = [one for one in waiting if one.after is None or (one.benchmark, one.after) in said]
+        ready: list[Request] = []
+        later: list[Request] = []
+        for one in waiting:
+            now = one.after is None or (one.benchmark, one.after) in said
+            (ready if now else later).append(one)
         if not ready:
             first = waiting[0]
             raise UserError(
                 f"{first.benchmark} {first.item_id}: follows {first.after}, which is not asked"
             )
-        waiting = [one for one in waiting if one not in ready]
+        waiting = later
         asked = []
         for one in ready:
             before = () if one.after is None else said[one.benchmark, one.after]

@@ -8,10 +8,10 @@ from kyara_kedro.checkpoints import choose_device
 from kyara_kedro.evaluation.benchmarks import question_row
 from kyara_kedro.evaluation.harness import Endpoint, LocalModel, run_harness
 from kyara_kedro.params import EvaluateParams
-from kyara_kedro.pipelines.evaluate.answering import CHAMPION, STAGES
+from kyara_kedro.pipelines.evaluate.answering import our_models
 from kyara_kedro.records import BENCHMARK_ITEM, EVALUATION_QUESTION
 from kyara_kedro.training.loading import fetched
-from kyara_kedro.training.model_ref import ModelRef, pretrained, verify
+from kyara_kedro.training.model_ref import ModelRef, verify
 
 
 def measure_likelihoods(
@@ -32,9 +32,7 @@ def measure_likelihoods(
     """
     if not params.harness.tasks:
         return EVALUATION_QUESTION.frame(), BENCHMARK_ITEM.frame()
-    refs = dict(zip(STAGES, (base_model, sft_base_model, sft_refine_model, dpo_model), strict=True))
-    if champion:
-        refs[CHAMPION] = pretrained(champion["path"])
+    refs = our_models(base_model, sft_base_model, sft_refine_model, dpo_model, champion)
     device = choose_device("auto")
     measured: list[LocalModel | Endpoint] = [
         LocalModel(name, fetched(verify(ref)), device) for name, ref in refs.items()
