@@ -50,15 +50,15 @@ def compare(
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for baseline, model in product(chosen, models):
         if (model, baseline) in found:
-            found[baseline, model] = [_mirrored(row) for row in found[model, baseline]]
+            found[baseline, model] = [mirrored(row) for row in found[model, baseline]]
         elif model != baseline:
             both = of_model[model,], of_model[baseline,]
             found[baseline, model] = _pair(*both, model, baseline, options, averagings)
     return COMPARISON.frame(row for rows in found.values() for row in rows)
 
 
-def _mirrored(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The same comparison seen from the other model."""
+def mirrored(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of ``records.COMPARISON`` seen from the other model."""
     model, baseline = row["baseline"], row["model"]
     return {
         **row,

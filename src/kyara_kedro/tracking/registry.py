@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -181,12 +181,13 @@ class ModelRegistry:
         self._reach()
         aliases = self._aliases()
         present = aliases.get(CHAMPION)
-        champions = [number for one in self.history() for number in (one.version, one.former)]
+        history = self.history()
+        champions = [number for one in history for number in (one.version, one.former)]
         former = next(
             (
                 number
                 for number in (*champions, aliases.get(FORMER))
-                if number not in (None, present) and not self.withdrawn(number)
+                if number not in (None, present) and not _withdrawn(history, number)
             ),
             None,
         )
@@ -200,12 +201,7 @@ class ModelRegistry:
 
     def withdrawn(self, version: int) -> Promotion | None:
         """How a person took a version back, when nobody has made it the champion since."""
-        for entry in self.history():
-            if entry.version == version:
-                return None
-            if entry.withdrawn == version:
-                return entry
-        return None
+        return _withdrawn(self.history(), version)
 
     def history(self) -> list[Promotion]:
         """Every change of the champion, the newest first."""
@@ -297,6 +293,15 @@ class ModelRegistry:
             self._client.log_model_artifacts(model_id, folder)
         for file, place in parts(path) if self._complete else ():
             self._client.log_model_artifact(model_id, str(file), place)
+
+
+def _withdrawn(history: Iterable[Promotion], version: int | None) -> Promotion | None:
+    for entry in history:
+        if entry.version == version:
+            return None
+        if entry.withdrawn == version:
+            return entry
+    return None
 
 
 def _now() -> str:

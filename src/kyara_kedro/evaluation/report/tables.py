@@ -10,6 +10,7 @@ import polars as pl
 
 from kyara_kedro.evaluation.benchmarks import BENCHMARKS, Task
 from kyara_kedro.evaluation.benchmarks.output import METRICS as OUTPUT_METRICS
+from kyara_kedro.evaluation.comparison import mirrored
 from kyara_kedro.evaluation.metrics import metric
 from kyara_kedro.evaluation.report.content import (
     CHAPTERS,
@@ -48,9 +49,7 @@ class Compared:
         rows = list(comparisons.iter_rows(named=True))
         self._rows = {(*_key(row), row["model"], row["baseline"]): row for row in rows}
         for row in rows:
-            mirrored = {"difference": -row["difference"], "low": -row["high"], "high": -row["low"]}
-            pair = (*_key(row), row["baseline"], row["model"])
-            self._rows.setdefault(pair, row | mirrored)
+            self._rows.setdefault((*_key(row), row["baseline"], row["model"]), mirrored(row))
 
     def row(self, key: Key, model: str, other: str) -> dict[str, Any] | None:
         """How far the model is above another, as a row of ``records.COMPARISON``."""
