@@ -5,12 +5,13 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint format viz mlflow lock clean
+.PHONY: help install run test lint format docs viz mlflow lock clean
 
 help:
 	@echo "make run     set up .venv, run all seven pipelines on the sample corpus, say where the results are"
 	@echo "make test    set up .venv, run the whole test suite"
 	@echo "make lint    ruff, mypy and the import contracts"
+	@echo "make docs    write the reference pages of docs/ anew from the code"
 	@echo "make viz     build the lineage site and serve it on http://127.0.0.1:4141"
 	@echo "make mlflow  serve the runs and the model registry on http://127.0.0.1:5000"
 	@echo "make clean   remove everything that runs have made (your inputs in data/01_raw, paid replies and the tag map with your edits stay)"
@@ -40,6 +41,9 @@ lint: $(READY)
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(READY)
+	$(BIN)/python -m kyara_kedro.reference docs
 
 viz: $(READY)
 	$(BIN)/kedro viz build --include-previews

@@ -197,6 +197,7 @@ DOCUMENT = Record(
     nullable=frozenset({"url"}),
     rules=(_filled("title"), _filled("text"), _one_of("language", LANGUAGES)),
 )
+"""A text as it is after cleaning, in its own language."""
 
 PASSAGE = Record(
     "passage",
@@ -223,6 +224,7 @@ PASSAGE = Record(
         _at_least("start", 0),
     ),
 )
+"""A slice of a document, as it is retrieved, shown and cited."""
 
 Operation = Literal[
     "constrain",
@@ -266,6 +268,7 @@ QUESTION = Record(
         _at_least("round", 0),
     ),
 )
+"""A question that a passage answers: a root question, or one evolved from its `parent`."""
 
 SEARCH_QUERY = Record(
     "search query",
@@ -278,6 +281,7 @@ SEARCH_QUERY = Record(
     },
     rules=(_filled("text"), _at_least("rank", 0)),
 )
+"""A wording that a question is searched with; rank 0 is the question itself."""
 
 REFERENCE = Record(
     "reference",
@@ -302,6 +306,7 @@ REFERENCE = Record(
         ),
     ),
 )
+"""A passage that was retrieved for a question, and what the checker found in it."""
 
 CONVERSATION = Record(
     "conversation",
@@ -335,6 +340,7 @@ CONVERSATION = Record(
         Rule("parents", pl.col("parents").list.len() > 0, "say where the row comes from"),
     ),
 )
+"""A conversation to train on: `parents` say what it was made from, `calls` who wrote it."""
 
 PREFERENCE = Record(
     "preference",
@@ -374,6 +380,7 @@ PREFERENCE = Record(
         _between("judged_orders", 0, 2),
     ),
 )
+"""Two answers to one prompt, or two continuations of one text, and which is better."""
 
 MATH_PROBLEM = Record(
     "mathematics problem",
@@ -391,6 +398,7 @@ MATH_PROBLEM = Record(
     nullable=frozenset({"answer", "conversation_id"}),
     rules=(_filled("problem"), _between("difficulty", 0.0, 1.0), _at_least("agreed", 0)),
 )
+"""A problem that a persona posed, and how its solutions voted."""
 
 PERSONA = Record(
     "persona",
@@ -403,6 +411,7 @@ PERSONA = Record(
     },
     rules=(_filled("text"),),
 )
+"""Somebody who poses problems."""
 
 PROMPT = Record(
     "prompt",
@@ -417,6 +426,7 @@ PROMPT = Record(
     nullable=frozenset({"category"}),
     rules=(_filled("text"),),
 )
+"""A request without an answer, which contestants answer."""
 
 BENCHMARK_QUESTION = Record(
     "benchmark question",
@@ -445,6 +455,7 @@ BENCHMARK_QUESTION = Record(
         ),
     ),
 )
+"""A question of a user's own benchmark; no training record may hold it."""
 
 EVALUATION_QUESTION = Record(
     "evaluation question",
@@ -480,11 +491,13 @@ PROTECTED_TEXT = Record(
     },
     rules=(_filled("text"),),
 )
+"""A text that no training record may hold."""
 
 COMPARED_TEXT = Record(
     "compared text",
     {"id": pl.String, "text": pl.String, "label": pl.Boolean, "quality": SCORE},
 )
+"""What duplicates are searched among; only texts of the same `label` are compared."""
 
 METHODS = ("exact", "lexical", "semantic")
 DECISIONS = ("accept", "reject", "edit")
@@ -504,6 +517,7 @@ SIMILAR_PAIR = Record(
         Rule("second_id", pl.col("first_id") != pl.col("second_id"), "be another record"),
     ),
 )
+"""Two records that resemble each other, from a floor below the threshold on."""
 
 DUPLICATE = Record(
     "duplicate",
@@ -522,6 +536,7 @@ DUPLICATE = Record(
         Rule("kept_id", pl.col("kept_id") != pl.col("removed_id"), "be another record"),
     ),
 )
+"""A record that was removed, and the one of its group that it resembles and that stays."""
 
 CONTAMINATION = Record(
     "contamination",
@@ -550,6 +565,7 @@ CONTAMINATION = Record(
         _filled("evidence"),
     ),
 )
+"""A benchmark's item that a record holds, with the literal stretch of the record."""
 
 DROP = Record(
     "drop",
@@ -565,6 +581,7 @@ DROP = Record(
         Rule("record_id", pl.col("record_id").is_unique(), "have exactly one reason"),
     ),
 )
+"""A record that does not go on, with its one reason."""
 
 RAW_TAGS = Record(
     "raw tags",
@@ -572,12 +589,14 @@ RAW_TAGS = Record(
     nullable=frozenset({"fault"}),
     rules=(Rule("raw_tags", pl.col("raw_tags").list.len() > 0, "hold a tag"),),
 )
+"""The tags of a conversation as they were given, and why a teacher's reply was of no use."""
 
 TAG_EXAMPLE = Record(
     "tag example",
     {"id": pl.String, "tag": pl.String, "explanation": pl.String, "conversation_id": pl.String},
     rules=(_filled("tag"), Rule("tag", pl.col("tag").is_unique(), "have one example")),
 )
+"""A raw tag with its explanation and a conversation that has it."""
 
 TAGS = Record(
     "tags",
@@ -586,6 +605,7 @@ TAGS = Record(
         Rule("complexity", pl.col("tags").list.len() == pl.col("complexity"), "count the tags"),
     ),
 )
+"""The final tags of a conversation."""
 
 TAG_MAP = Record(
     "tag map",
@@ -601,6 +621,7 @@ TAG_MAP = Record(
     nullable=frozenset({"final", "found"}),
     rules=(_filled("raw"), _at_least("count", 0)),
 )
+"""What a raw tag became, by which step; people edit `final`."""
 
 ASPECTS = pl.List(pl.Struct({"aspect": pl.String(), "value": pl.Float64()}))
 
@@ -635,6 +656,7 @@ RAW_SCORES = Record(
         ),
     ),
 )
+"""What every scorer said of a conversation, or why it said nothing."""
 
 QUALITY = Record(
     "quality",
@@ -649,6 +671,7 @@ QUALITY = Record(
         ),
     ),
 )
+"""One score of a conversation, in [0, 1], with all its parts."""
 
 DECISION = Record(
     "decision",
@@ -704,6 +727,7 @@ CANDIDATE = Record(
     },
     rules=(*_messages("messages", last="user"), _filled("response")),
 )
+"""A contestant's answer to a prompt."""
 
 _WON = ("A", "B", "C")
 
@@ -730,6 +754,7 @@ GENERATION = Record(
         _at_least("max_tokens", 1),
     ),
 )
+"""What the tuned model wrote in self-play or SPPO."""
 
 VERDICT = Record(
     "verdict",
@@ -761,6 +786,7 @@ VERDICT = Record(
         Rule("second_id", pl.col("first_id") != pl.col("second_id"), "be another answer"),
     ),
 )
+"""Which of two answers a judge prefers, in one of the two orders."""
 
 FIRST_WON = pl.col("verdict").replace_strict(
     {"A": 1.0, "C": 0.5, "B": 0.0}, default=None, return_dtype=pl.Float64
@@ -789,6 +815,7 @@ LABELLED_PAIR = Record(
         Rule("labels", pl.col("labels").list.len() > 0, "hold what each annotator said"),
     ),
 )
+"""Two answers that people have compared."""
 
 LABELLED_RATING = Record(
     "labelled rating",
@@ -807,6 +834,7 @@ LABELLED_RATING = Record(
     nullable=frozenset({"reference"}),
     rules=(_filled("prompt"), Rule("rating", pl.col("rating").is_finite(), "be a finite number")),
 )
+"""An answer that people have scored."""
 
 CONTESTANT_RATING = Record(
     "contestant rating",
@@ -825,6 +853,7 @@ CONTESTANT_RATING = Record(
     },
     rules=(_between("win_rate", 0.0, 1.0), _at_least("answers", 0)),
 )
+"""How strong a contestant is, by Bradley and Terry, with a 95 % interval."""
 
 JUDGE_RELIABILITY = Record(
     "judge reliability",
@@ -843,6 +872,7 @@ JUDGE_RELIABILITY = Record(
     nullable=frozenset({"data_set", "value", "low", "high", "expected"}),
     rules=(_between("value", -1.0, 1.0), _at_least("cases", 1)),
 )
+"""One measure of how far a judge can be trusted."""
 
 REPLY = Record(
     "reply",
@@ -865,6 +895,7 @@ REPLY = Record(
     },
     rules=(_at_least("prompt_tokens", 0), _at_least("completion_tokens", 0), _at_least("cost", 0)),
 )
+"""A reply in the ledger, as it is exported."""
 
 TRAINING_CURVE = Record(
     "training curve",
@@ -877,6 +908,7 @@ TRAINING_CURVE = Record(
     },
     rules=(_at_least("step", 0),),
 )
+"""A value of a metric at an optimiser step of a stage."""
 
 MODEL_OUTPUT = Record(
     "model output",
@@ -892,6 +924,7 @@ MODEL_OUTPUT = Record(
     },
     rules=(*_messages("messages", last="user"), _at_least("tokens", 0)),
 )
+"""What a model answered to an item."""
 
 JUDGEMENT = Record(
     "judgement",
@@ -948,6 +981,7 @@ BENCHMARK_ITEM = Record(
         Rule("weight", pl.col("weight") > 0, "be above 0"),
     ),
 )
+"""How a model did on one item by one metric."""
 
 BENCHMARK_SCORE = Record(
     "benchmark score",
@@ -993,6 +1027,7 @@ COMPARISON = Record(
     },
     rules=(_between("p_value", 0.0, 1.0),),
 )
+"""The difference of two models in a metric, with its interval and p-value after Holm."""
 
 
 def drops(pipeline: str, rows: Iterable[tuple[str, str, str]]) -> pl.DataFrame:

@@ -102,7 +102,11 @@ _FENCE = re.compile(r"```[\w-]*\n(.*?)```", re.DOTALL)
 
 
 class HeuristicsOptions(Options):
-    """How much each aspect counts in the score; an aspect without a weight is left out."""
+    """How much each aspect counts in the score.
+
+    Attributes:
+        weights: Weight of each aspect; one that is not named is left out.
+    """
 
     weights: Mapping[str, PositiveFloat] = Field(
         default={

@@ -88,7 +88,11 @@ class Weighted(Options):
 
 
 class HeuristicsScorerOptions(Weighted, HeuristicsOptions):
-    """The embedded rules."""
+    """The embedded rules.
+
+    Attributes:
+        kind: What tells them from the other scorers.
+    """
 
     kind: Literal["heuristics"] = "heuristics"
 
@@ -121,7 +125,11 @@ class RewardOptions(Weighted):
 
 
 class JudgeOptions(Weighted):
-    """The teacher in the role of the judge, with the rubric of the prompt rate_conversation."""
+    """The teacher in the role of the judge, with the rubric of the prompt rate_conversation.
+
+    Attributes:
+        kind: What tells it from the other scorers.
+    """
 
     kind: Literal["judge"]
 
