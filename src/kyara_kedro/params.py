@@ -1,8 +1,10 @@
 """The parameters of each pipeline: typed, and strict about unknown keys and impossible values."""
 
+from importlib import import_module
 from typing import Annotated, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     Field,
     NonNegativeInt,
     PositiveFloat,
@@ -245,6 +247,48 @@ class MagpieParams(StrategyParams):
     licence: str = "unknown"
 
 
+def _function(name: str) -> str:
+    module, _, function = name.partition(":")
+    try:
+        found = getattr(import_module(module), function, None)
+    except (ImportError, SyntaxError, ValueError) as error:
+        raise ValueError(f"{name}: {error}; write it as module:function") from error
+    if not callable(found):
+        raise ValueError(f"{name}: {module} has no function '{function}'")
+    return name
+
+
+class OwnStrategyParams(StrategyParams):
+    """A strategy of your own, a function as ``kyara_kedro.pipelines.synthesize.strategy`` says.
+
+    Attributes:
+        function: ``module:function``; the module lies in ``src`` or is installed.
+        seeds: What it begins with: every row becomes one conversation or one drop. Of the
+            questions these are the root questions.
+    """
+
+    function: Annotated[str, AfterValidator(_function)]
+    seeds: Literal["documents", "passages", "questions", "personas"]
+
+
+_FLOWS = frozenset(
+    {
+        *("passages", "questions", "evolutions", "knowledge", "rag", "document", "math"),
+        *("dialogue", "told", "magpie", "total", "retrieval", "citations"),
+    }
+)
+"""What ``synthesize_summary`` holds anyway."""
+
+
+def _own_name(name: str) -> str:
+    if name in _FLOWS:
+        raise ValueError(f"'{name}' is taken: name your strategy otherwise")
+    return name
+
+
+OwnName = Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$"), AfterValidator(_own_name)]
+
+
 class SynthesizeParams(Options):
     """What is written from documents and personas, and how much of it.
 
@@ -262,6 +306,7 @@ class SynthesizeParams(Options):
         dialogue: Several rounds.
         told: System prompts.
         magpie: Requests out of a model.
+        own: Strategies of your own, by the name that their conversations have as their source.
     """
 
     languages: tuple[WrittenLanguage, ...] = ("zh-Hant-TW", "zh", "en")
@@ -276,6 +321,7 @@ class SynthesizeParams(Options):
     dialogue: DialogueParams = DialogueParams()
     told: ToldParams = ToldParams()
     magpie: MagpieParams = MagpieParams()
+    own: dict[OwnName, OwnStrategyParams] = Field(default={})
 
     @model_validator(mode="after")
     def _every_question_has_a_style(self) -> Self:

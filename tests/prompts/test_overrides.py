@@ -6,6 +6,7 @@ import pytest
 from jinja2.exceptions import SecurityError
 
 from kyara_kedro.prompts import PromptError, PromptLibrary
+from kyara_kedro.teachers.base import TeacherError, ask
 
 PACKAGE = PromptLibrary()
 
@@ -96,3 +97,51 @@ def test_templates_cannot_reach_into_python(tmp_path: Path) -> None:
     library = PromptLibrary([tmp_path])
     with pytest.raises(SecurityError, match="unsafe"):
         library.render("expand_query", "en", question="q")
+
+
+OWN = """\
+description: {zh-TW: 一句話的摘要, en: A summary in one sentence}
+like: answer_question
+inputs: {question: the request, documents: what is summed up, style: as there, cite: as there}
+reply: text
+parameters: {max_tokens: 100}
+"""
+
+
+def test_a_task_of_ones_own_is_asked_as_the_one_that_it_is_like(tmp_path: Path) -> None:
+    put(tmp_path, "summarise/meta.yml", OWN)
+    put(tmp_path, "summarise/zh-TW.jinja", block("摘要：{{ question }}"))
+    local = tmp_path.with_name("local")
+    put(local, "summarise/en.jinja", block("Sum up: {{ question }}"))
+    library = PromptLibrary([tmp_path, local])
+    inputs = {"question": "茶？", "documents": [], "style": "brief", "cite": False}
+    request = ask(library, "row", "summarise", "zh-TW", **inputs)
+    assert request.task == "answer_question"
+    assert request.messages == ({"role": "user", "content": "摘要：茶？"},)
+    assert request.prompt_version == library.template("summarise/zh-TW").version
+    assert request.max_tokens == 100
+    assert ask(library, "row", "summarise", "en", **inputs).messages[0]["content"] == "Sum up: 茶？"
+    with pytest.raises(TeacherError, match="'summarise': missing or unknown inputs"):
+        ask(library, "row", "summarise", "zh-TW", question="茶？")
+    with pytest.raises(PromptError, match="summarise/zh-CN"):
+        ask(library, "row", "summarise", "zh-CN", **inputs)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("mine/meta.yml", OWN.replace("answer_question", "answer"), "'like' must name one of"),
+        ("mine/meta.yml", OWN.replace("like: answer_question\n", ""), "'like' must name one of"),
+        ("mine/meta.yml", OWN.replace("question: the request, ", ""), "inputs must be"),
+        ("mine/meta.yml", OWN.replace("reply: text", "reply: Verdict"), "reply 'text'"),
+        ("answer_question/meta.yml", OWN, "'like' is for tasks of your own"),
+    ],
+)
+def test_a_task_of_ones_own_has_the_form_of_one_of_the_package(
+    tmp_path: Path, name: str, text: str, message: str
+) -> None:
+    file = put(tmp_path, name, text)
+    with pytest.raises(PromptError, match=message) as caught:
+        PromptLibrary([tmp_path])
+    assert str(file) in str(caught.value)
+    assert "\n" not in str(caught.value)

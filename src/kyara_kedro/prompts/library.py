@@ -122,7 +122,7 @@ class PromptLibrary:
         for folder in overrides:
             if not folder.is_dir():
                 raise PromptError(f"prompt overrides {folder}: no such folder; create or unset it")
-            self._files |= _replacements(folder)
+            self._files |= _replacements(folder, self._files)
 
     def render(self, task: str, language: str, **inputs: Any) -> RenderedPrompt:
         """Render a task's prompt.
@@ -191,6 +191,14 @@ class PromptLibrary:
         if task not in self.tasks:
             raise PromptError(f"task {task!r}: no prompts; there are {', '.join(self.tasks)}")
         return self._meta(task)
+
+    def form(self, task: str) -> str:
+        """The task of the package that has a task's inputs and reply: mostly itself.
+
+        Raises:
+            PromptError: there is no such task.
+        """
+        return self.meta(task).like or task
 
     def _render(self, name: str, inputs: Mapping[str, Any]) -> RenderedPrompt:
         template = self.template(name)
@@ -267,8 +275,12 @@ def delimiter(tags: Iterable[str]) -> re.Pattern[str]:
     )
 
 
-def _replacements(folder: Path) -> dict[str, Path]:
+def _replacements(folder: Path, known: Mapping[str, Path]) -> dict[str, Path]:
     """The files of a folder of overrides by relative path.
+
+    Args:
+        folder: The folder.
+        known: The files of the package and of the folders before.
 
     Raises:
         PromptError: a file would never be used, or cannot be rendered from the task's inputs.
@@ -279,10 +291,7 @@ def _replacements(folder: Path) -> dict[str, Path]:
         if path.is_dir() or any(part.startswith(".") for part in relative.parts):
             continue
         task, _, name = relative.as_posix().partition("/")
-        if f"{task}/{_META}" not in _packaged():
-            tasks = sorted({file.partition("/")[0] for file in _packaged()})
-            raise PromptError(f"{path}: no such task; there are {', '.join(tasks)}")
-        own = read_meta(_packaged()[f"{task}/{_META}"])
+        own = _packaged_meta(folder, task, path, known)
         if name == _META:
             _check_meta(path, own)
         else:
@@ -291,8 +300,28 @@ def _replacements(folder: Path) -> dict[str, Path]:
     return found
 
 
+def _packaged_meta(folder: Path, task: str, path: Path, known: Mapping[str, Path]) -> PromptMeta:
+    """What the package says of a task, or of the one that a task of the user's own is like."""
+    if packaged := _packaged().get(f"{task}/{_META}"):
+        return read_meta(packaged)
+    tasks = ", ".join(sorted({file.partition("/")[0] for file in _packaged()}))
+    added = folder / task / _META
+    if not added.is_file():
+        added = known.get(f"{task}/{_META}", added)
+    if not added.is_file():
+        raise PromptError(
+            f"{path}: no such task; there are {tasks}; one of your own needs a {_META}"
+        )
+    like = read_meta(added).like
+    if f"{like}/{_META}" not in _packaged():
+        raise PromptError(f"{added}: 'like' must name one of {tasks}, not {like}")
+    return read_meta(_packaged()[f"{like}/{_META}"])
+
+
 def _check_meta(path: Path, own: PromptMeta) -> None:
     replaced = read_meta(path)
+    if replaced.like and f"{path.parent.name}/{_META}" in _packaged():
+        raise PromptError(f"{path}: 'like' is for tasks of your own")
     if replaced.inputs.keys() != own.inputs.keys() or replaced.reply != own.reply:
         raise PromptError(f"{path}: inputs must be {sorted(own.inputs)} and reply '{own.reply}'")
 

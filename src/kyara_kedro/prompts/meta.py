@@ -40,12 +40,15 @@ class PromptMeta(Options):
         description: What the task is, one line in each of the two languages.
         inputs: What each input is, one line each; templates use no others.
         reply: Name of the reply's shape in ``kyara_kedro.teachers.tasks``, or ``text``.
+        like: For a task of your own: the task of the package that has the same inputs and the same
+            reply. Whoever answers is told no difference, so rules answer it as that one.
         parameters: Defaults of the sampling.
     """
 
     description: Annotated[dict[Literal["zh-TW", "en"], Line], Field(min_length=2)]
     inputs: dict[str, Line]
     reply: str
+    like: str | None = None
     parameters: PromptParameters = PromptParameters()
 
 

@@ -261,24 +261,26 @@ def ask(
 ) -> ChatRequest:
     """Make a request: check its inputs and render its prompt.
 
-    What is not set here is taken from the task's ``meta.yml``.
+    What is not set here is taken from the task's ``meta.yml``. A task of the user's own is asked as
+    the one that it is like, with its own prompt.
 
     Raises:
         TeacherError: the task is unknown, or an input is missing or unknown.
         PromptError: the task has no prompt in the language.
     """
-    if task not in TASKS:
+    form = library.form(task) if task in library.tasks else task
+    if form not in TASKS:
         raise TeacherError(f"task {task!r}: unknown; there are {', '.join(TASKS)}")
-    if wrong := TASKS[task].inputs.symmetric_difference(inputs):
+    if wrong := TASKS[form].inputs.symmetric_difference(inputs):
         raise TeacherError(
             f"task {task!r}: missing or unknown inputs {sorted(wrong)}; "
-            f"it takes {sorted(TASKS[task].inputs)}"
+            f"it takes {sorted(TASKS[form].inputs)}"
         )
     prompt = library.render(task, language, **inputs)
     usual = library.meta(task).parameters
     return ChatRequest(
         row_id=row_id,
-        task=task,
+        task=form,
         inputs=inputs,
         messages=prompt.messages,
         prompt_version=prompt.version,

@@ -2,10 +2,13 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from typing import Any, TypeVar
 
 import polars as pl
 
+from kyara_kedro.content import content_id
+from kyara_kedro.errors import UserError
 from kyara_kedro.knowledge.quality import retrieval_quality
 from kyara_kedro.knowledge.store import KnowledgeStore
 from kyara_kedro.params import SynthesizeParams
@@ -24,10 +27,12 @@ from kyara_kedro.pipelines.synthesize.harvest import (
 from kyara_kedro.pipelines.synthesize.injection import Injection, not_asked
 from kyara_kedro.pipelines.synthesize.magpie import draw_requests
 from kyara_kedro.pipelines.synthesize.mathematics import pose_problems
+from kyara_kedro.pipelines.synthesize.strategy import Sources
 from kyara_kedro.pipelines.synthesize.told import answer_as_told
 from kyara_kedro.prompts import PromptLibrary
 from kyara_kedro.records import CONVERSATION, DROP, MATH_PROBLEM, QUESTION
 from kyara_kedro.teachers.base import Teacher
+from kyara_kedro.text.leaks import LeakReport
 
 logger = logging.getLogger("kyara_kedro")
 T = TypeVar("T")
@@ -186,6 +191,62 @@ def write_magpie_conversations(
     return basket.table(CONVERSATION), drop_table([basket]), _tally(desk, [basket], why)
 
 
+def write_own_conversations(
+    documents: pl.DataFrame,
+    passages: pl.DataFrame,
+    questions: pl.DataFrame,
+    personas: pl.DataFrame,
+    writer: Teacher,
+    checker: Teacher,
+    prompts: PromptLibrary,
+    params: SynthesizeParams,
+) -> Strategy:
+    """Let the strategies of the user's own write, one after the other.
+
+    Raises:
+        UserError: a strategy has not brought every seed to an end.
+    """
+    sources = Sources(
+        Shelf(documents, "id", "documents"),
+        Shelf(passages, "passage_id", "passages"),
+        Shelf(questions.filter(pl.col("operation") == "none"), "id", "questions"),
+        Shelf(personas, "id", "personas"),
+    )
+    leaks = LeakReport()
+    done: list[Strategy] = []
+    for name, own in params.own.items():
+        desk = _desk(writer, checker, prompts, params, own.share)
+        desk.leaks = leaks
+        done.append(_own_strategy(desk, name, sources))
+    rows, dropped, tallies = zip(*done, strict=True) if done else ((), (), ())
+    flows = {name: flow for one in tallies for name, flow in one["flows"].items()}
+    return (
+        pl.concat([CONVERSATION.frame(), *rows]),
+        pl.concat([DROP.frame(), *dropped]),
+        {"flows": flows, "leaks": leaks.summary()},
+    )
+
+
+def _own_strategy(desk: Desk, name: str, sources: Sources) -> Strategy:
+    own = desk.params.own[name]
+    module, _, function = own.function.partition(":")
+    write = getattr(import_module(module), function)
+    shelf: Shelf = getattr(sources, own.seeds)
+    seeds = {content_id(name, seed): seed for seed in shelf.names}
+    basket = Basket(name, own.target)
+
+    def ask(attempts: Sequence[str]) -> None:
+        before = basket.attempts
+        write(desk, {attempt: shelf[seeds[attempt]] for attempt in attempts}, sources, basket)
+        if (ended := basket.attempts - before) != len(attempts):
+            raise UserError(
+                f"synthesize.own.{name}: {own.function} was given {len(attempts):,} {own.seeds} "
+                f"and ended {ended:,}; each has to be put into the basket or dropped, once"
+            )
+
+    return _strategy(desk, basket, drawn_order(list(seeds), name), ask)
+
+
 def merge_conversations(*strategies: pl.DataFrame) -> pl.DataFrame:
     """Put the strategies' conversations into one table, ordered by id."""
     return pl.concat(strategies).sort("id")
@@ -203,12 +264,14 @@ def close_synthesize(
     dialogue: Tally,
     told: Tally,
     magpie: Tally,
+    own: Tally,
     knowledge_drops: pl.DataFrame,
     document_drops: pl.DataFrame,
     math_drops: pl.DataFrame,
     dialogue_drops: pl.DataFrame,
     told_drops: pl.DataFrame,
     magpie_drops: pl.DataFrame,
+    own_drops: pl.DataFrame,
 ) -> tuple[pl.DataFrame, Tally, dict[str, Any]]:
     """Merge the drops and check the counts against the tables.
 
@@ -219,9 +282,19 @@ def close_synthesize(
     Raises:
         BalanceError: something was lost or counted twice.
     """
-    tallies = [knowledge, document, math, dialogue, told, magpie]
-    tables = [knowledge_drops, document_drops, math_drops, dialogue_drops, told_drops, magpie_drops]
-    flows: dict[str, Tally] = {name: flow for one in tallies for name, flow in one["flows"].items()}
+    tallies = {
+        "knowledge": (knowledge, knowledge_drops),
+        "document": (document, document_drops),
+        "math": (math, math_drops),
+        "dialogue": (dialogue, dialogue_drops),
+        "told": (told, told_drops),
+        "magpie": (magpie, magpie_drops),
+        "own": (own, own_drops),
+    }
+    flows: dict[str, Tally] = {
+        name: flow for one, _ in tallies.values() for name, flow in one["flows"].items()
+    }
+    strategies = (*STRATEGIES, *own["flows"])
     spoken_about = (
         questions.filter(pl.col("operation") == "none")["passage_ids"].list.first().n_unique()
     )
@@ -235,20 +308,20 @@ def close_synthesize(
         _equal(f"{name}: entered", flows[name]["in"], entered)
     for name, flow in flows.items():
         _equal(f"{name}: out and dropped", flow["out"] + sum(flow["dropped"].values()), flow["in"])
-    for one, table in zip(tallies, tables, strict=True):
+    for one, table in tallies.values():
         counted = sum(sum(flow["dropped"].values()) for flow in one["flows"].values())
         _equal(f"drops of {', '.join(one['flows'])}", counted, table.height)
-    written = sum(flows[name]["out"] for name in STRATEGIES)
+    written = sum(flows[name]["out"] for name in strategies)
     _equal("conversations", conversations.height, written)
     _equal("questions", questions.height, flows["questions"]["out"] + flows["evolutions"]["out"])
-    names = ("knowledge", "document", "math", "dialogue", "told", "magpie")
-    leaks = {name: one["leaks"] for name, one in zip(names, tallies, strict=True)}
+    leaks = {name: one["leaks"] for name, (one, _) in tallies.items()}
     summary = flows | {
-        "total": {"attempts": sum(flows[name]["in"] for name in STRATEGIES), "written": written},
+        "total": {"attempts": sum(flows[name]["in"] for name in strategies), "written": written},
         "retrieval": knowledge["retrieval"],
         "citations": knowledge["citations"],
     }
-    return pl.concat([DROP.frame(), *tables]), summary, leaks
+    drops = pl.concat([DROP.frame(), *(table for _, table in tallies.values())])
+    return drops, summary, leaks
 
 
 def _desk(

@@ -58,11 +58,18 @@ def create_pipeline(**_: object) -> Pipeline:
                 tags="llm",
             ),
             Node(
+                nodes.write_own_conversations,
+                ["documents", "passages", "questions", "personas", *_ASKED],
+                ["own_conversations", "own_drops", "own_tally"],
+                name="write_own_conversations",
+                tags="llm",
+            ),
+            Node(
                 nodes.merge_conversations,
                 [
                     *("knowledge_conversations", "rag_conversations", "document_conversations"),
                     *("math_conversations", "dialogue_conversations", "told_conversations"),
-                    "magpie_conversations",
+                    *("magpie_conversations", "own_conversations"),
                 ],
                 "synthetic_conversations",
                 name="merge_conversations",
@@ -73,9 +80,9 @@ def create_pipeline(**_: object) -> Pipeline:
                 [
                     *("passages", "documents", "personas", "questions", "synthetic_conversations"),
                     *("knowledge_tally", "document_tally", "math_tally", "dialogue_tally"),
-                    *("told_tally", "magpie_tally"),
+                    *("told_tally", "magpie_tally", "own_tally"),
                     *("knowledge_drops", "document_conversation_drops", "math_drops"),
-                    *("dialogue_drops", "told_drops", "magpie_drops"),
+                    *("dialogue_drops", "told_drops", "magpie_drops", "own_drops"),
                 ],
                 ["synthesize_drops", "synthesize_summary", "reply_leaks"],
                 name="close_synthesize",
