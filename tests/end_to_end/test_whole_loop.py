@@ -1,7 +1,10 @@
 """`kedro run` on the sample corpus, looked at from every side that the README promises."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -297,6 +300,27 @@ def test_each_pipeline_runs_alone_and_gives_the_same_tables(
             if pipeline == "evaluate" and name == "benchmark_scores":
                 after = after.filter(pl.col("model") != "champion")
             assert after.equals(before[name])
+
+
+def test_the_notebooks_run_from_top_to_bottom(finished: Path, tmp_path: Path) -> None:
+    project = shutil.copytree(finished, tmp_path / "project")
+    shutil.copytree(ROOT / "notebooks", project / "notebooks")
+    done = subprocess.run(
+        [
+            *(sys.executable, str(ROOT / "tests" / "notebook.py")),
+            *map(str, sorted((project / "notebooks").glob("*.ipynb"))),
+        ],
+        cwd=project,
+        env=os.environ | {"PYTHONPATH": str(project / "src"), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    corrections = table(project, "own_conversations")
+    assert corrections.height == 40
+    assert set(corrections["source"]) == {"corrections"}
 
 
 def test_the_run_ends_with_a_model_to_hand_over(finished: Path) -> None:

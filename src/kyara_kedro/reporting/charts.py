@@ -83,6 +83,10 @@ class Figure:
         """The figure as one self-contained SVG element, ``role="img"`` with a title."""
         return svg(self)
 
+    def _repr_svg_(self) -> str:
+        """How a notebook shows it."""
+        return svg(self)
+
 
 def bar_chart(
     title: str,
