@@ -3,15 +3,16 @@
 import os
 from abc import abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any, Generic, TypeVar
+from typing import IO, Any, Generic, TypeVar
 
 from kedro.io import AbstractVersionedDataset, Version
 from polars.exceptions import PolarsError
 
 from kyara_kedro.errors import UserError
 from kyara_kedro.files import alive, flush
+from kyara_kedro.storage import ObjectStore, is_url
 
 Saved = TypeVar("Saved")
 Loaded = TypeVar("Loaded")
@@ -44,9 +45,17 @@ def _sweep(folder: Path, name: str) -> None:
 
 
 class AtomicDataset(AbstractVersionedDataset[Saved, Loaded], Generic[Saved, Loaded]):
-    """Base of the project's file datasets: local, optionally versioned, atomic.
+    """Base of the project's file datasets: on a disk or in an object store, versioned or not.
 
-    Subclasses say how one file is written and read.
+    Subclasses say how one file is written and read. What is saved replaces what was there in one
+    step: a file by its rename, an object when its upload is complete.
+
+    Args:
+        filepath: The file, or an address such as ``s3://bucket/table.parquet``.
+        version: Set by the catalog for ``versioned: true``.
+        credentials: Of the object store, from credentials.yml only.
+        fs_args: Further settings of its fsspec file system, such as ``endpoint_url``.
+        metadata: Free entries, such as kedro-viz's layer.
     """
 
     def __init__(
@@ -54,10 +63,18 @@ class AtomicDataset(AbstractVersionedDataset[Saved, Loaded], Generic[Saved, Load
         *,
         filepath: str,
         version: Version | None = None,
+        credentials: dict[str, Any] | None = None,
+        fs_args: dict[str, Any] | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__(PurePosixPath(filepath), version)
         self.metadata = metadata
+        self._store: ObjectStore | None = None
+        if is_url(filepath):
+            store = ObjectStore(filepath, {**(credentials or {}), **(fs_args or {})})
+            super().__init__(PurePosixPath(store.path), version, store.exists, store.glob)
+            self._store = store
+        else:
+            super().__init__(PurePosixPath(filepath), version)
 
     @abstractmethod
     def write(self, path: Path, data: Saved) -> None:
@@ -73,15 +90,17 @@ class AtomicDataset(AbstractVersionedDataset[Saved, Loaded], Generic[Saved, Load
         Raises:
             UserError: the file cannot be written, as on a full disk.
         """
-        target = Path(self._get_save_path())
-        if self._version:
+        target = self._get_save_path()
+        if self._version and not self._store:
             for version in Path(self._filepath).glob("*/"):
                 _sweep(version, target.name)
         try:
-            with written_whole(target) as part:
+            with self.written(target) as part:
                 self.write(part, data)
         except (OSError, PolarsError) as error:
-            raise UserError(f"{target} cannot be written, what was there stays: {error}") from error
+            raise UserError(
+                f"{self.place(target)} cannot be written, what was there stays: {error}"
+            ) from error
 
     def load(self) -> Loaded:
         """Read the file, or its newest version.
@@ -89,16 +108,40 @@ class AtomicDataset(AbstractVersionedDataset[Saved, Loaded], Generic[Saved, Load
         Raises:
             UserError: the file is not what was written.
         """
-        path = Path(self._get_load_path())
+        path = self.local()
         try:
             return self.read(path)
         except (ValueError, PolarsError) as error:
+            place = self.place(self._get_load_path())
             raise UserError(
-                f"{path} is damaged ({error}): run the pipeline that makes it again"
+                f"{place} is damaged ({error}): run the pipeline that makes it again"
             ) from error
 
+    def local(self) -> Path:
+        """The stored file on a disk: itself, or a copy of the object, kept until the release."""
+        path = self._get_load_path()
+        return self._store.copy(str(path)) if self._store else Path(path)
+
+    def opened(self) -> AbstractContextManager[IO[bytes]]:
+        """The stored file, to read parts of it where it lies."""
+        path = self._get_load_path()
+        return self._store.opened(str(path)) if self._store else Path(path).open("rb")
+
+    def written(self, target: PurePosixPath) -> AbstractContextManager[Path]:
+        """Give a file that becomes the target once it is complete."""
+        return self._store.written(str(target)) if self._store else written_whole(Path(target))
+
+    def place(self, path: PurePosixPath) -> str:
+        """How a person finds a file: its path, or its address."""
+        return self._store.url(str(path)) if self._store else str(path)
+
     def _exists(self) -> bool:
-        return Path(self._get_load_path()).exists()
+        return bool(self._exists_function(str(self._get_load_path())))
+
+    def _release(self) -> None:
+        super()._release()
+        if self._store:
+            self._store.release()
 
     def _describe(self) -> dict[str, Any]:
-        return {"filepath": str(self._filepath), "version": self._version}
+        return {"filepath": self.place(self._filepath), "version": self._version}

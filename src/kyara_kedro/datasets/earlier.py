@@ -2,30 +2,49 @@
 
 from abc import abstractmethod
 from importlib import import_module
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import polars as pl
 from kedro.io import AbstractDataset, DatasetError, Version
 
 from kyara_kedro.datasets.models import ModelRefDataset
-from kyara_kedro.quality.tag_map import read_tag_map
+from kyara_kedro.datasets.table import TableDataset
+from kyara_kedro.datasets.tag_map import TagMapDataset
 from kyara_kedro.records import TAG_MAP, Record
 from kyara_kedro.training.model_ref import ModelRef
 
 T = TypeVar("T")
+Entry = TypeVar("Entry", TableDataset, TagMapDataset, ModelRefDataset)
 
 
-class EarlierDataset(AbstractDataset[None, T], Generic[T]):
+class EarlierDataset(AbstractDataset[None, T], Generic[T, Entry]):
     """What an earlier run wrote, read beside the entry that this run writes; empty at first.
 
     Args:
-        filepath: The file, the same as that of the entry that is written.
+        filepath: The file or address, the same as that of the entry that is written.
+        credentials: Of the object store, from credentials.yml only.
+        fs_args: Further settings of its fsspec file system.
         metadata: Free entries, such as kedro-viz's layer.
     """
 
-    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
-        self._path = Path(filepath)
+    _entry: type[Entry]
+    _newest: Version | None = None
+
+    def __init__(
+        self,
+        *,
+        filepath: str,
+        credentials: dict[str, Any] | None = None,
+        fs_args: dict[str, Any] | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        self._written: Entry = self._entry(
+            filepath=filepath,
+            version=self._newest,
+            credentials=credentials,
+            fs_args=fs_args,
+        )
+        self._filepath = filepath
         self.metadata = metadata
 
     @abstractmethod
@@ -34,51 +53,69 @@ class EarlierDataset(AbstractDataset[None, T], Generic[T]):
 
     def save(self, data: None) -> None:
         """Refuse: the entry without 'earlier' is written."""
-        raise DatasetError(f"{self._path} is written by the entry '{self._path.stem}'")
+        raise DatasetError(f"{self._filepath} is written by the entry without 'earlier'")
 
     def _exists(self) -> bool:
         return True
 
+    def _release(self) -> None:
+        self._written.release()
+
     def _describe(self) -> dict[str, Any]:
-        return {"filepath": str(self._path)}
+        return {"filepath": self._filepath}
 
 
-class EarlierTableDataset(EarlierDataset[pl.DataFrame]):
+class EarlierTableDataset(EarlierDataset[pl.DataFrame, TableDataset]):
     """A table of an earlier run.
 
     One of another shape, as an older version of this project may have written, counts as none.
 
     Args:
-        filepath: The Parquet file, the same as that of the entry that is written.
+        filepath: The Parquet file or address, the same as that of the entry that is written.
         record: What the rows are, as ``kyara_kedro.records.REFERENCE``.
+        credentials: Of the object store, from credentials.yml only.
+        fs_args: Further settings of its fsspec file system.
         metadata: Free entries, such as kedro-viz's layer.
     """
 
+    _entry = TableDataset
+
     def __init__(
-        self, *, filepath: str, record: str, metadata: dict[str, Any] | None = None
+        self,
+        *,
+        filepath: str,
+        record: str,
+        credentials: dict[str, Any] | None = None,
+        fs_args: dict[str, Any] | None = None,
+        metadata: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__(filepath=filepath, metadata=metadata)
+        super().__init__(
+            filepath=filepath, credentials=credentials, fs_args=fs_args, metadata=metadata
+        )
         home, _, name = record.rpartition(".")
         self._record: Record = getattr(import_module(home), name)
 
     def load(self) -> pl.DataFrame:
         """Read the Parquet file."""
-        if not self._path.exists() or pl.read_parquet_schema(self._path) != self._record.schema:
-            return self._record.frame()
-        return pl.read_parquet(self._path)
+        known = self._written.exists() and self._written.schema() == self._record.schema
+        return self._written.load() if known else self._record.frame()
 
 
-class EarlierModelDataset(EarlierDataset[list[ModelRef]]):
+class EarlierModelDataset(EarlierDataset[list[ModelRef], ModelRefDataset]):
     """The model of an earlier run, in a list that is empty at first."""
+
+    _entry = ModelRefDataset
+    _newest = Version(None, None)
 
     def load(self) -> list[ModelRef]:
         """Read the newest reference of a versioned entry."""
-        written = ModelRefDataset(filepath=str(self._path), version=Version(None, None))
-        return [written.load()] if written.exists() else []
+        return [self._written.load()] if self._written.exists() else []
 
 
-class EarlierTagMapDataset(EarlierDataset[pl.DataFrame]):
+class EarlierTagMapDataset(EarlierDataset[pl.DataFrame, TagMapDataset]):
     """The tag map of an earlier run, with what a person has edited since."""
+
+    _entry = TagMapDataset
 
     def load(self) -> pl.DataFrame:
         """Read the CSV file.
@@ -86,6 +123,4 @@ class EarlierTagMapDataset(EarlierDataset[pl.DataFrame]):
         Raises:
             UserError: it was edited so that it is no map any more.
         """
-        if not self._path.exists():
-            return TAG_MAP.frame()
-        return read_tag_map(self._path.read_bytes(), str(self._path))
+        return self._written.load() if self._written.exists() else TAG_MAP.frame()

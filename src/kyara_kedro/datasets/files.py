@@ -7,7 +7,7 @@ from typing import Any
 
 from kedro_datasets._typing import HTMLPreview, JSONPreview, PlotlyPreview
 
-from kyara_kedro.datasets.atomic import AtomicDataset, written_whole
+from kyara_kedro.datasets.atomic import AtomicDataset
 from kyara_kedro.reporting.charts import Figure, Series
 
 
@@ -56,8 +56,7 @@ class FigureDataset(AtomicDataset[Figure, Figure]):
 
     def write(self, path: Path, data: Figure) -> None:
         """Write the Plotly document and its SVG sibling."""
-        picture = Path(self._get_save_path()).with_suffix(".svg")
-        with written_whole(picture) as part:
+        with self.written(self._get_save_path().with_suffix(".svg")) as part:
             part.write_text(data.svg(), encoding="utf-8")
         document = data.plotly()
         document["layout"]["meta"] = asdict(data)
@@ -75,4 +74,4 @@ class FigureDataset(AtomicDataset[Figure, Figure]):
 
     def preview(self) -> PlotlyPreview:
         """Give the Plotly document."""
-        return PlotlyPreview(json.loads(Path(self._get_load_path()).read_text(encoding="utf-8")))
+        return PlotlyPreview(json.loads(self.local().read_text(encoding="utf-8")))

@@ -7,6 +7,7 @@ import polars as pl
 from kedro.io import AbstractDataset
 
 from kyara_kedro.knowledge.store import KnowledgeOptions, KnowledgeStore
+from kyara_kedro.storage import on_disk
 
 Passages = pl.DataFrame | Iterable[pl.DataFrame]
 
@@ -34,7 +35,8 @@ class KnowledgeBaseDataset(AbstractDataset[Passages, KnowledgeStore]):
         metadata: dict[str, Any] | None = None,
         options: dict[str, Any] | None = None,
     ) -> None:
-        values = {**(options or {}), "kind": kind, "path": filepath, "url": url}
+        folder = on_disk(filepath, "the embedded Qdrant") if kind != "server" else filepath
+        values = {**(options or {}), "kind": kind, "path": folder, "url": url}
         self._options = KnowledgeOptions.read(values, "the knowledge base")
         self._credentials = credentials or {}
         self.metadata = metadata

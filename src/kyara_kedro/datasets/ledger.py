@@ -7,6 +7,7 @@ from typing import Any
 
 from kedro.io import AbstractDataset, DatasetError
 
+from kyara_kedro.storage import on_disk
 from kyara_kedro.teachers.ledger import Ledger
 
 
@@ -21,7 +22,7 @@ class LedgerDataset(AbstractDataset[None, Ledger]):
     _SINGLE_PROCESS = True
 
     def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
-        self._path = Path(filepath)
+        self._path = on_disk(filepath, "a ledger")
         self.metadata = metadata
 
     def load(self) -> Ledger:

@@ -9,6 +9,7 @@ from kedro.io import AbstractDataset, DatasetError
 from kedro_datasets._typing import JSONPreview
 
 from kyara_kedro.datasets.atomic import AtomicDataset
+from kyara_kedro.storage import on_disk
 from kyara_kedro.tracking.registry import LogModel, ModelRegistry
 from kyara_kedro.tracking.store import tracking_uri as resolve_uri
 from kyara_kedro.training.model_ref import ModelRef
@@ -18,7 +19,11 @@ Ref = TypeVar("Ref", ModelRef, TokensRef)
 
 
 class RefDataset(AtomicDataset[Ref, Ref]):
-    """A reference to a directory, stored relative to the reference so that both can move."""
+    """A reference to a directory on a disk.
+
+    It is stored relative to a reference that lies beside it, so that both can move; one in an
+    object store holds the directory's own path.
+    """
 
     _kind: type[Ref]
 
@@ -63,7 +68,7 @@ class FolderDataset(AbstractDataset[None, Path]):
     """A folder that nodes write directories into; loads as its path."""
 
     def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
-        self._folder = Path(filepath)
+        self._folder = on_disk(filepath, "a folder that nodes write into")
         self.metadata = metadata
 
     def load(self) -> Path:
@@ -104,7 +109,7 @@ class ModelRegistryDataset(AbstractDataset[None, ModelRegistry]):
         log_model: LogModel = "reference",
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        self._folder = Path(filepath)
+        self._folder = on_disk(filepath, "MLflow's local store")
         self._server = tracking_uri
         self._experiment = experiment
         self._model = model

@@ -8,16 +8,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import polars as pl
+import xxhash
 from kedro.io import AbstractDataset
 
 from kyara_kedro.datasets.table import groups
 from kyara_kedro.errors import UserError
 from kyara_kedro.files import alive, flush
 from kyara_kedro.reporting.charts import Figure
+from kyara_kedro.reporting.publication import DATA_FILES
+from kyara_kedro.storage import ObjectStore, is_url
 
 _MADE = ("README.md", "images", "data")
 _SHARD_BYTES = 512 << 20
 """Size of a shard in memory, that is before compression."""
+_BLOCK = 4 << 20
 
 
 class Publication(NamedTuple):
@@ -34,16 +38,21 @@ class Publication(NamedTuple):
     rows: Iterable[pl.DataFrame]
 
 
-class PublicationDataset(AbstractDataset[Publication, Path]):
-    """A folder that `datasets.load_dataset` reads and the Hub shows; loads as its path.
+class PublicationDataset(AbstractDataset[Publication, str]):
+    """A folder that `datasets.load_dataset` reads and the Hub shows; loads as its path or address.
 
-    It is written beside the old one and takes its place when it is complete. A writer that is
-    killed leaves the old folder, if need be under a name that the next one restores it from. What
-    else people keep in the folder, such as a repository, moves into the new one.
+    On a disk it is written beside the old one and takes its place when it is complete. A writer
+    that is killed leaves the old folder, if need be under a name that the next one restores it
+    from. What else people keep in the folder, such as a repository, moves into the new one.
+
+    In an object store the shards go below a name made of their content, and the card that points
+    there comes last: until then the old card points to the old shards.
 
     Args:
-        filepath: The folder.
+        filepath: The folder, or an address such as ``s3://bucket/dataset``.
         shard_bytes: Size from which on another shard begins, in memory.
+        credentials: Of the object store, from credentials.yml only.
+        fs_args: Further settings of its fsspec file system, such as ``endpoint_url``.
         metadata: Free entries, such as kedro-viz's layer.
     """
 
@@ -52,15 +61,20 @@ class PublicationDataset(AbstractDataset[Publication, Path]):
         *,
         filepath: str,
         shard_bytes: int = _SHARD_BYTES,
+        credentials: dict[str, Any] | None = None,
+        fs_args: dict[str, Any] | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        self._folder = Path(filepath)
+        self._filepath = filepath.rstrip("/")
+        self._store: ObjectStore | None = None
+        if is_url(filepath):
+            self._store = ObjectStore(self._filepath, {**(credentials or {}), **(fs_args or {})})
         self._shard_bytes = shard_bytes
         self.metadata = metadata
 
-    def load(self) -> Path:
-        """Give the folder."""
-        return self._folder
+    def load(self) -> str:
+        """Give the folder's path or address."""
+        return self._filepath
 
     def save(self, data: Publication) -> None:
         """Replace the folder.
@@ -68,23 +82,52 @@ class PublicationDataset(AbstractDataset[Publication, Path]):
         Raises:
             UserError: the folder cannot be written, as on a full disk.
         """
+        store = self._store
+        place = store.folder() if store else _replaced(Path(self._filepath))
         try:
-            with _replaced(self._folder) as part:
-                (part / "README.md").write_text(data.card, encoding="utf-8")
-                (part / "images").mkdir()
-                for name, figure in data.pictures.items():
-                    (part / "images" / f"{name}.svg").write_text(figure.svg(), encoding="utf-8")
-                _write_shards(part / "data", data.rows, self._shard_bytes)
+            with place as part:
+                self._fill(part, data)
+                if store:
+                    _upload(part, data.card, store)
         except OSError as error:
             raise UserError(
-                f"{self._folder} cannot be written, what was there stays: {error}"
+                f"{self._filepath} cannot be written, what was there stays: {error}"
             ) from error
 
+    def _fill(self, folder: Path, data: Publication) -> None:
+        (folder / "README.md").write_text(data.card, encoding="utf-8")
+        (folder / "images").mkdir()
+        for name, figure in data.pictures.items():
+            (folder / "images" / f"{name}.svg").write_text(figure.svg(), encoding="utf-8")
+        _write_shards(folder / "data", data.rows, self._shard_bytes)
+
     def _exists(self) -> bool:
-        return (self._folder / "README.md").exists()
+        if self._store:
+            return self._store.exists(f"{self._store.path}/README.md")
+        return Path(self._filepath, "README.md").exists()
 
     def _describe(self) -> dict[str, Any]:
-        return {"filepath": str(self._folder)}
+        return {"filepath": self._filepath}
+
+
+def _upload(folder: Path, card: str, store: ObjectStore) -> None:
+    """Upload shards and pictures, then the card that points to these shards, and clear the old."""
+    shards = sorted((folder / "data").iterdir())
+    state = xxhash.xxh3_64()
+    for shard in shards:
+        with shard.open("rb") as stream:
+            while block := stream.read(_BLOCK):
+                state.update(block)
+    data = f"data/{state.hexdigest()}"
+    for shard in shards:
+        store.put(shard, f"{store.path}/{data}/{shard.name}")
+    for picture in sorted((folder / "images").iterdir()):
+        store.put(picture, f"{store.path}/images/{picture.name}")
+    readme = folder / "README.md"
+    readme.write_text(card.replace(DATA_FILES, DATA_FILES.replace("data", data)), encoding="utf-8")
+    store.put(readme, f"{store.path}/README.md")
+    known = store.glob(f"{store.path}/data/*/*.parquet")
+    store.remove(path for path in known if f"/{data}/" not in path)
 
 
 @contextmanager

@@ -16,6 +16,8 @@ from typing import Any
 import yaml
 from kedro.io import AbstractDataset, DatasetError
 
+from kyara_kedro.storage import is_url, place
+
 logger = logging.getLogger("kyara_kedro")
 
 COMPRESSIONS = ("gz", "bz2", "xz", "zst")
@@ -35,7 +37,7 @@ class SourceFile:
     """One file to read.
 
     Attributes:
-        path: Where it is.
+        path: Where it is; an object in a store is a ``UPath``, which is used like a path.
         name: Its path below the folder it was found in, unique among the files of a source; part
             of the provenance of every row.
         licence: Licence of rows that name none: of the nearest ``licence.spdx``, data set card or
@@ -49,6 +51,11 @@ class SourceFile:
     licence: str | None = None
     data_set: str | None = None
     encoding: str | None = None
+
+    @property
+    def remote(self) -> bool:
+        """Whether it is an object in a store, which is read by ranges as a stream."""
+        return is_url(str(self.path))
 
     @property
     def compression(self) -> str | None:
@@ -70,11 +77,13 @@ class SourceFilesDataset(AbstractDataset[None, list[SourceFile]]):
 
     Args:
         path: A folder, a file or a pattern such as ``corpus/**/*.md``, or a list of those; each
-            has to hold something to read.
+            has to hold something to read. ``s3://bucket/corpus`` is a folder too.
         extra: A folder that people drop files into; it may be empty or missing.
         suffixes: Which files count, by their endings, or by a pattern for the whole name where an
             entry does not begin with a full stop. Compressed files count by the name inside.
         encoding: Encoding of text files that have no byte order mark, when it is not UTF-8.
+        credentials: Of an object store, from credentials.yml only.
+        fs_args: Further settings of its fsspec file system, such as ``endpoint_url``.
         metadata: Free entries, such as kedro-viz's layer.
     """
 
@@ -85,12 +94,15 @@ class SourceFilesDataset(AbstractDataset[None, list[SourceFile]]):
         suffixes: list[str],
         extra: dict[str, str] | None = None,
         encoding: str | None = None,
+        credentials: dict[str, Any] | None = None,
+        fs_args: dict[str, Any] | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
         if encoding:
             _check_encoding(encoding)
         self._paths = [path] if isinstance(path, str) else list(path)
-        self._extra = Path(extra["path"]) if extra else None
+        self._extra = extra["path"] if extra else None
+        self._options = {**(credentials or {}), **(fs_args or {})}
         self._suffixes = tuple(suffixes)
         self._encoding = encoding
         self.metadata = metadata
@@ -104,7 +116,7 @@ class SourceFilesDataset(AbstractDataset[None, list[SourceFile]]):
         passed: Counter[str] = Counter()
         files: list[SourceFile] = []
         for path in self._paths:
-            root, found = _expanded(path)
+            root, found = self._expanded(path)
             if not found:
                 raise DatasetError(
                     f"{path} does not exist; name a folder of {self._kinds} files instead"
@@ -114,9 +126,10 @@ class SourceFilesDataset(AbstractDataset[None, list[SourceFile]]):
                 raise DatasetError(
                     f"{path} holds no {self._kinds} file; put some there or name another folder"
                 )
-            files += _beside(files, read, root or Path(path))
+            files += _beside(files, read, root or self._place(path))
         if self._extra:
-            files += _beside(files, self._files(self._extra, self._extra, passed), self._extra)
+            folder = self._place(self._extra)
+            files += _beside(files, self._files(folder, folder, passed), folder)
         if passed:
             kinds = ", ".join(f"{kind} {count}" for kind, count in passed.most_common())
             where = ", ".join(self._paths)
@@ -137,19 +150,33 @@ class SourceFilesDataset(AbstractDataset[None, list[SourceFile]]):
         root = path.parent if path.is_file() and path == root else root
         files = []
         for found in [path] if path.is_file() else sorted(path.rglob("*")):
-            relative = found.relative_to(root)
+            relative = PurePosixPath(found.relative_to(root).as_posix())
             if _is_hidden(relative) or not found.is_file() or _is_description(found):
                 continue
             if not self._readable(found.name.lower()):
                 passed[found.suffix.lower() or "(no ending)"] += 1
                 continue
-            notes = [described(root / folder) for folder in relative.parents]
+            notes = [described(root.joinpath(*folder.parts)) for folder in relative.parents]
             licence = next((note.licence for note in notes if note.licence), None)
             data_set = next((note.data_set for note in notes if note.data_set), None) or next(
                 (note.part for note in notes if note.part), None
             )
             files.append(SourceFile(found, _text(relative), licence, data_set, self._encoding))
         return files
+
+    def _place(self, path: str) -> Path:
+        return place(path, self._options)
+
+    def _expanded(self, path: str) -> tuple[Path | None, list[Path]]:
+        """What a path or pattern names, and for a pattern the folder that it starts from."""
+        if self._place(path).exists():
+            return None, [self._place(path)]
+        if not has_magic(path):
+            return None, []
+        above = "/".join(takewhile(lambda part: not has_magic(part), path.split("/")))
+        fixed = self._place(above or ("/" if path.startswith("/") else "."))
+        pattern = path.removeprefix(above).lstrip("/")
+        return fixed, sorted(found for found in fixed.glob(pattern) if found.is_file())
 
     def _readable(self, name: str) -> bool:
         plain = _plain(name)
@@ -161,7 +188,7 @@ class SourceFilesDataset(AbstractDataset[None, list[SourceFile]]):
         )
 
     def _exists(self) -> bool:
-        return all(_expanded(path)[1] for path in self._paths)
+        return all(self._expanded(path)[1] for path in self._paths)
 
     def _describe(self) -> dict[str, Any]:
         return {"path": ", ".join(self._paths), "suffixes": self._suffixes}
@@ -241,18 +268,6 @@ def _is_hidden(relative: PurePosixPath | Path) -> bool:
     return any(part.startswith(".") for part in relative.parts)
 
 
-def _expanded(path: str) -> tuple[Path | None, list[Path]]:
-    """What a path or pattern names, and for a pattern the folder that it starts from."""
-    if Path(path).exists():
-        return None, [Path(path)]
-    if not has_magic(path):
-        return None, []
-    parts = Path(path).parts
-    fixed = Path(*takewhile(lambda part: not has_magic(part), parts))
-    pattern = str(Path(path).relative_to(fixed))
-    return fixed, sorted(found for found in fixed.glob(pattern) if found.is_file())
-
-
 def _beside(files: list[SourceFile], added: list[SourceFile], folder: Path) -> list[SourceFile]:
     """The added files that are not among the others, renamed where a name is taken."""
     paths = {file.path.resolve() for file in files}
@@ -285,6 +300,6 @@ def _check_encoding(encoding: str) -> None:
         ) from error
 
 
-def _text(path: Path) -> str:
+def _text(path: PurePosixPath) -> str:
     """A path as text; bytes of a name in another encoding than UTF-8 become question marks."""
     return os.fsencode(path.as_posix()).decode(errors="replace")

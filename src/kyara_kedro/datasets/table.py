@@ -48,9 +48,11 @@ class TableDataset(AtomicDataset[Iterable[pl.DataFrame] | pl.DataFrame | pl.Lazy
     table may be larger than memory.
 
     Args:
-        filepath: The Parquet file.
+        filepath: The Parquet file, or its address in an object store.
         lazy: Load as a lazy scan instead of a frame in memory.
         version: Set by the catalog for ``versioned: true``.
+        credentials: Of the object store, from credentials.yml only.
+        fs_args: Further settings of its fsspec file system, such as ``endpoint_url``.
         metadata: Free entries, such as kedro-viz's layer.
     """
 
@@ -60,9 +62,17 @@ class TableDataset(AtomicDataset[Iterable[pl.DataFrame] | pl.DataFrame | pl.Lazy
         filepath: str,
         lazy: bool = False,
         version: Version | None = None,
+        credentials: dict[str, Any] | None = None,
+        fs_args: dict[str, Any] | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__(filepath=filepath, version=version, metadata=metadata)
+        super().__init__(
+            filepath=filepath,
+            version=version,
+            credentials=credentials,
+            fs_args=fs_args,
+            metadata=metadata,
+        )
         self._lazy = lazy
 
     def write(self, path: Path, data: Iterable[pl.DataFrame] | pl.DataFrame | pl.LazyFrame) -> None:
@@ -82,22 +92,37 @@ class TableDataset(AtomicDataset[Iterable[pl.DataFrame] | pl.DataFrame | pl.Lazy
 
     def scan(self) -> pl.LazyFrame:
         """The stored table, read in pieces whatever its entry says, and not validated."""
-        return pl.scan_parquet(Path(self._get_load_path()))
+        return pl.scan_parquet(self.local())
+
+    def schema(self) -> pl.Schema:
+        """Columns of the stored table and their types, from the file's footer."""
+        with self.opened() as stream:
+            return pl.Schema(pl.read_parquet_schema(stream))
 
     def shape(self) -> tuple[int, int]:
         """Rows and columns of the stored table, from the file's footer."""
         import pyarrow.parquet
 
-        found = pyarrow.parquet.read_metadata(self._get_load_path())
-        return found.num_rows, len(pl.read_parquet_schema(Path(self._get_load_path())))
+        with self.opened() as stream:
+            rows = pyarrow.parquet.read_metadata(stream).num_rows
+        return rows, len(self.schema())
 
     def preview(self, nrows: int = 8) -> TablePreview:
         """Give the first rows with nested values as short JSON, for kedro-viz."""
-        rows = pl.scan_parquet(Path(self._get_load_path())).head(nrows).collect()
+        rows = self._head(nrows)
         cells = [[_cell(value) for value in row] for row in rows.rows()]
         return TablePreview(
             {"index": list(range(len(cells))), "columns": rows.columns, "data": cells}
         )
+
+    def _head(self, count: int) -> pl.DataFrame:
+        """The first rows; no more of the file is read than they take."""
+        from pyarrow.parquet import ParquetFile
+
+        with self.opened() as stream, ParquetFile(stream) as file:
+            first = next(file.iter_batches(batch_size=count), None)
+            found = None if first is None else pl.from_arrow(first)
+        return found if isinstance(found, pl.DataFrame) else pl.DataFrame(schema=self.schema())
 
 
 def _stream(path: Path, frames: Iterable[pl.DataFrame]) -> None:

@@ -23,11 +23,11 @@ class TagMapDataset(AtomicDataset[pl.DataFrame, pl.DataFrame]):
         Raises:
             UserError: it was edited so that it is no map any more.
         """
-        return self.read(Path(self._get_load_path()))
+        return self.read(self.local())
 
     def read(self, path: Path) -> pl.DataFrame:
         """Read the file."""
-        return read_tag_map(path.read_bytes(), str(path))
+        return read_tag_map(path.read_bytes(), self.place(self._get_load_path()))
 
     def preview(self, nrows: int = 8) -> TablePreview:
         """Give the first rows, for kedro-viz."""

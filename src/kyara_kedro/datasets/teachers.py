@@ -7,6 +7,7 @@ from kedro.io import AbstractDataset, DatasetError
 from pydantic import SecretStr
 
 from kyara_kedro.datasets.ledger import open_ledger
+from kyara_kedro.storage import on_disk
 from kyara_kedro.teachers.base import Teacher
 
 Kind = Literal["extractive", "openai", "batch", "replay", "transformers-local", "team", "panel"]
@@ -84,7 +85,7 @@ class TeacherDataset(AbstractDataset[None, Teacher]):
             return self._team(what)
         if self._ledger is None or "path" not in self._ledger:
             raise DatasetError(f"{what} needs a ledger: set 'ledger: {{path: …}}'")
-        path = Path(self._ledger["path"])
+        path = on_disk(self._ledger["path"], f"the ledger of {what}")
         if self._kind == "transformers-local" or "path" in self._options:
             return self._local(what, path)
 

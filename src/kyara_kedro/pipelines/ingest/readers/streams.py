@@ -7,6 +7,8 @@ import io
 import lzma
 import re
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 from kyara_kedro.datasets.sources import SourceFile
 from kyara_kedro.pipelines.ingest.readers.rows import Fault
@@ -36,17 +38,33 @@ def opened(file: SourceFile) -> Bytes:
     """
     match file.compression:
         case "gz":
-            return gzip.open(file.path)
+            return gzip.open(source(file))
         case "bz2":
-            return bz2.open(file.path)
+            return bz2.open(source(file))
         case "xz":
-            return lzma.open(file.path)
+            return lzma.open(source(file))
         case "zst":
             import pyarrow
 
-            stream = pyarrow.CompressedInputStream(pyarrow.OSFile(str(file.path)), "zstd")
+            stream = pyarrow.CompressedInputStream(arrow_source(file), "zstd")
             return io.BufferedReader(stream, PIECE)
-    return file.path.open("rb")
+    found = source(file)
+    return found.open("rb") if isinstance(found, Path) else found
+
+
+def source(file: SourceFile) -> Path | io.BufferedReader:
+    """What readers open: a path, or the stream of an object."""
+    if file.remote:
+        return io.BufferedReader(file.path.open("rb"), PIECE)
+    return file.path
+
+
+def arrow_source(file: SourceFile) -> Any:
+    """The file as Arrow reads it."""
+    import pyarrow
+
+    found = source(file)
+    return pyarrow.OSFile(str(found)) if isinstance(found, Path) else pyarrow.PythonFile(found)
 
 
 def pieces(file: SourceFile) -> Iterator[str]:

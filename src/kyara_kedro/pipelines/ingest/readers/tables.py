@@ -42,7 +42,7 @@ def parquet(file: SourceFile) -> Iterator[Item]:
     with (
         _told(),
         pyarrow.parquet.ParquetFile(
-            file.path, buffer_size=streams.PIECE, pre_buffer=False
+            streams.source(file), buffer_size=streams.PIECE, pre_buffer=False
         ) as table,
     ):
         yield from _numbered(table.iter_batches(batch_size=_BATCH))
@@ -52,7 +52,7 @@ def arrow(file: SourceFile) -> Iterator[Item]:
     """Read Arrow's stream format, in which `datasets` saves to disk, or its file format."""
     import pyarrow.ipc
 
-    with _told(), pyarrow.OSFile(str(file.path)) as source:
+    with _told(), streams.arrow_source(file) as source:
         if source.read(6) == b"ARROW1":
             table = pyarrow.ipc.open_file(source)
             batches = (table.get_batch(n) for n in range(table.num_record_batches))
