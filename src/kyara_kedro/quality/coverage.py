@@ -59,7 +59,7 @@ def coverage(tags: pl.DataFrame) -> Coverage:
     held = _occurrences(tags).group_by("tag").agg(first=pl.min("row") + 1, queries=pl.len())
     if held.is_empty():
         return Coverage([], [])
-    firsts, queries = np.sort(held["first"].to_numpy()), held["queries"].to_numpy()
+    firsts, queries = (np.sort(held[name].to_numpy()) for name in ("first", "queries"))
     sizes = np.unique(np.geomspace(1, rows, _POINTS).round().astype(np.int64))
     seen = np.searchsorted(firsts, sizes, side="right") / held.height
 
