@@ -1,5 +1,6 @@
 """The project's commands: `run` with errors in one line, `where`, `dedup-report`, `review`,
-`track-sync`, `ledger`, `serve-model`, `chat`, `export-data`, `score` and `promote`."""
+`estimate`, `costs`, `track-sync`, `ledger`, `serve-model`, `chat`, `export-data`, `score` and
+`promote`."""
 
 import logging
 import sys
@@ -11,11 +12,13 @@ from kedro.config import MissingConfigException
 from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.cli.utils import env_option
 from kedro.io import DatasetError
+from kedro.pipeline import Pipeline
 from kedro.utils import find_kedro_project
 from kedro.validation.exceptions import DataValidationError, ParameterValidationError
 
 from kyara_kedro.errors import UserError
 from kyara_kedro.hooks.gatekeeper import maker_of
+from kyara_kedro.pipeline_registry import PIPELINES
 
 _TRAINING = (
     "accelerate",
@@ -107,13 +110,13 @@ def where() -> None:
     click.echo("Lineage 資料來龍去脈: kedro-viz  (make viz)")
 
 
-def _project(env: str | None) -> tuple[Path, Any]:
+def _project(env: str | None, params: dict[str, Any] | None = None) -> tuple[Path, Any]:
     """The project's folder and its context; Kedro's own messages are left out."""
     from kedro.framework.session import KedroSession
 
     logging.getLogger("kedro").setLevel(logging.WARNING)
     root = find_kedro_project(Path.cwd()) or Path.cwd()
-    session = KedroSession.create(root, save_on_close=False, env=env)
+    session = KedroSession.create(root, save_on_close=False, env=env, runtime_params=params)
     return root, session.load_context()
 
 
@@ -179,6 +182,97 @@ def review(env: str | None, page: Path | None, **wishes: Any) -> None:
     place = page or root / "data/08_reporting/review.html"
     HTMLDataset(filepath=str(place)).save(reviewing.page(reviewing.load_tables(catalog), options))
     click.echo(f"Page 頁面: {place}")
+
+
+_SELECTION = {
+    "pipelines": "pipelines",
+    "tags": "tags",
+    "from_nodes": "from_nodes",
+    "to_nodes": "to_nodes",
+    "node_names": "node_names",
+    "namespaces": "node_namespaces",
+}
+"""Options of `kedro run` that select nodes, and what a pipeline's filter calls them."""
+
+
+def _estimate(
+    env: str | None, params: dict[str, Any], sample: int, as_json: bool, **selection: Any
+) -> None:
+    """Tell what a run will ask, and what that will cost, before anything is sent.
+
+    The nodes that ask teachers are rehearsed in memory on what is on disk. What the ledger holds
+    costs nothing. Takes the options of `kedro run` that select nodes.
+    """
+    import json
+
+    from kedro.framework.project import pipelines
+
+    from kyara_kedro.costs.bill import bill
+    from kyara_kedro.costs.rehearsal import Rehearsal
+    from kyara_kedro.costs.telling import told
+    from kyara_kedro.hooks.gatekeeper import check_parameters
+
+    catalog = _project(env, params)[1].catalog
+    check_parameters(catalog.load("parameters"))
+    names = selection.pop("pipelines") or ["__default__"]
+    if unknown := [name for name in names if name not in (*PIPELINES, "__default__")]:
+        raise UserError(f"no pipeline '{unknown[0]}': there are {', '.join(PIPELINES)}")
+    pipeline = sum((pipelines[name] for name in names), Pipeline([]))
+    chosen = {_SELECTION[name]: wish for name, wish in selection.items() if wish}
+    rehearsal = Rehearsal(catalog, pipeline.filter(**chosen) if chosen else pipeline, sample)
+    rehearsal.run()
+    found = bill(rehearsal)
+    if as_json:
+        click.echo(json.dumps(found.to_dict(), ensure_ascii=False, indent=1))
+    else:
+        for line in told(found):
+            click.echo(line)
+
+
+cli.add_command(
+    _Plain(
+        "estimate",
+        params=[
+            *(one for one in kedro_run.params if one.name in (*_SELECTION, "params", "env")),
+            click.Option(
+                ["--sample"],
+                type=click.IntRange(min=1),
+                default=300,
+                show_default=True,
+                help="Conversations of a strategy, and rows of a table, that are rehearsed.",
+            ),
+            click.Option(["--json", "as_json"], is_flag=True, help="Print JSON, not a table."),
+        ],
+        callback=_estimate,
+        help=_estimate.__doc__,
+    )
+)
+
+
+@cli.command("costs", cls=_Plain)
+@env_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, not a table.")
+def show_costs(env: str | None, as_json: bool) -> None:
+    """Tell what teachers have cost, by pipeline, teacher and task, and for an accepted record.
+
+    `cost` was paid in the last run of each node; `worth` is what all of its replies cost when they
+    were paid for, rejected and repeated ones included, and what `for each` goes by.
+    """
+    import json
+
+    from kyara_kedro.hooks.accounts import ENTRY, known_accounts
+    from kyara_kedro.reporting.costs import costs, told
+
+    file = _project(env)[1].catalog.get(ENTRY).path
+    rows = costs(known_accounts(file))
+    if not rows:
+        raise UserError(f"{file} holds no accounts: run a pipeline that asks teachers first")
+    if as_json:
+        plain = [row._asdict() | {"for_each": row.for_each} for row in rows]
+        click.echo(json.dumps(plain, ensure_ascii=False, indent=1))
+    else:
+        for line in told(rows):
+            click.echo(line)
 
 
 @cli.command("track-sync", cls=_Plain)

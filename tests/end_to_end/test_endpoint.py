@@ -80,7 +80,7 @@ def test_a_night_that_is_interrupted_pays_for_every_reply_once(project: Path) ->
     assert made.height > 20
     assert set(made["teacher"].drop_nulls()) == {TEACHER}
     accounts = json.loads((project / "data/08_reporting/teacher_accounts.json").read_text("utf-8"))
-    asked_rows = [row for rows in accounts.values() for row in rows]
+    asked_rows = [row for rows in accounts["nodes"].values() for row in rows]
     assert {row["role"] for row in asked_rows} == {"writer", "checker", "magpie"}
     assert all(row["cached"] == row["requests"] and row["cost"] == 0 for row in asked_rows)
 

@@ -482,7 +482,7 @@ def test_accounts_are_kept_by_member(
     done = Counter(c.teacher for c in part.map(requests(40)))
     hooks.after_node_run(node, {"writer": both}, {"rows": pl.DataFrame({"id": ["a"] * 10})})
     file = tmp_path / "data/08_reporting/teacher_accounts.json"
-    rows = {row["teacher"]: row for row in json.loads(file.read_text("utf-8"))["make"]}
+    rows = {row["teacher"]: row for row in json.loads(file.read_text("utf-8"))["nodes"]["make"]}
     assert {name: row["requests"] for name, row in rows.items()} == done
     assert rows["m1"]["cost"] == pytest.approx(5e-6 * done["m1"])
     assert hooks.costs["make"] == pytest.approx(both.account.cost)

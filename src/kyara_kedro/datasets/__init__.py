@@ -8,6 +8,7 @@ _HOMES = {
     "EarlierTagMapDataset": "earlier",
     "TagMapDataset": "tag_map",
     "EarlierModelDataset": "earlier",
+    "EarlierJSONDataset": "earlier",
     "LedgerDataset": "ledger",
     "TextDataset": "files",
     "HTMLDataset": "files",

@@ -2,11 +2,13 @@
 
 from abc import abstractmethod
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import polars as pl
 from kedro.io import AbstractDataset, DatasetError, Version
 
+from kyara_kedro.datasets.files import JSONDataset
 from kyara_kedro.datasets.models import ModelRefDataset
 from kyara_kedro.datasets.table import TableDataset
 from kyara_kedro.datasets.tag_map import TagMapDataset
@@ -14,7 +16,7 @@ from kyara_kedro.records import TAG_MAP, Record
 from kyara_kedro.training.model_ref import ModelRef
 
 T = TypeVar("T")
-Entry = TypeVar("Entry", TableDataset, TagMapDataset, ModelRefDataset)
+Entry = TypeVar("Entry", TableDataset, TagMapDataset, ModelRefDataset, JSONDataset)
 
 
 class EarlierDataset(AbstractDataset[None, T], Generic[T, Entry]):
@@ -124,3 +126,18 @@ class EarlierTagMapDataset(EarlierDataset[pl.DataFrame, TagMapDataset]):
             UserError: it was edited so that it is no map any more.
         """
         return self._written.load() if self._written.exists() else TAG_MAP.frame()
+
+
+class EarlierJSONDataset(EarlierDataset[dict[str, Any], JSONDataset]):
+    """An object that a hook keeps on this machine from run to run, empty at first."""
+
+    _entry = JSONDataset
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return Path(self._filepath)
+
+    def load(self) -> dict[str, Any]:
+        """Read the JSON file."""
+        return dict(self._written.load()) if self._written.exists() else {}

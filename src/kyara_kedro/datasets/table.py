@@ -73,7 +73,7 @@ class TableDataset(AtomicDataset[Iterable[pl.DataFrame] | pl.DataFrame | pl.Lazy
             fs_args=fs_args,
             metadata=metadata,
         )
-        self._lazy = lazy
+        self.lazy = lazy
 
     def write(self, path: Path, data: Iterable[pl.DataFrame] | pl.DataFrame | pl.LazyFrame) -> None:
         """Write zstd-compressed Parquet.
@@ -88,7 +88,7 @@ class TableDataset(AtomicDataset[Iterable[pl.DataFrame] | pl.DataFrame | pl.Lazy
 
     def read(self, path: Path) -> pl.DataFrame | pl.LazyFrame:
         """Scan the file, or read it into memory."""
-        return pl.scan_parquet(path) if self._lazy else pl.read_parquet(path)
+        return pl.scan_parquet(path) if self.lazy else pl.read_parquet(path)
 
     def scan(self) -> pl.LazyFrame:
         """The stored table, read in pieces whatever its entry says, and not validated."""

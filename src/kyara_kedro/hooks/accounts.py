@@ -8,33 +8,74 @@ from typing import Any
 import polars as pl
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
+from kedro.io import DataCatalog
 from kedro.pipeline.node import Node
 
 from kyara_kedro.datasets.atomic import written_whole
+from kyara_kedro.datasets.earlier import EarlierJSONDataset
+from kyara_kedro.datasets.table import TableDataset
 from kyara_kedro.teachers.accounts import Tally
 from kyara_kedro.teachers.base import Teacher
 
 logger = logging.getLogger("kyara_kedro")
+ENTRY = "teacher_accounts"
+"""The catalog's name for the file."""
 FILE = Path("data/08_reporting/teacher_accounts.json")
+"""Where it is when the catalog does not say."""
+ACCEPTED = {
+    "synthetic_conversations": "synthesize",
+    "refined_conversations": "curate",
+    "rlaif_preferences": "preference",
+    "sppo_preferences": "preference",
+    "judgements": "evaluate",
+    "stage_verdicts": "evaluate",
+}
+"""Tables of what a pipeline has paid teachers for, and hands on."""
 
 
 class AccountHooks:
     """Keeps the accounts of the teachers by node, as a line in the log and in one JSON file.
 
-    The file holds the last run of every node: rows of node, teacher and task with the requests by
-    outcome, the classes of failures, sends, tokens and cost, and for each node and teacher the cost
-    of a record that the node let pass, what was rejected and tried again included.
+    The file holds the last run of every node under ``nodes``: rows of teacher and task with the
+    requests by outcome, the classes of failures, sends, tokens and cost, and what a record that the
+    node let pass cost, what was rejected and tried again included. Under ``accepted`` are the rows
+    of what each pipeline hands on.
     """
 
     def __init__(self) -> None:
-        self._folder = Path()
+        self._file = FILE
+        self._catalog: DataCatalog | None = None
+        self._accepted: dict[str, dict[str, int]] = {}
         self._before: dict[str, dict[tuple[str, str], dict[str, Tally]]] = {}
         self._nodes: dict[str, list[dict[str, Any]]] = {}
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
         """Note where the project is."""
-        self._folder = Path(context.project_path)
+        self._file = Path(context.project_path) / FILE
+
+    @hook_impl
+    def after_catalog_created(self, catalog: DataCatalog) -> None:
+        """Keep the catalog, which knows the files of streamed tables and where accounts are."""
+        self._catalog = catalog
+        entry = catalog.get(ENTRY)
+        if isinstance(entry, EarlierJSONDataset):
+            self._file = entry.path
+
+    @hook_impl
+    def after_dataset_saved(self, dataset_name: str, data: Any) -> None:
+        """Count what a pipeline hands on."""
+        if dataset_name not in ACCEPTED:
+            return
+        table = self._catalog.get(dataset_name) if self._catalog else None
+        if isinstance(data, pl.DataFrame):
+            rows = data.height
+        elif isinstance(table, TableDataset):
+            rows = table.shape()[0]
+        else:
+            return
+        self._accepted.setdefault(ACCEPTED[dataset_name], {})[dataset_name] = rows
+        self._write()
 
     @hook_impl
     def before_node_run(self, node: Node, inputs: dict[str, Any]) -> None:
@@ -82,11 +123,23 @@ class AccountHooks:
         return {node: sum(row["cost"] for row in rows) for node, rows in self._nodes.items()}
 
     def _write(self) -> None:
-        file = self._folder / FILE
-        known = json.loads(file.read_text("utf-8")) if file.exists() else {}
-        text = json.dumps(known | self._nodes, ensure_ascii=False, indent=1, sort_keys=True)
-        with written_whole(file) as part:
+        known = known_accounts(self._file)
+        tables = known["accepted"]
+        for pipeline, found in self._accepted.items():
+            tables[pipeline] = tables.get(pipeline, {}) | found
+        accounts = {"nodes": known["nodes"] | self._nodes, "accepted": tables}
+        text = json.dumps(accounts, ensure_ascii=False, indent=1, sort_keys=True)
+        with written_whole(self._file) as part:
             part.write_text(text, "utf-8")
+
+
+def known_accounts(file: Path) -> dict[str, dict[str, Any]]:
+    """The accounts of earlier runs; none where the file is missing or not of this form."""
+    try:
+        found = json.loads(file.read_text("utf-8"))
+        return {"nodes": dict(found["nodes"]), "accepted": dict(found["accepted"])}
+    except (FileNotFoundError, ValueError, LookupError, TypeError):
+        return {"nodes": {}, "accepted": {}}
 
 
 def _teachers(inputs: dict[str, Any]) -> dict[tuple[str, str], Teacher]:
@@ -108,12 +161,18 @@ def _row(teacher: Teacher, task: str, tally: Tally, accepted: int) -> dict[str, 
         "requests": tally.asked,
         "statuses": dict(tally.statuses),
         "faults": dict(tally.faults),
+        "failed": tally.asked - tally.statuses["ok"],
         "cached": tally.cached,
+        "asked_again": tally.asked_again,
         "sends": tally.attempts,
         "tokens": tally.tokens,
+        "prompt_tokens": tally.prompt,
+        "cached_tokens": tally.from_cache,
+        "completion_tokens": tally.completion,
         "cost": tally.cost,
+        "worth": tally.worth,
         "records": accepted,
-        "cost_per_record": tally.cost / accepted if accepted else None,
+        "cost_per_record": tally.worth / accepted if accepted else None,
     }
 
 

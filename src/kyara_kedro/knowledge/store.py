@@ -4,6 +4,7 @@ The same schema stands in three places and gives the same results: embedded (Qdr
 default), on a server, and in qdrant-client's local mode, which serves small tests.
 """
 
+import copy
 import logging
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -224,6 +225,12 @@ class KnowledgeStore:
         removed = sorted(other._index.ids() - self._index.ids())
         other._index.update(Change(manifest, self._index.points(), removed, renewed=True))
         return other.count()
+
+    def by_terms(self) -> Self:
+        """The same passages, searched by their terms alone: no encoder is asked."""
+        view = copy.copy(self)
+        view._options = self._options.model_copy(update={"dense": None})
+        return view
 
     def count(self) -> int:
         """Number of passages."""

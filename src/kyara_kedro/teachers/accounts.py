@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -88,17 +88,25 @@ class Tally:
         statuses: Completions by status.
         faults: Completions that failed, by class of failure.
         cached: Completions that nothing was sent for.
+        asked_again: Completions whose first reply was not in the task's form.
         attempts: Sends, retries and second askings included.
-        tokens: Of what was sent and received.
+        prompt: Tokens of the prompts that were sent.
+        from_cache: How many of them came from the server's prompt cache.
+        completion: Tokens of the replies that were received.
         cost: In the currency of the teacher's prices.
+        worth: As cost, with what the ledger's replies cost when they were paid for.
     """
 
     statuses: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
     cached: int = 0
+    asked_again: int = 0
     attempts: int = 0
-    tokens: int = 0
+    prompt: int = 0
+    from_cache: int = 0
+    completion: int = 0
     cost: float = 0.0
+    worth: float = 0.0
 
     def add(self, completion: Completion) -> None:
         """Count one completion."""
@@ -106,25 +114,32 @@ class Tally:
         if completion.fault:
             self.faults[completion.fault] += 1
         self.cached += completion.cached
+        self.asked_again += completion.asked_again
         self.attempts += completion.attempts
         if not completion.cached:
-            self.tokens += completion.prompt_tokens + completion.completion_tokens
+            self.prompt += completion.prompt_tokens
+            self.from_cache += completion.cached_tokens
+            self.completion += completion.completion_tokens
         self.cost += completion.cost
+        self.worth += completion.worth
 
     @property
     def asked(self) -> int:
         """Completions in all."""
         return self.statuses.total()
 
+    @property
+    def tokens(self) -> int:
+        """Of what was sent and received."""
+        return self.prompt + self.completion
+
     def __sub__(self, before: Tally) -> Tally:
         """What has been added since an earlier state."""
         return Tally(
-            statuses=self.statuses - before.statuses,
-            faults=self.faults - before.faults,
-            cached=self.cached - before.cached,
-            attempts=self.attempts - before.attempts,
-            tokens=self.tokens - before.tokens,
-            cost=self.cost - before.cost,
+            **{
+                one.name: getattr(self, one.name) - getattr(before, one.name)
+                for one in fields(self)
+            }
         )
 
 

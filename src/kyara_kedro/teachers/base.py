@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
@@ -102,6 +102,10 @@ class Completion:
         sample: The request's index among several samples.
         received_at: When the reply came, in UTC; empty where nobody sent one.
         top_logprobs: What was likely at each place of the reply; empty where nobody told.
+        cached_tokens: How many of the prompt's tokens came from the server's prompt cache.
+        worth: What the replies cost when they were paid for, in this run or an earlier one, with
+            what this run has wasted on them.
+        asked_again: Whether a first reply was not in the task's form.
     """
 
     row_id: str
@@ -124,6 +128,9 @@ class Completion:
     sample: int = 0
     received_at: str = ""
     top_logprobs: TopLogprobs = ()
+    cached_tokens: int = 0
+    worth: float = 0.0
+    asked_again: bool = False
 
 
 def unanswered(request: ChatRequest, teacher: str, kind: str, key: str) -> Completion:
@@ -196,6 +203,14 @@ class Teacher(ABC):
     def members(self) -> Mapping[str, Teacher]:
         """The teachers that answer in its name, and have the accounts; itself unless a team."""
         return {"": self}
+
+    def recast(self, change: Callable[[Teacher], Teacher]) -> Teacher:
+        """The same role with another teacher in the place of each that answers.
+
+        Args:
+            change: Gives the one who takes a teacher's place.
+        """
+        return change(self)
 
     def portion(self, share: float | None, used: Mapping[str, Spent] = NOTHING_YET) -> Teacher:
         """The same teacher with a part of its budget: same ledger, endpoint, account and caps.

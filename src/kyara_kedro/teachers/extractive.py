@@ -142,9 +142,18 @@ class ExtractiveTeacher(Teacher):
 
     def _answers(self, requests: Iterable[ChatRequest]) -> Iterator[Completion]:
         _warn_once(self.name)
-        return map(self._complete, requests)
+        return map(self.complete, requests)
 
-    def _complete(self, request: ChatRequest) -> Completion:
+    def can(self, request: ChatRequest) -> bool:
+        """Whether there is a rule for what is asked."""
+        return request.task in _RULES and not request.raw
+
+    def complete(self, request: ChatRequest) -> Completion:
+        """Answer one request.
+
+        Raises:
+            TeacherError: there is no rule for its task.
+        """
         rule = _RULES.get(request.task)
         if rule is None:
             raise TeacherError(f"{self.name}: no rule for the task {request.task!r}")

@@ -555,12 +555,24 @@ class Ledger:
 
     def completion_lengths(self, teacher: str, task: str) -> list[int]:
         """Tokens of some hundred replies of a teacher to a task, sorted; what estimates rest on."""
+        return sorted(reply.completion_tokens for reply in self.some(teacher, task))
+
+    def some(self, teacher: str, task: str) -> list[StoredReply]:
+        """Some hundred replies of a teacher to a task."""
         with self._reading, self._explained():
             rows = self._reader.execute(
-                "SELECT completion_tokens FROM reply WHERE teacher = ? AND task = ? LIMIT 500",
-                [teacher, task],
+                f"{_SELECT} WHERE teacher = ? AND task = ? LIMIT 500", [teacher, task]
             ).fetchall()
-        return sorted(row[0] for row in rows)
+        return [StoredReply(*row) for row in rows]
+
+    def count(self, teacher: str, task: str, prompt_version: str) -> int:
+        """Replies of a teacher to a task, to prompts of one version."""
+        with self._reading, self._explained():
+            found = self._reader.execute(
+                "SELECT count(*) FROM reply WHERE teacher = ? AND task = ? AND prompt_version = ?",
+                [teacher, task, prompt_version],
+            ).fetchone()
+        return int(found[0])
 
     def open_job(
         self,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -61,9 +60,7 @@ class Panel(TeamTeacher):
 
         Its requests come back as ``failed`` with the fault ``out_of_reach``; :attr:`gaps` says why.
         """
-        view = copy.copy(self)
-        view._members = {name: _Absentable(one) for name, one in self._members.items()}
-        return view
+        return self.recast(_Absentable)
 
     @property
     def gaps(self) -> dict[str, str]:

@@ -196,6 +196,7 @@ def completed(call: Call, outcome: Got | Failure, teacher: str) -> Completion:
             error=outcome.why,
             attempts=outcome.attempts,
             cost=outcome.wasted,
+            worth=outcome.wasted,
         )
     reply, attempts, lost = outcome
     cached = not attempts
@@ -234,6 +235,8 @@ def completed(call: Call, outcome: Got | Failure, teacher: str) -> Completion:
         sample=call.request.sample,
         received_at=reply.received_at,
         top_logprobs=top_logprobs,
+        cached_tokens=reply.cached_tokens,
+        worth=reply.cost + lost,
     )
 
 
@@ -260,7 +263,7 @@ def summed(first: Completion, second: Completion) -> Completion:
     before = (0, 0) if first.cached else (first.prompt_tokens, first.completion_tokens)
     if second.status == "deferred":
         why = f"{second.error}; the first reply was of no use: {first.error}"
-        return replace(first, status="deferred", fault=second.fault, error=why)
+        return replace(first, status="deferred", fault=second.fault, error=why, asked_again=True)
     return replace(
         second,
         cached=first.cached and second.cached,
@@ -269,6 +272,9 @@ def summed(first: Completion, second: Completion) -> Completion:
         cost=first.cost + second.cost,
         latency=first.latency + second.latency,
         attempts=first.attempts + second.attempts,
+        cached_tokens=(0 if first.cached else first.cached_tokens) + second.cached_tokens,
+        worth=first.worth + second.worth,
+        asked_again=True,
     )
 
 

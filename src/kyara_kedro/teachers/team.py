@@ -15,11 +15,11 @@ import logging
 import math
 import threading
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from itertools import islice
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from pydantic import Field
 
@@ -155,6 +155,12 @@ class TeamTeacher(Teacher):
         names = order(self._weights, request.row_id.partition(":")[0])
         first = request.sample % len(names)
         return names[first:] + names[:first]
+
+    def recast(self, change: Callable[[Teacher], Teacher]) -> Self:
+        """The same team of other members, see :meth:`Teacher.recast`."""
+        view = copy.copy(self)
+        view._members = {name: one.recast(change) for name, one in self._members.items()}
+        return view
 
     def portion(self, share: float | None, used: Mapping[str, Spent] = NOTHING_YET) -> TeamTeacher:
         """The same team with a part of every member's budget, see :meth:`Teacher.portion`."""
@@ -397,6 +403,9 @@ def _joined(first: Completion, second: Completion) -> Completion:
         cost=first.cost + second.cost,
         latency=first.latency + second.latency,
         attempts=first.attempts + second.attempts,
+        cached_tokens=(0 if first.cached else first.cached_tokens) + second.cached_tokens,
+        worth=first.worth + second.worth,
+        asked_again=first.asked_again or second.asked_again,
     )
 
 

@@ -74,10 +74,31 @@ def generate_outputs(
             answer = _tuned(name, model, evaluation_ledger, params)
             found, lost = _answer_all(name, requests, usual, answer)
         rows, dropped = rows + found, dropped + lost
+    found, lost = _answers_of_others(requests, usual, other_models)
+    rows, dropped = rows + found, dropped + lost
+    return MODEL_OUTPUT.frame(rows), drops(PIPELINE, dropped), len(rows) + len(dropped)
+
+
+def served_outputs(
+    evaluation_questions: pl.DataFrame, other_models: Panel, params: EvaluateParams
+) -> pl.DataFrame:
+    """Let the models of the catalog alone answer every question; outputs as above."""
+    requests = [
+        request for task in build_tasks(evaluation_questions) for request in task.requests()
+    ]
+    usual = Decoding(params.generation.temperature, params.generation.max_new_tokens)
+    return MODEL_OUTPUT.frame(_answers_of_others(requests, usual, other_models)[0])
+
+
+def _answers_of_others(
+    requests: Sequence[Request], usual: Decoding, other_models: Panel
+) -> tuple[list[dict[str, Any]], list[tuple[str, str, str]]]:
+    rows: list[dict[str, Any]] = []
+    dropped: list[tuple[str, str, str]] = []
     for name, teacher in other_models.direct.items():
         found, lost = _answer_all(name, requests, usual, _served(name, teacher))
         rows, dropped = rows + found, dropped + lost
-    return MODEL_OUTPUT.frame(rows), drops(PIPELINE, dropped), len(rows) + len(dropped)
+    return rows, dropped
 
 
 def our_models(

@@ -182,6 +182,13 @@ def create_pipeline(**_: object) -> Pipeline:
                 name="close_evaluate",
                 tags="cpu",
             ),
+            Node(
+                reporting.draw_costs,
+                ["teacher_accounts", "evaluate_summary"],
+                "cost_figure",
+                name="draw_costs",
+                tags="cpu",
+            ),
         ],
         namespace="evaluate",
         prefix_datasets_with_namespace=False,

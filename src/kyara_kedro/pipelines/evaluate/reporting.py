@@ -19,6 +19,8 @@ from kyara_kedro.evaluation.scores import WHOLE
 from kyara_kedro.params import EvaluateParams
 from kyara_kedro.pipelines.evaluate.answering import CHAMPION, STAGES
 from kyara_kedro.pipelines.evaluate.nodes import BASELINE, CANDIDATE_MODEL, HELD_OUT, by_rules
+from kyara_kedro.reporting.charts import Figure
+from kyara_kedro.reporting.costs import cost_figure
 from kyara_kedro.tracking.run import add_to_run
 from kyara_kedro.tracking.target import Tracking, versions
 from kyara_kedro.training.model_ref import ModelRef
@@ -112,6 +114,16 @@ def track_evaluation(
         "evaluation_report.json": json.dumps(summary, ensure_ascii=False, indent=2),
     }
     add_to_run(tracking, metrics, texts, ARTIFACTS)
+
+
+def draw_costs(accounts: dict[str, Any], evaluate_summary: dict[str, Any]) -> Figure:
+    """Draw what an accepted record has cost, once the last pipeline that asks has come to its end.
+
+    Args:
+        accounts: As the hook keeps them.
+        evaluate_summary: Counts of evaluate, there when all teachers have been asked.
+    """
+    return cost_figure(accounts)
 
 
 def _leaderboard(items: pl.DataFrame) -> dict[str, dict[str, str]]:

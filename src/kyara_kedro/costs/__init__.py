@@ -1,0 +1,1 @@
+"""What a run will cost, by a rehearsal, and what it has cost."""
