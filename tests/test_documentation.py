@@ -1,6 +1,10 @@
 """What the documentation says is so: its references, links, commands, claims and messages."""
 
+import ast
 import json
+import re
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +16,14 @@ from kyara_kedro import reference
 from support import ROOT
 
 CONF = ROOT / "conf"
+PAGES = (*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md")))
+OTHERS_SAY = (
+    "Parameter validation failed",
+    "Extra inputs are not permitted",
+    "Given configuration path either does not exist",
+    "No such command 'where'",
+)
+"""Messages of Kedro, pydantic and click that the pages explain too."""
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
@@ -51,3 +63,40 @@ def test_a_notebook_is_committed_clean(path: Path) -> None:
     for cell in code:
         assert (cell["outputs"], cell["execution_count"], cell["metadata"]) == ([], None, {})
     assert "".join(cells(path)[0]["source"]).startswith("# ")
+
+
+def pieces(node: ast.AST) -> str | None:
+    """A string of the source; what is filled in is an ellipsis."""
+    if isinstance(node, ast.JoinedStr):
+        return "".join(pieces(part) or "…" for part in node.values)
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
+
+
+@cache
+def said() -> tuple[str, ...]:
+    """All that the code and the Makefile can say."""
+    trees = (ast.parse(path.read_text("utf-8")) for path in (ROOT / "src").rglob("*.py"))
+    strings = (pieces(node) for tree in trees for node in ast.walk(tree))
+    return (*filter(None, strings), (ROOT / "Makefile").read_text("utf-8"))
+
+
+def quoted() -> Iterator[tuple[str, str]]:
+    """The messages that the pages explain: the first cells of their tables of messages."""
+    for page in PAGES:
+        table = False
+        for line in page.read_text("utf-8").split("\n"):
+            table = line.startswith("| it says |") or (table and line.startswith("|"))
+            if table:
+                for message in re.findall(r"`([^`]+)`", line.split(" | ")[0]):
+                    yield page.name, message
+
+
+def test_every_message_that_is_explained_is_still_said() -> None:
+    def is_said(message: str) -> bool:
+        words = [part.strip() for part in message.split("…") if part.strip()]
+        form = re.compile(".*".join(map(re.escape, words)), re.DOTALL)
+        return any(form.search(text) for text in said())
+
+    messages = list(quoted())
+    assert len(messages) > 80
+    assert [one for one in messages if not is_said(one[1]) and one[1] not in OTHERS_SAY] == []
