@@ -3,15 +3,20 @@
 import ast
 import json
 import re
+import shlex
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
+import yaml
+from kedro.framework.cli.cli import KedroCLI
 from kedro.framework.project import configure_project
 
 from kyara_kedro import reference
+from kyara_kedro.pipeline_registry import PIPELINES
 
 from support import ROOT
 
@@ -91,12 +96,126 @@ def quoted() -> Iterator[tuple[str, str]]:
                     yield page.name, message
 
 
+def in_order(words: list[str], text: str) -> bool:
+    place = 0
+    for word in words:
+        place = text.find(word, place)
+        if place < 0:
+            return False
+        place += len(word)
+    return True
+
+
 def test_every_message_that_is_explained_is_still_said() -> None:
     def is_said(message: str) -> bool:
         words = [part.strip() for part in message.split("…") if part.strip()]
-        form = re.compile(".*".join(map(re.escape, words)), re.DOTALL)
-        return any(form.search(text) for text in said())
+        return any(in_order(words, text) for text in said())
 
     messages = list(quoted())
     assert len(messages) > 80
     assert [one for one in messages if not is_said(one[1]) and one[1] not in OTHERS_SAY] == []
+
+
+def prose(page: Path) -> str:
+    """A page without its blocks of code."""
+    return re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
+    plain = (re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading).lower() for heading in headings)
+    return {re.sub(r"[^\w\- ]", "", heading).strip().replace(" ", "-") for heading in plain}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_link_is_dead(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+        if target.startswith(("http://", "https://", "mailto:")):
+            continue
+        name, _, anchor = target.partition("#")
+        file = (page.parent / name).resolve() if name else page
+        assert file.exists(), f"{page.name}: {target}"
+        assert not anchor or anchor in anchors(file), f"{page.name}: {target}"
+
+
+def test_the_map_names_every_page() -> None:
+    named = set(re.findall(r"\]\(([\w.-]+\.md)", (ROOT / "docs/index.md").read_text("utf-8")))
+    assert named == {page.name for page in PAGES if page.parent == ROOT / "docs"} - {"index.md"}
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text("utf-8"), re.M | re.S)
+
+
+def commands() -> Iterator[tuple[str, list[str]]]:
+    """All commands of the pages, in blocks and in lines."""
+    for page in PAGES:
+        shell = "".join(blocks(page, "(?:bash)?")).replace("\\\n", "")
+        lines = shell.split("\n")
+        for line in (*lines, *re.findall(r"`([^`\n]+)`", prose(page))):
+            if line.startswith(("kedro ", "make ", "python ")):
+                yield f"{page.name}: {line}", shlex.split(line.replace("...", "x"), comments=True)
+
+
+def test_every_command_that_is_shown_is_there() -> None:
+    kedro = KedroCLI(project_path=ROOT)
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    shown = list(commands())
+    assert len(shown) > 60
+    for place, (program, *words) in shown:
+        if program == "make":
+            assert {word for word in words if "=" not in word} <= targets, place
+        elif program == "kedro":
+            checked(kedro, words, place)
+        elif words[0].endswith(".py"):
+            assert (ROOT / words[0]).exists(), place
+
+
+def checked(command: click.Command, words: list[str], place: str) -> None:
+    """Follow words through groups of commands; what is left are options of the last."""
+    context = click.Context(command)
+    while words and isinstance(command, click.Group) and not words[0].startswith("-"):
+        found = command.get_command(context, words[0])
+        assert found is not None, place
+        command, words = found, words[1:]
+    options = {name for one in command.params for name in (*one.opts, *one.secondary_opts)}
+    for number, word in enumerate(words):
+        if word.startswith("-"):
+            assert word.partition("=")[0] in options | {"--help", "--version"}, place
+        if (number and words[number - 1] == "--params") or word.startswith("--params="):
+            for part in word.removeprefix("--params=").split(","):
+                assert is_parameter(part.partition("=")[0]), f"{place}: {part}"
+
+
+@cache
+def settings() -> frozenset[str]:
+    page = (ROOT / "docs" / "parameters.md").read_text("utf-8")
+    return frozenset(re.findall(r"^\| `([\w.]+)`", page, re.MULTILINE))
+
+
+def is_parameter(name: str) -> bool:
+    """Whether a dotted name is a setting, or lies in one, or is an input of `ingest`."""
+    parts = name.split(".")
+    starts = {".".join(parts[:length]) for length in range(1, len(parts) + 1)}
+    return name.startswith("raw_") or bool(starts & settings())
+
+
+def leaves(value: object, prefix: str = "") -> Iterator[str]:
+    if isinstance(value, dict) and value and not is_parameter(prefix.rstrip(".")):
+        for name, inner in value.items():
+            yield from leaves(inner, f"{prefix}{name}.")
+    else:
+        yield prefix.rstrip(".")
+
+
+def test_every_setting_that_is_shown_is_one() -> None:
+    shown = 0
+    for page in PAGES:
+        for block in blocks(page, "yaml"):
+            for name, value in yaml.safe_load(block).items():
+                if name in PIPELINES:
+                    for leaf in leaves(value, f"{name}."):
+                        shown += 1
+                        assert is_parameter(leaf), f"{page.name}: {leaf}"
+    assert shown > 40

@@ -92,7 +92,7 @@ def parameters_page(conf: Path) -> str:
         _NOTE,
         "All that can be set, from the models that check it: a misspelt key or an impossible "
         "value stops the run before it starts. *Default* is what holds unless an environment "
-        "(`conf/<env>/parameters/*.yml`) or `kedro run --params a.b=1` says otherwise.",
+        "(`conf/<env>/parameters/*.yml`) or `kedro run --params ingest.min_chars=20` says otherwise.",
     ]
     for name, (model, page) in _PARAMETERS.items():
         chosen = model.model_validate(base.get(name, {}))
@@ -200,7 +200,7 @@ def _values(schema: Schema) -> str:
     """
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
-        return f"[{name}](#{name.lower()})"
+        return "anything" if name == "JsonValue" else f"[{name}](#{name.lower()})"
     if choices := schema.get("anyOf") or schema.get("oneOf"):
         kinds = " or ".join(dict.fromkeys(map(_values, choices)))
         return f"{kinds}{_bounds(schema)}"

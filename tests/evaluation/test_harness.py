@@ -115,12 +115,14 @@ def test_a_model_that_cannot_be_asked_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"holds no config\.json"):
         run_harness(LocalModel("m", tmp_path), options)
     with pytest.raises(UserError, match="ends neither in /completions nor"):
-        run_harness(Endpoint("m", "http://localhost/v1", "m", "m"), options)
+        run_harness(
+            Endpoint(name="m", url="http://localhost/v1", model="m", tokenizer="m"), options
+        )
 
 
 @pytest.mark.skipif(HERE is not None, reason="lm-evaluation-harness is installed")
 def test_without_the_extra_the_error_says_how_to_install_it() -> None:
-    endpoint = Endpoint("m", "http://localhost/v1/completions", "m", "m")
+    endpoint = Endpoint(name="m", url="http://localhost/v1/completions", model="m", tokenizer="m")
     with pytest.raises(UserError, match=r"pip install 'kyara-kedro\[eval-harness\]'"):
         run_harness(endpoint, HarnessOptions(tasks=("arc",)))
 
@@ -140,8 +142,8 @@ options = HarnessOptions(tasks=("local_choice",), include=(Path(tasks),))
 found = {}
 for tested in (
     LocalModel("disk", Path(model)),
-    Endpoint("endpoint", f"{url}/v1/completions", "m", model),
-    Endpoint("chat", f"{url}/v1/chat/completions", "m", model),
+    Endpoint(name="endpoint", url=f"{url}/v1/completions", model="m", tokenizer=model),
+    Endpoint(name="chat", url=f"{url}/v1/chat/completions", model="m", tokenizer=model),
 ):
     try:
         found[tested.name] = run_harness(tested, options)[0].to_dicts()

@@ -52,8 +52,7 @@ class LocalModel:
     device: str = "cpu"
 
 
-@dataclass(frozen=True)
-class Endpoint:
+class Endpoint(Options):
     """A model behind an endpoint as OpenAI has defined it.
 
     The key is read from the environment variable ``OPENAI_API_KEY``.
