@@ -92,7 +92,8 @@ def parameters_page(conf: Path) -> str:
         _NOTE,
         "All that can be set, from the models that check it: a misspelt key or an impossible "
         "value stops the run before it starts. *Default* is what holds unless an environment "
-        "(`conf/<env>/parameters/*.yml`) or `kedro run --params ingest.min_chars=20` says otherwise.",
+        "(`conf/<env>/parameters/*.yml`) or `kedro run --params ingest.min_chars=20` says other"
+        "wise.",
     ]
     for name, (model, page) in _PARAMETERS.items():
         chosen = model.model_validate(base.get(name, {}))
