@@ -47,7 +47,7 @@ def decide(files: list[SourceFile]) -> tuple[pl.DataFrame, pl.DataFrame]:
             }
         ]
     )
-    return apply_decisions(
+    decisions, frames = apply_decisions(
         POOL.lazy(),
         files,
         BENCHMARK_QUESTION.frame(),
@@ -55,6 +55,7 @@ def decide(files: list[SourceFile]) -> tuple[pl.DataFrame, pl.DataFrame]:
         protected,
         ContaminationOptions(),
     )
+    return decisions, pl.concat(frames)
 
 
 def line(record_id: str, decision: str, **more: Any) -> str:

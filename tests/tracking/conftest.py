@@ -22,7 +22,11 @@ def tracking(database: str, tmp_path: Path) -> Tracking:
 
 
 class Server:
-    """A real MLflow server on a free port of this machine."""
+    """A real MLflow server on a free port of this machine.
+
+    ``KYARA_MLFLOW_TABLES`` and ``KYARA_MLFLOW_FILES`` name another database, such as an empty one
+    of PostgreSQL, and another place of artifacts, such as a bucket.
+    """
 
     def __init__(self, folder: Path, tables: Path) -> None:
         self._folder = folder
@@ -39,8 +43,9 @@ class Server:
             return
         command = [sys.executable, "-m", "mlflow", "server", "--workers", "1"]
         command += ["--host", "127.0.0.1", "--port", str(self._port)]
-        command += ["--backend-store-uri", f"sqlite:///{self._folder / 'server.db'}"]
-        command += ["--artifacts-destination", str(self._folder / "artifacts")]
+        tables = os.environ.get("KYARA_MLFLOW_TABLES", f"sqlite:///{self._folder / 'server.db'}")
+        files = os.environ.get("KYARA_MLFLOW_FILES", str(self._folder / "artifacts"))
+        command += ["--backend-store-uri", tables, "--artifacts-destination", files]
         settings = {"DO_NOT_TRACK": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
         with (self._folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(

@@ -32,11 +32,14 @@ class Reviewed(NamedTuple):
 
     Attributes:
         decisions: Every line that was read with what came of it, a table of ``records.DECISION``.
-        conversations: The corpus with edited texts in the place of theirs, of the same height.
+        conversations: The corpus without what was edited, then the edited texts; as many rows as
+            before.
+        edited: The edited texts alone.
     """
 
     decisions: pl.DataFrame
-    conversations: pl.DataFrame
+    conversations: pl.LazyFrame
+    edited: pl.DataFrame
 
 
 class _Malformed(ValueError):
@@ -143,7 +146,7 @@ def _quoted(value: Any) -> str:
     return shown if len(shown) <= _QUOTED else shown[:_QUOTED] + "…"
 
 
-def decide(conversations: pl.DataFrame, rows: Iterable[Row]) -> Reviewed:
+def decide(conversations: pl.LazyFrame, rows: Iterable[Row]) -> Reviewed:
     """Apply decisions to a corpus.
 
     Edited turns are normalised as those of files are; an edited conversation gets the id of its
@@ -151,25 +154,24 @@ def decide(conversations: pl.DataFrame, rows: Iterable[Row]) -> Reviewed:
     edited into the text of another stays as it is, and ``overrides`` rejects it.
 
     Args:
-        conversations: A table of ``records.CONVERSATION``.
+        conversations: A table of ``records.CONVERSATION``; of its texts, only those that are
+            decided about come into memory.
         rows: What ``parse`` made of the lines, in their order.
     """
     decisions = [dict(row) for row in rows]
     latest = _latest(decisions)
-    decided = conversations.filter(pl.col("id").is_in(list(latest))).sort("id")
+    decided = conversations.filter(pl.col("id").is_in(list(latest))).collect().sort("id")
     edited: dict[str, Row] = {}
     for row in decided.iter_rows(named=True):
         new = _followed(row, latest)
         if new["id"] != row["id"]:
             edited.setdefault(new["id"], new | {"parents": [row["id"]]})
-    there = set(conversations.filter(pl.col("id").is_in(list(edited)))["id"])
-    new_rows = [row for name, row in edited.items() if name not in there]
-    if new_rows:
-        replaced = pl.col("id").is_in([row["parents"][0] for row in new_rows])
-        conversations = pl.concat(
-            [conversations.filter(~replaced), CONVERSATION.frame(new_rows)]
-        ).sort("id")
-    return Reviewed(DECISION.frame(decisions), conversations)
+    known = conversations.select("id").filter(pl.col("id").is_in(list(edited))).collect()["id"]
+    there = set(known)
+    texts = CONVERSATION.frame(row for name, row in edited.items() if name not in there).sort("id")
+    replaced = texts["parents"].list.first().to_list()
+    kept = conversations.filter(~pl.col("id").is_in(replaced))
+    return Reviewed(DECISION.frame(decisions), pl.concat([kept, texts.lazy()]), texts)
 
 
 def without(rows: Iterable[Row], decided: pl.DataFrame, leaks: Mapping[str, str]) -> list[Row]:

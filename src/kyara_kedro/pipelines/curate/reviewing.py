@@ -8,6 +8,7 @@ import polars as pl
 from kedro.io import CatalogProtocol
 
 from kyara_kedro.datasets.sources import SourceFile
+from kyara_kedro.datasets.table import Frames, batches
 from kyara_kedro.errors import UserError
 from kyara_kedro.quality import decisions
 from kyara_kedro.reporting.review_page import LARGE, ReviewOptions, ReviewTables, review_page
@@ -32,7 +33,7 @@ def apply_decisions(
     suite_questions: pl.DataFrame,
     protected_texts: pl.DataFrame,
     options: ContaminationOptions,
-) -> tuple[pl.DataFrame, pl.DataFrame]:
+) -> tuple[pl.DataFrame, Frames]:
     """Read what reviewers decided and put edited texts in their place.
 
     Benchmarks are looked for in edited texts as in all others before: one that holds a question is
@@ -45,17 +46,17 @@ def apply_decisions(
         UserError: a file is not text.
     """
     said = decisions.parse(line for file in raw_decisions for line in _lines(file))
-    conversations = base_conversations.collect()
-    reviewed = decisions.decide(conversations, said)
+    reviewed = decisions.decide(base_conversations, said)
     questions = all_questions(benchmark_questions, suite_questions, protected_texts)
-    while (edited := reviewed.conversations.join(conversations, on="id", how="anti")).height:
-        leaks = worst_leaks(find_contamination(conversation_texts(edited), questions, options))
+    while reviewed.edited.height:
+        texts = conversation_texts(reviewed.edited)
+        leaks = worst_leaks(find_contamination(texts, questions, options))
         if not leaks:
             break
         said = decisions.without(said, reviewed.decisions, leaks)  # what they hid counts now
-        reviewed = decisions.decide(conversations, said)
+        reviewed = decisions.decide(base_conversations, said)
     _tell(reviewed.decisions)
-    return reviewed.decisions, reviewed.conversations
+    return reviewed.decisions, Frames(lambda: batches(reviewed.conversations))
 
 
 def _lines(file: SourceFile) -> Iterator[tuple[str, str]]:

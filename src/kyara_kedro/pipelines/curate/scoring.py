@@ -31,7 +31,7 @@ _ASKED_AT_ONCE = 128
 
 
 def score_conversations(
-    reviewed_conversations: pl.DataFrame,
+    reviewed_conversations: pl.LazyFrame,
     params: CurateParams,
     judge: Teacher,
     prompt_library: PromptLibrary,
