@@ -1,6 +1,6 @@
 """The project's commands: `run` with errors in one line, `where`, `dedup-report`, `review`,
-`estimate`, `costs`, `track-sync`, `ledger`, `serve-model`, `chat`, `export-data`, `score` and
-`promote`."""
+`estimate`, `costs`, `track-sync`, `ledger`, `serve-model`, `chat`, `export-data`, `score`,
+`promote` and `explain`."""
 
 import logging
 import sys
@@ -523,3 +523,63 @@ def promote(version: int | None, rollback: bool, reason: str | None, env: str | 
         click.echo(override(registry, version, reason))
     else:
         click.echo(told(registry))
+
+
+@cli.command(cls=_Plain)
+@click.argument("wanted", metavar="[ID]", required=False)
+@click.option("--text", help="List the records that hold this text, instead of an ID.")
+@click.option("--all", "everything", is_flag=True, help="Check that every final record resolves.")
+@click.option("--json", "as_json", is_flag=True, help="Tell it as JSON.")
+@click.option(
+    "--page",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write it as a web page, too.",
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    default=12,
+    show_default=True,
+    help="Records listed of each kind that was made.",
+)
+@env_option
+@click.pass_context
+def explain(
+    ctx: click.Context,
+    wanted: str | None,
+    text: str | None,
+    everything: bool,
+    as_json: bool,
+    page: Path | None,
+    limit: int,
+    env: str | None,
+) -> None:
+    """Explain where ID comes from, what befell it and what was made of it.
+
+    ID is that of any record, or its beginning: a conversation, passage, document, question,
+    preference pair, benchmark item, reply, dropped record ...; the place of a raw row
+    (alpaca.json#3); or a model version (3, @champion).
+    """
+    from kyara_kedro.datasets.lineage import read_store
+    from kyara_kedro.lineage import told
+    from kyara_kedro.lineage.audit import audit
+    from kyara_kedro.lineage.chain import explain as explained
+
+    if sum((wanted is not None, text is not None, everything)) != 1:
+        raise UserError("give an ID, --text or --all; `kedro explain --help` says what an ID is")
+    root, context = _project(env)
+    store = read_store(context.catalog, root / "data/ledger")
+    if everything:
+        checked = audit(store)
+        click.echo(told.audit_text(checked, as_json=as_json))
+        ctx.exit(0 if checked.holds else 1)
+    if text is not None:
+        click.echo(told.hits_text(store, text, limit, as_json=as_json))
+        return
+    found = explained(store, str(wanted), limit)
+    click.echo(told.explanation_text(found, as_json=as_json))
+    if page:
+        from kyara_kedro.datasets.files import HTMLDataset
+
+        HTMLDataset(filepath=str(page)).save(told.explanation_page(found))
+        click.echo(f"Page 頁面: {page}", err=True)

@@ -44,3 +44,24 @@ def _within(text: str, width: int) -> str:
         if taken > width:
             return text[:number]
     return text
+
+
+def clipped(text: str, width: int) -> str:
+    """A line of at most so many columns, without its end if it is longer."""
+    return text if display_width(text) <= width else f"{_within(text, width - 1)}…"
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """Lines of at most so many columns, broken at a blank where one is near, else anywhere."""
+    lines = []
+    rest = " ".join(text.split())
+    while display_width(rest) > width:
+        line = _within(rest, width)
+        if not line:
+            line = rest[0]
+        blank = line.rfind(" ")
+        if blank > len(line) // 2 and rest[len(line)] != " ":
+            line = line[:blank]
+        lines.append(line.rstrip())
+        rest = rest[len(line) :].lstrip()
+    return [*lines, rest]

@@ -539,6 +539,13 @@ class Ledger:
         with self._reading, self._explained():
             return _committed(self._reader, teacher)
 
+    def beginning_with(self, prefix: str, most: int) -> list[str]:
+        """Keys of stored replies that begin with some characters, sorted; so many at most."""
+        query = "SELECT request_id FROM reply WHERE request_id >= ? AND request_id < ? ORDER BY 1"
+        with self._reading, self._explained():
+            rows = self._reader.execute(f"{query} LIMIT ?", [prefix, f"{prefix}\U0010ffff", most])
+            return [key for (key,) in rows]
+
     def summary(self) -> list[Entry]:
         """What each teacher was paid for: by task, and by reason what was of no use."""
         with self._reading, self._explained():

@@ -52,6 +52,21 @@ class RegisteredModel:
 
 
 @dataclass(frozen=True)
+class Version:
+    """What the registry knows of a version, whether or not its directory is still there.
+
+    Attributes:
+        number: Its number.
+        aliases: The aliases that name it, sorted.
+        tags: Everything that was noted about it.
+    """
+
+    number: int
+    aliases: tuple[str, ...]
+    tags: dict[str, str]
+
+
+@dataclass(frozen=True)
 class Promotion:
     """A change of the champion.
 
@@ -145,6 +160,23 @@ class ModelRegistry:
             told = ", ".join(map(str, known)) or "none"
             raise UserError(f"model '{self.name}' has no version {number}; there are: {told}")
         return self._registered(number, None)
+
+    def versions(self) -> list[Version]:
+        """Every version, the newest first.
+
+        Raises:
+            RegistryDown: the registry does not answer.
+        """
+        self._reach()
+        named: dict[int, list[str]] = {}
+        for alias, number in sorted(self._aliases().items()):
+            named.setdefault(int(number), []).append(alias)
+        found = self._client.search_model_versions(f"name = '{self.name}'")
+        versions = [
+            Version(int(one.version), tuple(named.get(int(one.version), ())), dict(one.tags))
+            for one in found
+        ]
+        return sorted(versions, key=lambda version: -version.number)
 
     def promote(self, version: int, *, by: str, reason: str) -> bool:
         """Make a version the champion; the one before it stays known as ``former-champion``.
