@@ -1,7 +1,7 @@
 """Lineage's store, opened from the catalog."""
 
 from collections.abc import Iterator, Mapping
-from functools import lru_cache, partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ def read_store(catalog: CatalogProtocol[Any, Any], ledgers: Path) -> Store:
         prompts=catalog.load("prompt_library"),
         models={name: _versions(catalog, name) for name in MODELS if catalog.exists(name)},
         registry=partial(catalog.load, "model_registry"),
-        files=lru_cache(maxsize=None)(partial(_files, catalog)),
+        files=cache(partial(_files, catalog)),
     )
 
 
@@ -36,7 +36,7 @@ def _tables(catalog: CatalogProtocol[Any, Any]) -> Iterator[tuple[str, Table]]:
     for name in TABLES:
         if catalog.exists(name):
             table = catalog[name]
-            yield name, Table(table.scan, table.resolve_load_version())
+            yield name, Table(cache(table.scan), table.resolve_load_version())
 
 
 def _tokens(catalog: CatalogProtocol[Any, Any]) -> Iterator[tuple[str, Table]]:
