@@ -1,6 +1,6 @@
 """The project's commands: `run` with errors in one line, `where`, `dedup-report`, `review`,
 `estimate`, `costs`, `track-sync`, `ledger`, `serve-model`, `chat`, `export-data`, `score`,
-`promote` and `explain`."""
+`promote`, `explain` and `jobs`."""
 
 import logging
 import sys
@@ -10,7 +10,7 @@ from typing import Any
 import click
 from kedro.config import MissingConfigException
 from kedro.framework.cli.project import run as kedro_run
-from kedro.framework.cli.utils import env_option
+from kedro.framework.cli.utils import _split_params, env_option, split_string
 from kedro.io import DatasetError
 from kedro.pipeline import Pipeline
 from kedro.utils import find_kedro_project
@@ -583,3 +583,49 @@ def explain(
 
         HTMLDataset(filepath=str(page)).save(told.explanation_page(found))
         click.echo(f"Page 頁面: {page}", err=True)
+
+
+@cli.command(cls=_Plain)
+@click.argument("engine", type=click.Choice(["slurm", "kubernetes", "airflow"]))
+@click.argument("target", type=click.Path(path_type=Path, file_okay=False))
+@click.option(
+    "--pipelines", default="", callback=split_string, help="Only these, by commas; else all."
+)
+@click.option(
+    "--group",
+    type=click.Choice(["namespace", "node"]),
+    default="namespace",
+    show_default=True,
+    help="What is a job: about a pipeline, or each node.",
+)
+@click.option("--params", default="", help="Parameters of all runs, as `kedro run` takes them.")
+@env_option
+def jobs(
+    engine: Any, target: Path, pipelines: list[str], group: Any, params: str, env: str | None
+) -> None:
+    """Write job files into the folder TARGET that run the pipelines on a cluster."""
+    from kedro.framework.project import pipelines as registered
+
+    from kyara_kedro.jobs.options import JobsOptions
+    from kyara_kedro.jobs.plan import plan_jobs
+    from kyara_kedro.jobs.writing import Run, write_jobs
+    from kyara_kedro.params import TrainParams
+    from kyara_kedro.pipeline_registry import PIPELINES
+
+    if unknown := sorted(set(pipelines) - set(PIPELINES)):
+        raise UserError(f"no pipeline '{unknown[0]}': there are {', '.join(PIPELINES)}")
+    given = _split_params(click.get_current_context(), None, params)
+    root, context = _project(env, given)
+    launcher = TrainParams.read(context.config_loader["parameters"]["train"], "train").launcher
+    if launcher.nodes > 1:
+        raise UserError(
+            f"train.launcher.nodes is {launcher.nodes}: a job has one machine; start the stages of "
+            "several as docs/train.md says, and write jobs for the other --pipelines"
+        )
+    chosen = {name: registered[name] for name in pipelines or PIPELINES}
+    planned = plan_jobs(chosen, group, launcher.processes)
+    arguments = [f"--env={env}"] * bool(env) + [f"--params={params}"] * bool(params)
+    options = JobsOptions.read(context.config_loader["jobs"], "conf/*/jobs.yml")
+    written = write_jobs(engine, planned, Run(root, arguments), options, target)
+    click.echo(f"{len(planned)} jobs: {', '.join(job.name for job in planned)}")
+    click.echo(f"Begin with 由此開始: {written[0]}  (docs/scale-out.md)")

@@ -23,8 +23,8 @@ CONFIG_LOADER_CLASS = ConfigLoader
 CONFIG_LOADER_ARGS = {
     "base_env": "base",
     "default_run_env": "local",
-    "merge_strategy": {"parameters": "soft", "mlflow": "soft"},
-    "config_patterns": {"mlflow": ["mlflow*"]},
+    "merge_strategy": {"parameters": "soft", "mlflow": "soft", "jobs": "soft"},
+    "config_patterns": {"mlflow": ["mlflow*"], "jobs": ["jobs*"]},
 }
 _ACCOUNTS = AccountHooks()
 HOOKS = (GatekeeperHooks(), PromptHooks(), StatisticsHooks(), _ACCOUNTS, TrackingHooks(_ACCOUNTS))

@@ -42,6 +42,10 @@ class KnowledgeBaseDataset(AbstractDataset[Passages, KnowledgeStore]):
         self.metadata = metadata
         self._store: KnowledgeStore | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What another process opens the store from."""
+        return self.__dict__ | {"_store": None}
+
     def save(self, data: Passages) -> None:
         """Make the store hold exactly these passages; only what changed is indexed."""
         self._release()

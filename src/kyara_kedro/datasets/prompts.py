@@ -29,6 +29,10 @@ class PromptLibraryDataset(AbstractDataset[None, PromptLibrary]):
         self.metadata = metadata
         self._library: PromptLibrary | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What another process opens the library from."""
+        return self.__dict__ | {"_library": None}
+
     def load(self) -> PromptLibrary:
         """Open the library, once for all nodes of a run."""
         if self._library is None:

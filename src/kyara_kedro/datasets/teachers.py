@@ -63,6 +63,10 @@ class TeacherDataset(AbstractDataset[None, Teacher]):
         self.metadata = metadata
         self._teacher: Teacher | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What another process makes the teacher from."""
+        return self.__dict__ | {"_teacher": None}
+
     def load(self) -> Teacher:
         """Give the teacher, made when it is first asked for."""
         if self._teacher is None:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ class AccountHooks:
     """
 
     def __init__(self) -> None:
-        self._file = FILE
+        self._file: Path | None = None  # in a process that only executes nodes
         self._catalog: DataCatalog | None = None
         self._accepted: dict[str, dict[str, int]] = {}
         self._before: dict[str, dict[tuple[str, str], dict[str, Tally]]] = {}
@@ -114,15 +115,30 @@ class AccountHooks:
                     each,
                 )
         if rows:
-            self._nodes[node.name] = rows
+            self.take_over({"nodes": {node.name: rows}, "accepted": {}})
+
+    def hand_over(self) -> Mapping[str, Any]:
+        """Give the accounts of the nodes of this process."""
+        given = {"nodes": self._nodes, "accepted": self._accepted}
+        self._nodes, self._accepted = {}, {}
+        return given
+
+    def take_over(self, facts: Mapping[str, Any]) -> None:
+        """Add accounts of nodes, and write the file."""
+        self._nodes |= facts["nodes"]
+        for pipeline, found in facts["accepted"].items():
+            self._accepted.setdefault(pipeline, {}).update(found)
+        if facts["nodes"] or facts["accepted"]:
             self._write()
 
     @property
     def costs(self) -> dict[str, float]:
-        """What each node of this process has cost."""
+        """What each node has cost."""
         return {node: sum(row["cost"] for row in rows) for node, rows in self._nodes.items()}
 
     def _write(self) -> None:
+        if self._file is None:
+            return
         known = known_accounts(self._file)
         tables = known["accepted"]
         for pipeline, found in self._accepted.items():

@@ -3,7 +3,7 @@
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,15 @@ class StatisticsHooks:
             elif name.endswith("_summary") and isinstance(data, dict):
                 for line in _flows(data):
                     logger.info("%s: %s", name.removesuffix("_summary"), line)
+
+    def hand_over(self) -> Mapping[str, Any]:
+        """Give the counts of the tables that were saved in this process."""
+        given, self._statistics = self._statistics, {}
+        return given
+
+    def take_over(self, facts: Mapping[str, Any]) -> None:
+        """Add counts of tables."""
+        self._statistics |= facts
 
     @hook_impl
     def after_pipeline_run(self) -> None:

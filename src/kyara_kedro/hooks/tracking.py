@@ -3,6 +3,7 @@
 import logging
 import signal
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -40,6 +41,7 @@ class TrackingHooks:
         self._config: dict[str, Any] = {}
         self._project = Path()
         self._open: dict[str, TrackedRun] = {}
+        self._counted: dict[str, dict[str, Any]] = {}
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
@@ -70,10 +72,26 @@ class TrackingHooks:
     @hook_impl
     def after_node_run(self, outputs: dict[str, Any], run_id: str) -> None:
         """Log the counts of a pipeline's summary."""
-        if run := self._open.get(run_id):
-            for name, data in outputs.items():
-                if name.endswith("_summary"):
-                    run.metrics(0, numbers({name.removesuffix("_summary"): data}))
+        counts = {
+            name.removesuffix("_summary"): data
+            for name, data in outputs.items()
+            if name.endswith("_summary")
+        }
+        if counts and (run := self._open.get(run_id)):
+            run.metrics(0, numbers(counts))
+        elif counts and not self._config:
+            self._counted.setdefault(run_id, {}).update(counts)
+
+    def hand_over(self) -> Mapping[str, Any]:
+        """Give the counts of the summaries that were made in this process, by run."""
+        given, self._counted = self._counted, {}
+        return given
+
+    def take_over(self, facts: Mapping[str, Any]) -> None:
+        """Log the counts of summaries."""
+        for run_id, counts in facts.items():
+            if run := self._open.get(run_id):
+                run.metrics(0, numbers(counts))
 
     @hook_impl
     def after_pipeline_run(self, run_params: dict[str, Any]) -> None:
