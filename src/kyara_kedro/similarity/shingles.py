@@ -15,7 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kyara_kedro.mixing import mix
-from kyara_kedro.text.fold import composes, fold, fold_table, is_cjk, simplified, width_and_case
+from kyara_kedro.text.fold import (
+    INTRICATE,
+    code_points,
+    composes,
+    fold,
+    fold_stretches,
+    fold_table,
+    is_cjk,
+    spliced,
+)
 
 Hashes = NDArray[np.uint64]
 Offsets = NDArray[np.int64]
@@ -27,8 +36,8 @@ _POINTS, _SUPPLEMENTS = 0x110000, 0x20000
 _SELECTORS = range(0xFE00, 0xFE10)
 """Marks that choose a glyph and join to nothing."""
 _PRIME = 0x9E3779B97F4A7C15
-_IDEOGRAPH, _INTRICATE = np.uint32(1 << 31), np.uint32(1 << 30)
-_LETTER = np.uint32((1 << 30) - 1)
+_IDEOGRAPH = np.uint32(1 << 30)
+_LETTER = _IDEOGRAPH - np.uint32(1)
 
 
 @dataclass(frozen=True)
@@ -76,49 +85,39 @@ class TokenTable:
 
 
 def tokenise(texts: Sequence[str]) -> TokenTable:
-    """Fold and tokenise texts.
-
-    Width and case of texts in which folding is not one character to one (combining marks,
-    ligatures) are folded in Python first; the rest goes through a table.
-    """
+    """Fold and tokenise texts."""
     tables = _tables()
-    points, starts = _code_points(texts)
+    points, starts = code_points(texts)
     letters = tables.folded.take(points)
-    if (letters & _INTRICATE).any():
-        intricate = np.logical_or.reduceat((letters & _INTRICATE) > 0, starts[:-1])
-        texts = [
-            width_and_case(text) if marked else text
-            for text, marked in zip(texts, intricate.tolist(), strict=True)
-        ]
-        points, starts = _code_points(texts)
-        ready = np.repeat(intricate, np.diff(starts))
-        letters = np.where(ready, tables.ready.take(points), tables.folded.take(points))
+    if letters.max(initial=0) >= INTRICATE:
+        bounds, stretches = fold_stretches(points, letters >= INTRICATE)
+        ready = [tables.ready.take(stretch) for stretch in stretches]
+        letters, starts = spliced(letters, starts, bounds, ready)
     return _split(letters, starts)
 
 
 def _split(letters: NDArray[np.uint32], text_starts: Offsets) -> TokenTable:
     """Find tokens among classified letters and hash them."""
-    is_letter = letters > 0
-    is_word = is_letter & (letters < _IDEOGRAPH)
-    begins = is_letter.copy()
-    begins[1:] &= ~(is_word[1:] & is_word[:-1])
-    places = np.flatnonzero(is_letter)
+    places = np.flatnonzero(letters > 0)
     letters = letters.take(places)
     letter_offsets = np.searchsorted(places, text_starts)
-    starts = np.flatnonzero(begins.take(places))
+    is_word = letters < _IDEOGRAPH
+    begins = np.ones(len(letters), np.bool_)
+    begins[1:] = (places[1:] - 1 != places[:-1]) | ~(is_word[1:] & is_word[:-1])
+    starts = np.flatnonzero(begins)
     offsets = np.searchsorted(starts, letter_offsets)
 
-    firsts = letters.take(starts)
-    is_alone = firsts >= _IDEOGRAPH
-    if 2 * is_alone.sum() < len(starts):
-        hashes = _run_hashes(letters & _LETTER, starts)
+    letters &= _LETTER
+    in_words = np.flatnonzero(is_word)
+    word_starts = begins.take(in_words)
+    if 2 * np.count_nonzero(word_starts) > len(starts):
+        hashes = _run_hashes(letters, starts)
     else:
-        hashes = _tables().alone.take(firsts & _LETTER)
-        in_words = np.flatnonzero(letters < _IDEOGRAPH)
-        words = np.flatnonzero(~is_alone)
-        begin = np.searchsorted(in_words, starts.take(words))
-        hashes[words] = _run_hashes(letters.take(in_words), begin)
-    return TokenTable(letters & _LETTER, letter_offsets, hashes, offsets)
+        hashes = _tables().alone.take(letters.take(starts))
+        hashes[is_word.take(starts)] = _run_hashes(
+            letters.take(in_words), np.flatnonzero(word_starts)
+        )
+    return TokenTable(letters, letter_offsets, hashes, offsets)
 
 
 def _run_hashes(letters: NDArray[np.uint32], starts: Offsets) -> Hashes:
@@ -210,8 +209,8 @@ class _Tables(NamedTuple):
 
     Attributes:
         folded: The letter that it folds to, 0 for what separates tokens; marked when it is an
-            ideograph, or when it cannot be folded on its own.
-        ready: The same of a text whose width and case are folded already.
+            ideograph, or intricate.
+        ready: The same of what is folded already.
         hashes: A random number for each letter.
         alone: The hash of each letter as a token.
     """
@@ -224,21 +223,19 @@ class _Tables(NamedTuple):
 
 @cache
 def _tables() -> _Tables:
-    points, alone = fold_table()
-    as_is = np.arange(_POINTS, dtype=np.uint32)
-    as_is[~np.fromiter((chr(point).isalnum() for point in range(_POINTS)), np.bool_, _POINTS)] = 0
-    ideographs = [point for point in range(0x3400, 0x2FA20) if is_cjk(chr(point))]
-    as_is[ideographs] = np.array(ideographs, np.uint32) | _IDEOGRAPH
     ready = np.arange(_POINTS, dtype=np.uint32)
-    ready[list(simplified())] = [ord(letter) for letter in simplified().values()]
-    folded = as_is.take(points)
-    folded[~alone] = _INTRICATE
-    for point in np.flatnonzero(~alone[:_SUPPLEMENTS]).tolist():
-        if not any(as_is[ord(letter)] or composes(letter) for letter in fold(chr(point))):
+    ready[~np.fromiter((chr(point).isalnum() for point in range(_POINTS)), np.bool_, _POINTS)] = 0
+    ideographs = [point for point in range(0x3400, 0x2FA20) if is_cjk(chr(point))]
+    ready[ideographs] = np.array(ideographs, np.uint32) | _IDEOGRAPH
+    points = fold_table()
+    intricate = points >= INTRICATE
+    folded = np.where(intricate, INTRICATE, ready.take(points, mode="clip"))
+    for point in np.flatnonzero(intricate[:_SUPPLEMENTS]).tolist():
+        if not any(ready[ord(letter)] or composes(letter) for letter in fold(chr(point))):
             folded[point] = 0
     folded[_SELECTORS] = 0
     hashes = mix(np.arange(1, _POINTS + 1, dtype=np.uint64))
-    return _Tables(folded, as_is.take(ready), hashes, mix(hashes))
+    return _Tables(folded, ready, hashes, mix(hashes))
 
 
 @cache
@@ -251,9 +248,3 @@ def _powers(count: int) -> tuple[Hashes, Hashes]:
         both.append(np.cumprod(powers))
     return both[0], both[1]
 
-
-def _code_points(texts: Sequence[str]) -> tuple[NDArray[np.uint32], Offsets]:
-    """Code points of all texts, each followed by a line feed, and where each text begins."""
-    joined = "".join(f"{text}\n" for text in texts).encode("utf-32-le", "surrogatepass")
-    lengths = np.fromiter(map(len, texts), np.int64, len(texts))
-    return np.frombuffer(joined, "<u4"), with_total(lengths + 1)

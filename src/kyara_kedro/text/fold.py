@@ -15,6 +15,9 @@ import numpy as np
 import opencc
 from numpy.typing import NDArray
 
+Points = NDArray[np.uint32]
+Offsets = NDArray[np.int64]
+
 _CJK = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002fa1f"
 _RUN = re.compile(rf"[{_CJK}]+|[^\W_{_CJK}]+")
 _POINTS = 0x110000
@@ -22,6 +25,9 @@ _LONG = 100
 """Characters from which on a table folds faster than the string methods."""
 _ALONE = 0x30000
 """Code points from here on are rare enough to be folded with the text around them."""
+INTRICATE = np.uint32(1 << 31)
+"""Marks what a table cannot fold: it becomes several characters, or joins to its neighbours."""
+_LINE_FEED = 0x0A
 
 
 _VARIANTS = (
@@ -44,8 +50,8 @@ class FoldedTexts(NamedTuple):
         lengths: Number of code points of each text, its line feed not counted.
     """
 
-    points: NDArray[np.uint32]
-    lengths: NDArray[np.int64]
+    points: Points
+    lengths: Offsets
 
 
 @cache
@@ -66,10 +72,9 @@ def simplified() -> dict[int, str]:
 def fold(text: str) -> str:
     """Fold width, case, script and glyph variants: NFKC, case fold, Traditional to Simplified."""
     if len(text) > _LONG:
-        table, alone = fold_table()
-        points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
-        if alone.take(points).all():
-            return table.take(points).tobytes().decode("utf-32-le", "surrogatepass")
+        folded = fold_table().take(_points(text))
+        if folded.max() < INTRICATE:
+            return _text(folded)
     return _folded(text)
 
 
@@ -83,41 +88,87 @@ def width_and_case(text: str) -> str:
 
 
 def fold_many(texts: Sequence[str]) -> FoldedTexts:
-    """Fold many texts at once: a table folds what needs no context, `fold` the other texts."""
-    table, alone = fold_table()
-    points, lengths = _joined(texts)
-    owner = np.repeat(np.arange(len(texts)), lengths + 1)
-    intricate = np.unique(owner[~alone[points]]).tolist()
-    if intricate:
-        texts = list(texts)
-        for number in intricate:
-            texts[number] = fold(texts[number])
-        points, lengths = _joined(texts)
-        folded = table[points]
-        kept = np.zeros(len(texts), np.bool_)
-        kept[intricate] = True
-        return FoldedTexts(np.where(np.repeat(kept, lengths + 1), points, folded), lengths)
-    return FoldedTexts(table[points], lengths)
+    """Fold many texts at once."""
+    points, starts = code_points(texts)
+    folded = fold_table().take(points)
+    if folded.max(initial=0) >= INTRICATE:
+        folded, starts = spliced(folded, starts, *fold_stretches(points, folded >= INTRICATE))
+    return FoldedTexts(folded, np.diff(starts) - 1)
 
 
-def _joined(texts: Sequence[str]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-    joined = "".join(f"{text}\n" for text in texts).encode("utf-32-le", "surrogatepass")
-    return np.frombuffer(joined, "<u4"), np.fromiter(map(len, texts), np.int64, len(texts))
+def code_points(texts: Sequence[str]) -> tuple[Points, Offsets]:
+    """Code points of all texts, each followed by a line feed, and where each text begins."""
+    lengths = np.fromiter(map(len, texts), np.int64, len(texts))
+    starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths + 1)])
+    return _points("\n".join([*texts, ""])), starts
+
+
+def fold_stretches(points: Points, marked: NDArray[np.bool_]) -> tuple[Offsets, list[Points]]:
+    """Fold marked characters, each with the one before it, to which it may join.
+
+    Args:
+        points: Code points of texts, each followed by a line feed.
+        marked: Which of them no table folds.
+
+    Returns:
+        Where each stretch of them begins and where it ends, in turn; and its folded code points.
+    """
+    inside = marked.copy()
+    inside[:-1] |= marked[1:]
+    inside &= points != _LINE_FEED
+    bounds = np.flatnonzero(inside[1:] != inside[:-1]) + 1
+    if inside[0]:
+        bounds = np.append(0, bounds)
+    taken = inside.copy()
+    taken[bounds[1::2]] = True
+    folded = _points(_folded(_text(np.where(inside, points, _LINE_FEED)[taken])))
+    ends = np.flatnonzero(folded == _LINE_FEED)
+    begins = np.append(0, ends[:-1] + 1)
+    return bounds, [
+        folded[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)
+    ]
+
+
+def spliced(
+    values: Points, starts: Offsets, bounds: Offsets, stretches: Sequence[Points]
+) -> tuple[Points, Offsets]:
+    """Put other values in the place of stretches.
+
+    Args:
+        values: Values of texts, one after the other.
+        starts: Where each text begins, and the end.
+        bounds: Where each stretch begins and where it ends, in turn.
+        stretches: Their new values.
+
+    Returns:
+        All values, and where each text begins in them.
+    """
+    parts = np.split(values, bounds)
+    parts[1::2] = stretches
+    grown = np.fromiter(map(len, stretches), np.int64, len(stretches)) - np.diff(bounds)[::2]
+    before = np.searchsorted(bounds[1::2], starts, "right")
+    return np.concatenate(parts), starts + np.append(0, np.cumsum(grown))[before]
+
+
+def _points(text: str) -> Points:
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
+
+
+def _text(points: Points) -> str:
+    return points.tobytes().decode("utf-32-le", "surrogatepass")
 
 
 @cache
-def fold_table() -> tuple[NDArray[np.uint32], NDArray[np.bool_]]:
-    """Fold of every code point, and which of them fold to one, whatever stands beside them."""
-    points = [p for p in range(_ALONE) if p != 0x0A and not 0xD800 <= p < 0xE000]
+def fold_table() -> Points:
+    """Fold of every code point, marked as intricate where it depends on others or is not one."""
+    points = [p for p in range(_ALONE) if p != _LINE_FEED and not 0xD800 <= p < 0xE000]
     folded = _folded("\n".join(map(chr, points))).split("\n")
-    table = np.arange(_POINTS, dtype=np.uint32)
-    alone = np.zeros(_POINTS, np.bool_)
-    alone[0x0A] = True
+    table = np.arange(_POINTS, dtype=np.uint32) | INTRICATE
+    table[_LINE_FEED] = _LINE_FEED
     for point, text in zip(points, folded, strict=True):
         if len(text) == 1 and not composes(chr(point)) and not composes(text):
             table[point] = ord(text)
-            alone[point] = True
-    return table, alone
+    return table
 
 
 def composes(character: str) -> bool:
