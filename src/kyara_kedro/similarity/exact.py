@@ -9,13 +9,10 @@ import polars as pl
 import xxhash
 from numpy.typing import NDArray
 
-from kyara_kedro.similarity.guards import claims_of
-from kyara_kedro.similarity.shingles import TokenTable, chunks
-from kyara_kedro.similarity.text_file import TextFile
+from kyara_kedro.similarity.claims import ClaimDigests
+from kyara_kedro.similarity.shingles import TokenTable
 
 Rows = NDArray[np.int64]
-
-_READ_AT_ONCE = 1_000
 
 
 def letter_keys(table: TokenTable) -> pl.Series:
@@ -29,7 +26,7 @@ def letter_keys(table: TokenTable) -> pl.Series:
     return pl.Series(digests, dtype=pl.Binary)
 
 
-def group_copies(texts: TextFile, keys: pl.Series, labels: pl.Series) -> Rows:
+def group_copies(keys: pl.Series, labels: pl.Series, claimed: ClaimDigests) -> Rows:
     """Number the groups of texts that are copies of one another.
 
     Copies may differ in script, width, case, spacing and punctuation, but not in what
@@ -37,32 +34,17 @@ def group_copies(texts: TextFile, keys: pl.Series, labels: pl.Series) -> Rows:
     C of C++. Claims are read only where keys are equal.
 
     Args:
-        texts: The texts, n of them.
-        keys: Their letter keys.
+        keys: The letter keys of n texts.
         labels: Only texts of equal labels are compared.
+        claimed: What the texts claim.
 
     Returns:
         A group number for each text; -1 for a text without letters or digits, which copies nothing.
     """
-    frame = pl.DataFrame({"key": keys, "label": labels}).with_row_index("row")
-    shared = frame.filter(
-        pl.col("key").is_not_null() & pl.struct("key", "label").is_duplicated()
-    ).select("row")
-    rows = shared["row"].to_numpy().astype(np.int64)
-    read: list[str] = []
-    for start in range(0, len(rows), _READ_AT_ONCE):
-        some = texts.take(rows[start : start + _READ_AT_ONCE])
-        read.extend(repr(claim) for part in chunks(some) for claim in claims_of(some[part]))
-    groups = (
-        frame.join(
-            shared.with_columns(claims=pl.Series(read, dtype=pl.String)), on="row", how="left"
-        )
-        .sort("row")
-        .select(pl.struct("key", "label", "claims").rank("dense").cast(pl.Int64).alias("group"))
-        .with_columns(keys.alias("key"))
-    )
-    return (
-        groups.select(pl.when(pl.col("key").is_null()).then(-1).otherwise(pl.col("group")))
-        .to_series()
-        .to_numpy()
-    )
+    frame = pl.DataFrame({"key": keys, "label": labels})
+    lettered = keys.is_not_null().to_numpy()
+    shared = np.flatnonzero(lettered & frame.is_duplicated().to_numpy())
+    claims = np.zeros(len(keys), np.uint64)
+    claims[shared] = claimed(shared)
+    groups = frame.select(pl.struct("key", "label", claims=pl.Series(claims)).rank("dense"))
+    return np.where(lettered, groups.to_series().to_numpy().astype(np.int64), -1)

@@ -64,27 +64,20 @@ for _word in (*_ENGLISH, *_SCALES, *_ROMAN, *_NEGATING):
     _BEGINNINGS[tuple(ord(letter) - ord("a") for letter in f"{_word}{{"[:3])] = True
 """Whether a word that begins with three letters, the last perhaps none, may be one of these."""
 
-_IN_NUMBER, _JOINS_NUMBER, _NEGATES, _SIGNIFIES = (np.uint8(1 << bit) for bit in range(4))
+_IN_NUMBER, _POINTS, _JOINS_NUMBER, _NEGATES, _SIGNIFIES = np.arange(1, 6, dtype=np.uint8)
 _KINDS = np.zeros(0x110000, np.uint8)
 for _characters, _kind in (
     (f"0123456789{_DIGIT}{_UNIT}", _IN_NUMBER),
-    (".,点分", _JOINS_NUMBER),
+    (".,", _POINTS),
+    ("点分", _JOINS_NUMBER),
     ("不没无未勿非别'’", _NEGATES),
     (f"{_RELATIONS}{_ARITHMETIC}%#", _SIGNIFIES),
 ):
     _KINDS[[ord(character) for character in _characters]] = _kind
 
 
-def _points(characters: str) -> NDArray[np.uint32]:
-    return np.array(sorted(map(ord, characters)), np.uint32)
-
-
-_NO_NEGATION = {
-    "非": (_points(""), _points("常洲")),
-    "别": (_points("特分区类级性个差识辨派"), _points("人墅")),
-}
+_NO_NEGATION = {"非": ("", "常洲"), "别": ("特分区类级性个差识辨派", "人墅")}
 """Characters before and after which these two deny nothing."""
-_MINUS, _APOSTROPHES, _SIGNS = _points("-−"), _points("'’"), _points(_ARITHMETIC)
 
 
 T = TypeVar("T")
@@ -151,22 +144,22 @@ def _numbers(
     Most numerals are runs of digits between letters or spaces; only what may be joined by points,
     commas and spaces, or bear a sign, is looked at by patterns.
     """
-    inside = kinds == _IN_NUMBER
-    edges = np.diff(inside.astype(np.int8))
-    begins, finishes = np.flatnonzero(edges == 1) + 1, np.flatnonzero(edges == -1) + 1
-    part = kinds & (_IN_NUMBER | _JOINS_NUMBER) > 0
-    digit = (around >= ord("0")) & (around <= ord("9"))
-    before, after, space = begins - 1, finishes, np.uint32(ord(" "))
-    intricate = (
-        part[before]
-        | part[after]
-        | (around[before] == space) & part[before - 1]
-        | (around[after] == space) & digit[after + 1]
-        | np.isin(around[before], _MINUS)
-    )
+    inside, point = kinds == _IN_NUMBER, kinds == _POINTS
+    edges = np.flatnonzero(inside[1:] != inside[:-1]) + 1
+    begins, ends = edges[::2], edges[1::2]
+    joins, space = kinds == _JOINS_NUMBER, around == ord(" ")
+    part = inside | point | joins
+    joins |= inside
+    digit = inside & (around <= ord("9"))
+    # a point or comma joins only what has more of a number on its other side
+    before = joins[begins - 1] | (point[begins - 1] & part[begins - 2])
+    gap = space[begins - 1] & (joins[begins - 2] | (point[begins - 2] & part[begins - 3]))
+    behind = joins[ends] | (point[ends] & part[ends + 1]) | (space[ends] & digit[ends + 1])
+    intricate = before | gap | behind | _among(around[begins - 1], "-−")
     plain = ~intricate
-    runs = zip((begins[plain] - 2).tolist(), (finishes[plain] - 2).tolist(), strict=True)
-    found = {start: _plain(whole[start:end]) for start, end in runs}
+    runs = map(slice, (begins[plain] - 2).tolist(), (ends[plain] - 2).tolist())
+    values = map(_plain, map(whole.__getitem__, runs))
+    found = dict(zip((begins[plain] - 2).tolist(), values, strict=True))
     percents, last = [], 0
     for start in (begins[intricate] - 2).tolist():
         if start < last or (run := _RUN.match(whole, start)) is None:
@@ -204,9 +197,9 @@ def _negations(around: NDArray[np.uint32], kinds: NDArray[np.uint8]) -> NDArray[
     point, before, after = around[places], around[places - 1], around[places + 1]
     denies = np.ones(len(places), np.bool_)
     for character, (preceding, following) in _NO_NEGATION.items():
-        harmless = np.isin(before, preceding) | np.isin(after, following)
+        harmless = _among(before, preceding) | _among(after, following)
         denies &= (point != ord(character)) | ~harmless
-    apostrophe = np.isin(point, _APOSTROPHES)
+    apostrophe = _among(point, "'’")
     ends_word = around[places + 2] - np.uint32(ord("a")) >= _LETTERS
     contracted = (before == ord("n")) & (after == ord("t")) & ends_word
     found: NDArray[np.int64] = places[denies & (~apostrophe | contracted)] - 2
@@ -217,7 +210,7 @@ def _operators(whole: str, around: NDArray[np.uint32], kinds: NDArray[np.uint8])
     """Signs by their places; hyphens and slashes beside letters are none."""
     places = np.flatnonzero(kinds == _SIGNIFIES)
     point, before, after = around[places], around[places - 1], around[places + 1]
-    arithmetic = np.isin(point, _SIGNS)
+    arithmetic = _among(point, _ARITHMETIC)
     hyphen = arithmetic & (_is_letter(before) | _is_letter(after))
     exclamation = (point == ord("!")) & (after != ord("="))
     possible = places[~hyphen & ~exclamation] - 2
@@ -232,6 +225,14 @@ def _word_starts(points: NDArray[np.uint32]) -> list[int]:
     first, second = letters.take(begins), letters.take(begins + 1)
     third = letters.take(begins + 2, mode="clip")
     found: list[int] = begins[_BEGINNINGS[first, second, third]].tolist()
+    return found
+
+
+def _among(points: NDArray[np.uint32], characters: str) -> NDArray[np.bool_]:
+    """Which code points are one of some characters."""
+    found = np.zeros(len(points), np.bool_)
+    for character in characters:
+        found |= points == ord(character)
     return found
 
 

@@ -14,7 +14,6 @@ from typing import Self
 
 import numpy as np
 import polars as pl
-import xxhash
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
@@ -31,11 +30,11 @@ from kyara_kedro.similarity.buckets import (
     rarest,
     unpack,
 )
+from kyara_kedro.similarity.claims import ClaimDigests
 from kyara_kedro.similarity.exact import group_copies, letter_keys
-from kyara_kedro.similarity.guards import claims_of
 from kyara_kedro.similarity.pairs import Pairs, pair_table
 from kyara_kedro.similarity.resolve import rank, remove_followers
-from kyara_kedro.similarity.shingles import Hashes, chunks, shortened, tokenise
+from kyara_kedro.similarity.shingles import Hashes, chunks, shortened, tokenise, with_total
 from kyara_kedro.similarity.sketches import (
     BITMAP,
     Values,
@@ -54,10 +53,11 @@ _BRIEF = 20
 _SIGMAS = 5
 _PAIRS_AT_ONCE, _TOKENS_AT_ONCE = 4_096, 500_000
 _TEXTS_AT_ONCE = 2_048
-_OWNER = np.uint64(44)
+_ONE, _OWNER = np.uint64(1), np.uint64(44)
 """Bits of an n-gram's hash beside the number of its owner; two texts of 1,000 tokens each share
 them by chance once in ten million pairs."""
-_BESIDE_OWNER, _BELOW_OWNER = np.uint64(64) - _OWNER, (np.uint64(1) << _OWNER) - np.uint64(1)
+_BESIDE_OWNER, _BELOW_OWNER = np.uint64(64) - _OWNER, (_ONE << _OWNER) - _ONE
+_BESIDE_PAIR = _BESIDE_OWNER + _ONE
 
 
 class LexicalOptions(Options):
@@ -148,7 +148,8 @@ class LexicalSearch:
         """Find the pairs, given what else :func:`find_pairs` knows of the texts."""
         tokens = np.concatenate(self._tokens)
         ranks = rank(ids, quality, np.concatenate(self._characters))
-        copies = _copies(group_copies(self._texts, pl.concat(self._keys), labels), ranks)
+        claimed = ClaimDigests(self._texts, len(tokens))
+        copies = _copies(group_copies(pl.concat(self._keys), labels, claimed), ranks)
         distinct = np.ones(len(tokens), np.bool_)
         distinct[copies.right] = False
         comparison = _Comparison(
@@ -160,6 +161,7 @@ class LexicalSearch:
             self._sketches,
             np.flatnonzero(self._is_long(tokens)),
             np.concatenate(self._bitmaps),
+            claimed,
         )
         near = comparison.pairs(
             distinct & self._is_long(tokens),
@@ -210,6 +212,7 @@ class _Comparison:
         sketches: Values,
         sketched: Rows,
         bitmaps: NDArray[np.uint64],
+        claimed: ClaimDigests,
     ) -> None:
         self._texts = texts
         self._options = options
@@ -220,7 +223,7 @@ class _Comparison:
         self._bitmaps = bitmaps
         self._place = np.zeros(len(tokens), np.int64)
         self._place[sketched] = np.arange(len(sketched))
-        self._claims = np.zeros(len(tokens), np.uint64)
+        self._claimed = claimed
 
     def pairs(
         self,
@@ -333,29 +336,34 @@ class _Comparison:
         slips = np.flatnonzero(brief & (found < self._options.threshold))
         found[slips] = np.maximum(found[slips], self._one_slip(left[slips], right[slips]))
         close = np.flatnonzero(found >= self._options.floor)
-        agree = self._claim(left[close]) == self._claim(right[close])
+        agree = self._claimed(left[close]) == self._claimed(right[close])
         similar = np.zeros(len(left))
         similar[close[agree]] = found[close[agree]]
         return similar
 
     def _jaccard(self, n: int, left: Rows, right: Rows) -> NDArray[np.float64]:
+        """Similarity of the n-gram sets of pairs of texts.
+
+        One sort brings each pair's n-grams together, those of both texts side by side.
+        """
         rows, place = np.unique(np.concatenate([left, right]), return_inverse=True)
-        parts = list(self._sets(n, rows))
-        owners = np.searchsorted(rows, np.concatenate([part[0] for part in parts]))
-        shingles = np.concatenate([part[1] for part in parts])
-        bounds = np.searchsorted(owners, np.arange(len(rows) + 1))
-        sizes = np.diff(bounds)
-        sides = place.reshape(2, -1)
-        both = []
-        for side in sides:
+        parts = list(self._grams(n, rows))
+        grams = np.concatenate([part[1] for part in parts]) >> _BESIDE_PAIR
+        sizes = np.concatenate([np.diff(part[2]) for part in parts])
+        bounds = with_total(sizes)
+        keys = []
+        for which, side in enumerate(place.reshape(2, -1)):
             counts = sizes[side]
-            starts = np.repeat(bounds[side] - (np.cumsum(counts) - counts), counts)
             pair = np.repeat(np.arange(len(side), dtype=np.uint64) << _OWNER, counts)
-            both.append(pair | shingles[starts + np.arange(len(starts))])
-        keys = np.sort(np.concatenate(both))
-        shared = keys[1:][keys[1:] == keys[:-1]] >> _OWNER
-        common = np.bincount(shared.astype(np.int64), minlength=len(left))
-        jaccard: NDArray[np.float64] = common / (sizes[sides].sum(axis=0) - common)
+            ends = np.cumsum(counts)
+            own = np.arange(ends[-1]) + np.repeat(bounds[side] - (ends - counts), counts)
+            keys.append(pair | grams.take(own) << _ONE | np.uint64(which))
+        every = np.sort(np.concatenate(keys))
+        every = every[np.diff(every, prepend=~every[:1]) > 0]
+        pair = (every >> _OWNER).astype(np.int64)
+        both = every[1:] ^ every[:-1] == 1
+        common = np.bincount(pair[1:][both], minlength=len(left))
+        jaccard: NDArray[np.float64] = common / (np.bincount(pair, minlength=len(left)) - common)
         return jaccard
 
     def _one_slip(self, left: Rows, right: Rows) -> NDArray[np.float64]:
@@ -375,30 +383,21 @@ class _Comparison:
             owners, keys = shortened(tokenise(self._texts.take(wanted)))
             yield wanted[owners], keys
 
-    def _sets(self, n: int, rows: Rows) -> Iterator[tuple[Rows, Hashes]]:
-        """The distinct n-grams of texts as (text, n-gram) arrays, ordered, some texts at a time."""
+    def _grams(self, n: int, rows: Rows) -> Iterator[tuple[Rows, Hashes, Rows]]:
+        """Some texts at a time, their n-grams, and n + 1 offsets of the texts in these."""
         for start in range(0, len(rows), _TEXTS_AT_ONCE):
             wanted = rows[start : start + _TEXTS_AT_ONCE]
             texts = self._texts.take(wanted)
             for part in chunks(texts):
-                shingles, offsets = tokenise(texts[part]).ngrams(n)
-                owners = np.arange(len(offsets) - 1, dtype=np.uint64) << _OWNER
-                keys = np.sort(np.repeat(owners, np.diff(offsets)) | shingles >> _BESIDE_OWNER)
-                keys = keys[np.diff(keys, prepend=~keys[:1]) > 0]
-                yield wanted[part][(keys >> _OWNER).astype(np.int64)], keys & _BELOW_OWNER
+                yield wanted[part], *tokenise(texts[part]).ngrams(n)
 
-    def _claim(self, rows: Rows) -> NDArray[np.uint64]:
-        """A digest of what each text claims, read once."""
-        unread = np.unique(rows[self._claims[rows] == 0])
-        for start in range(0, len(unread), _TEXTS_AT_ONCE):
-            part = unread[start : start + _TEXTS_AT_ONCE]
-            texts = self._texts.take(part)
-            self._claims[part] = [
-                xxhash.xxh3_64_intdigest(repr(claim).encode()) or 1
-                for some in chunks(texts)
-                for claim in claims_of(texts[some])
-            ]
-        return self._claims[rows]
+    def _sets(self, n: int, rows: Rows) -> Iterator[tuple[Rows, Hashes]]:
+        """The distinct n-grams of texts as (text, n-gram) arrays, ordered, some texts at a time."""
+        for wanted, grams, offsets in self._grams(n, rows):
+            owners = np.arange(len(wanted), dtype=np.uint64) << _OWNER
+            keys = np.sort(np.repeat(owners, np.diff(offsets)) | grams >> _BESIDE_OWNER)
+            keys = keys[np.diff(keys, prepend=~keys[:1]) > 0]
+            yield wanted[(keys >> _OWNER).astype(np.int64)], keys & _BELOW_OWNER
 
 
 def one_slip(one: str, other: str) -> float:

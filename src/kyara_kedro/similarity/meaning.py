@@ -13,12 +13,11 @@ from pydantic import Field
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from kyara_kedro.similarity.claims import ClaimDigests
 from kyara_kedro.similarity.embeddings import Encoder, embed
-from kyara_kedro.similarity.guards import Claims, claims_of
 from kyara_kedro.similarity.pairs import Pairs, pair_table
 from kyara_kedro.similarity.resolve import rank
 from kyara_kedro.similarity.semantic import SemanticSearchOptions, similar_pairs
-from kyara_kedro.similarity.shingles import chunks
 from kyara_kedro.similarity.text_file import TextFile
 
 Rows = NDArray[np.int64]
@@ -26,7 +25,6 @@ Rows = NDArray[np.int64]
 logger = logging.getLogger("kyara_kedro")
 
 _EQUAL = 1 - 1e-9
-_TEXTS_AT_ONCE = 2_048
 
 
 class SemanticOptions(SemanticSearchOptions):
@@ -76,7 +74,9 @@ def find_pairs(
     labels = table["label"].rank("dense").to_numpy()
     alike = labels[pairs.left] == labels[pairs.right]
     pairs = _taken(pairs, alike)
-    return pair_table("semantic", table["id"], ranks, _taken(pairs, _agreeing(pairs, texts)))
+    claimed = ClaimDigests(texts, len(table))
+    pairs = _taken(pairs, claimed(pairs.left) == claimed(pairs.right))
+    return pair_table("semantic", table["id"], ranks, pairs)
 
 
 def _around_the_best(pairs: Pairs, ranks: Rows) -> Pairs:
@@ -97,20 +97,6 @@ def _around_the_best(pairs: Pairs, ranks: Rows) -> Pairs:
     order = order[low[order] != high[order]]
     first = (np.diff(low[order], prepend=-1) > 0) | (np.diff(high[order], prepend=-1) != 0)
     return _taken(Pairs(low, high, similarity), order[first])
-
-
-def _agreeing(pairs: Pairs, texts: TextFile) -> NDArray[np.bool_]:
-    """Which pairs claim the same numbers, signs and negations."""
-    rows = np.unique(np.concatenate([pairs.left, pairs.right]))
-    known: dict[Claims, int] = {}
-    claimed = np.empty(len(rows), np.int64)
-    for start in range(0, len(rows), _TEXTS_AT_ONCE):
-        said = texts.take(rows[start : start + _TEXTS_AT_ONCE])
-        found = [claim for part in chunks(said) for claim in claims_of(said[part])]
-        claimed[start : start + len(said)] = [known.setdefault(one, len(known)) for one in found]
-    sides = (claimed[np.searchsorted(rows, side)] for side in (pairs.left, pairs.right))
-    agree: NDArray[np.bool_] = np.equal(*sides)
-    return agree
 
 
 def _taken(pairs: Pairs, chosen: Rows | NDArray[np.bool_]) -> Pairs:

@@ -247,4 +247,3 @@ def _powers(count: int) -> tuple[Hashes, Hashes]:
         powers[0] = 1
         both.append(np.cumprod(powers))
     return both[0], both[1]
-
