@@ -121,7 +121,7 @@ class LexicalSearch:
     def __init__(self, options: LexicalOptions) -> None:
         self._options = options
         self._texts = TextFile()
-        self._keys = [pl.Series(dtype=pl.Binary)]
+        self._keys = [np.empty((0, 2), np.uint64)]
         self._tokens = [np.empty(0, np.int64)]
         self._characters = [np.empty(0, np.int64)]
         self._sketches = np.empty((1 << 10, options.sketch_size), np.uint32)
@@ -149,7 +149,7 @@ class LexicalSearch:
         tokens = np.concatenate(self._tokens)
         ranks = rank(ids, quality, np.concatenate(self._characters))
         claimed = ClaimDigests(self._texts, len(tokens))
-        copies = _copies(group_copies(pl.concat(self._keys), labels, claimed), ranks)
+        copies = _copies(group_copies(np.concatenate(self._keys), labels, claimed), ranks)
         distinct = np.ones(len(tokens), np.bool_)
         distinct[copies.right] = False
         comparison = _Comparison(
