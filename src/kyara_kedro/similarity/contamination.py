@@ -44,6 +44,8 @@ _RAREST = 4
 _SLACK = 8
 """Tokens by which one stretch of a record may be moved against the stem in its course."""
 _FILTER_BITS = 24
+_BUCKET_BITS = 21
+_BUCKET = np.uint64(64 - _BUCKET_BITS)
 _HIGH, _LOW = np.uint64(64 - _FILTER_BITS), np.uint64((1 << _FILTER_BITS) - 1)
 _PRIME = 0xC2B2AE3D27D4EB4F
 _SQUARE = np.uint64(_PRIME**2 % (1 << 64))
@@ -164,8 +166,10 @@ class _Seeds(NamedTuple):
     """Where the runs of all stems stand.
 
     Attributes:
-        filters: For each size of a run, which first and last 24 bits occur in their hashes.
+        bits: Which first and last 24 bits occur in the hashes of their first four tokens.
         keys: Hashes of the runs, ascending, and the highest number.
+        buckets: The place among these of the first one with some first 21 bits.
+        deepest: Most keys of a bucket.
         starts: For each run the first of its places, and the end of the last.
         owner: For each place, the stem.
         place: The token of the stem, -1 for a run of the stem's options.
@@ -174,8 +178,10 @@ class _Seeds(NamedTuple):
         needed_first: The same of a stretch that holds the first of them.
     """
 
-    filters: dict[int, NDArray[np.bool_]]
+    bits: NDArray[np.bool_]
     keys: Hashes
+    buckets: Places
+    deepest: int
     starts: Places
     owner: Places
     place: Places
@@ -194,18 +200,19 @@ class _Seeds(NamedTuple):
         seeds = pl.concat([own, _option_runs(stems)]).unique(["run", "owner", "place"])
         seeds = seeds.sort("run", "owner", "place")
         keys, starts = np.unique(seeds["run"].to_numpy(), return_index=True)
-        filters = {}
-        for wanted in (_SHORT_RUN, _RUN):
-            filters[wanted] = np.zeros(1 << _FILTER_BITS, np.bool_)
-            own_runs = seeds.filter(size=wanted)["run"].to_numpy()
-            filters[wanted][own_runs >> _HIGH] = filters[wanted][own_runs & _LOW] = True
+        bits = np.zeros(1 << _FILTER_BITS, np.bool_)
+        beginnings = seeds["beginning"].to_numpy()
+        bits[beginnings >> _HIGH] = bits[beginnings & _LOW] = True
+        buckets = np.searchsorted(keys >> _BUCKET, np.arange((1 << _BUCKET_BITS) + 1))
         first = np.zeros(len(stems), np.int64)
         once = own.group_by("owner").agg(pl.col("place").min())
         first[once["owner"].to_numpy()] = once["place"].to_numpy()
         held = np.bincount(own["owner"].to_numpy(), minlength=len(stems))
         return cls(
-            filters,
+            bits,
             np.append(keys, ~np.uint64(0)),
+            buckets,
+            int(np.diff(buckets).max()),
             np.append(starts, [len(seeds)] * 2).astype(np.int64),
             seeds["owner"].to_numpy(),
             seeds["place"].to_numpy(),
@@ -220,7 +227,10 @@ class _Seeds(NamedTuple):
             For each place the text, the stem and the shifts between the tokens of the two, in the
             order of texts and stems.
         """
-        found = [self._shared(table, size) for size in (_SHORT_RUN, _RUN)]
+        runs = _runs(table.hashes)
+        at = np.flatnonzero(self.bits.take(runs[_SHORT_RUN] >> _HIGH))
+        at = at[self.bits.take(runs[_SHORT_RUN].take(at) & _LOW)]
+        found = [self._shared(table, size, at[at < len(own)], own) for size, own in runs.items()]
         row, owner, place, shift = map(np.concatenate, zip(*found, strict=True))
         order = np.lexsort((shift, owner, row))
         row, owner, place, shift = row[order], owner[order], place[order], shift[order]
@@ -235,13 +245,13 @@ class _Seeds(NamedTuple):
         for start, end in zip(starts[enough].tolist(), ends[enough].tolist(), strict=True):
             yield int(row[start]), int(owner[start]), sorted(set(shift[start:end].tolist()))
 
-    def _shared(self, table: TokenTable, size: int) -> tuple[Places, ...]:
+    def _shared(self, table: TokenTable, size: int, at: Places, runs: Hashes) -> tuple[Places, ...]:
         """Text, stem, place in it and shift of each run of a size that texts and stems share."""
-        runs, bits = _runs(table.hashes)[size], self.filters[size]
-        at = np.flatnonzero(bits.take(runs >> _HIGH))
-        at = at[bits.take(runs.take(at) & _LOW)]
-        key = np.searchsorted(self.keys, runs.take(at))
-        at, key = _where(self.keys.take(key) == runs.take(at), at, key)
+        sought = runs.take(at)
+        key = self.buckets.take(sought >> _BUCKET)
+        for _ in range(self.deepest):
+            key += self.keys.take(key) < sought
+        at, key = _where(self.keys.take(key) == sought, at, key)
         row = np.searchsorted(table.offsets, at, "right") - 1
         at, key, row = _where(at + size <= table.offsets[row + 1], at, key, row)
         counts = self.starts[key + 1] - self.starts[key]
@@ -368,18 +378,21 @@ def _runs_of(hashes: Hashes, lengths: Places) -> pl.DataFrame:
     """All runs of some token sequences.
 
     Returns:
-        Columns run (its hash), owner (its sequence), place (its first token there), length (of the
-        sequence), size (of the run) and spread (how many sequences hold the run).
+        Columns run (its hash), beginning (that of its first four tokens), owner (its sequence),
+        place (its first token there), length (of the sequence), size (of the run) and spread (how
+        many sequences hold the run).
     """
     bounds = with_total(lengths)
     owner = np.repeat(np.arange(len(lengths)), lengths)
-    frames = []
-    for size, runs in _runs(hashes).items():
+    frames, by_size = [], _runs(hashes)
+    fours = by_size[_SHORT_RUN]
+    for size, runs in by_size.items():
         of = owner[: len(runs)]
         inside = np.arange(len(runs)) + size <= bounds[of + 1]
         of = of[inside]
         columns = {
             "run": runs[inside],
+            "beginning": fours[: len(runs)][inside],
             "owner": of,
             "place": np.flatnonzero(inside) - bounds[of],
             "length": lengths[of],

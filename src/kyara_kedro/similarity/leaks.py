@@ -22,7 +22,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from itertools import pairwise, takewhile
 from typing import Literal, NamedTuple
 
@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from kyara_kedro.similarity.benchmark_items import Item, asking_word, ends_with_mark
 from kyara_kedro.similarity.shingles import token_spans, tokenise
-from kyara_kedro.text.fold import composes, fold, is_cjk, tokens
+from kyara_kedro.text.fold import fold, is_cjk, tokens
 
 Hashes = NDArray[np.uint64]
 Flags = NDArray[np.bool_]
@@ -66,7 +66,6 @@ _EXAM_WORDS = frozenset(
     }
 )
 _CJK = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002fa1f"
-_TOKEN = re.compile(rf"[{_CJK}]|[^\W_{_CJK}]+")
 _WORD = re.compile(r"\s*([^\W_]+)")
 _OPENING = re.compile(r"(?:\A|[^\w\s]\s*|\n\s*|\s{2,})\Z")
 _TORN = re.compile(rf"\s*\Z|[^\S\n]*\n|(?<=[{_CJK}])\s")
@@ -158,7 +157,7 @@ class Stem:
     def sentences(self) -> NDArray[np.int64]:
         """Number of each token's sentence."""
         spans = token_spans(self.text)
-        gaps = [self.text[a[2] : b[1]] for a, b in pairwise(spans)]
+        gaps = [self.text[a[1] : b[0]] for a, b in pairwise(spans.tolist())]
         return np.cumsum([0, *(bool(_SENTENCE.search(gap)) for gap in gaps)])
 
 
@@ -175,14 +174,9 @@ class Record:
         self.id, self.text, self.hashes = record_id, text, hashes
 
     @cached_property
-    def spans(self) -> list[tuple[int, int]]:
-        """Start and end of each token, as character offsets."""
-        letters = {ord(letter): _letter(letter) for letter in set(self.text)}
-        if "" not in letters.values():
-            found = [token.span() for token in _TOKEN.finditer(self.text.translate(letters))]
-            if len(found) == len(self.hashes):
-                return found
-        return [(start, end) for _, start, end in token_spans(self.text)]
+    def spans(self) -> NDArray[np.int64]:
+        """Start and end of each token, as character offsets; shape [tokens, 2]."""
+        return token_spans(self.text)
 
     @cached_property
     def all_hashes(self) -> bytes:
@@ -206,6 +200,10 @@ class Record:
         return frozenset(
             word for mark in marks for word in tokens(self.text[max(mark - 24, 0) : mark])[-4:]
         )
+
+    def stretch(self, first: int, last: int) -> tuple[int, int]:
+        """Offsets of the first character of a token, and behind the last one of another."""
+        return int(self.spans[first, 0]), int(self.spans[last, 1])
 
     def holds(self, words: bytes, start: int, end: int) -> bool:
         """Whether tokens follow one another between two places."""
@@ -278,7 +276,7 @@ def find_leaks(stem: Stem, record: Record, shifts: Sequence[int], share: float) 
             part = "question" + "+options" * listed + "+answer" * answered
             counted = stem.counted if stem.weight else np.ones_like(stem.counted)
             coverage = float(match.covered[counted].mean())
-            start, end = record.spans[match.first][0], record.spans[match.last][1]
+            start, end = record.stretch(match.first, match.last)
             likeness = float(match.covered.mean())
             yield Leak(sought.item, part, coverage, likeness, start, end)
 
@@ -335,17 +333,6 @@ def held(words: bytes, text: bytes) -> bool:
     return place >= 0
 
 
-@cache
-def _letter(character: str) -> str:
-    """A character folded, a space when it separates tokens; empty when it may fold in no place."""
-    folded = fold(character)
-    if composes(character) or any(map(composes, folded)):
-        return ""
-    if not any(map(str.isalnum, folded)):
-        return " "
-    return folded if len(folded) == 1 else ""
-
-
 def _token_bytes(text: str) -> bytes:
     return tokenise([text]).hashes.tobytes()
 
@@ -357,8 +344,8 @@ def _teaches(stem: Stem, record: Record, shifts: Sequence[int]) -> bool:
     low, high = stem.asking + shifts[0] + _SLIPS[0], stem.asking + shifts[-1] + _SLIPS[-1]
     return (
         stem.hashes[stem.asking] not in record.hashes[max(low, 0) : max(high + 1, 0)]
-        and record.asked.isdisjoint(stem.words[-3:])
         and all(held(sought.answer, record.all_hashes) for sought in stem.sought)
+        and record.asked.isdisjoint(stem.words[-3:])
     )
 
 
@@ -438,7 +425,8 @@ def _one_edit(stem: Stem, record: Record, match: _Match) -> bool:
     missing = np.flatnonzero(~match.covered).tolist()
     if len(missing) != 2 or any(is_cjk(stem.words[place][0]) for place in missing):
         return False
-    stretch = record.text[record.spans[match.first][0] : record.spans[match.last][1]]
+    start, end = record.stretch(match.first, match.last)
+    stretch = record.text[start:end]
     one, other = "".join(stem.words), "".join(tokens(stretch))
     same = _in_common(one, other) + _in_common(one[::-1], other[::-1])
     return same >= max(len(one), len(other)) - 1
@@ -469,7 +457,7 @@ def _asks(stem: Stem, sought: Sought, record: Record, match: _Match, shape: Shap
     is_order = stem.asking is None and not stem.marked
     if not (by_word or by_mark or is_order) and _told(sought, record, match):
         return False
-    start, end = record.spans[match.first][0], record.spans[match.last][1]
+    start, end = record.stretch(match.first, match.last)
     opens = _OPENING.search(text, max(0, start - 4), start)
     if len(covered) < SHORT and not match.complete and not opens:
         return False

@@ -98,12 +98,10 @@ def tokenise(texts: Sequence[str]) -> TokenTable:
 
 def _split(letters: NDArray[np.uint32], text_starts: Offsets) -> TokenTable:
     """Find tokens among classified letters and hash them."""
-    places = np.flatnonzero(letters > 0)
+    places, begins = _begins(letters)
     letters = letters.take(places)
     letter_offsets = np.searchsorted(places, text_starts)
     is_word = letters < _IDEOGRAPH
-    begins = np.ones(len(letters), np.bool_)
-    begins[1:] = (places[1:] - 1 != places[:-1]) | ~(is_word[1:] & is_word[:-1])
     starts = np.flatnonzero(begins)
     offsets = np.searchsorted(starts, letter_offsets)
 
@@ -118,6 +116,15 @@ def _split(letters: NDArray[np.uint32], text_starts: Offsets) -> TokenTable:
             letters.take(in_words), np.flatnonzero(word_starts)
         )
     return TokenTable(letters, letter_offsets, hashes, offsets)
+
+
+def _begins(letters: NDArray[np.uint32]) -> tuple[Offsets, NDArray[np.bool_]]:
+    """Where letters stand among classified ones, and which of them begin a token."""
+    places = np.flatnonzero(letters > 0)
+    is_word = letters.take(places) < _IDEOGRAPH
+    begins = np.ones(len(places), np.bool_)
+    begins[1:] = (places[1:] - 1 != places[:-1]) | ~(is_word[1:] & is_word[:-1])
+    return places, begins
 
 
 def _run_hashes(letters: NDArray[np.uint32], starts: Offsets) -> Hashes:
@@ -162,20 +169,30 @@ def _running_sums(letters: NDArray[np.uint32]) -> tuple[Hashes, Hashes]:
     return sums, inverses
 
 
-def token_spans(text: str) -> list[tuple[str, int, int]]:
-    """Tokens of a text with the start and end of the characters that each was folded from."""
-    spans: list[tuple[str, int, int]] = []
-    joins = False
-    for start, end in _clusters(text):
-        for character in fold(text[start:end]):
-            is_word = character.isalnum() and not is_cjk(character)
-            if is_word and joins:
-                token, begin, _ = spans.pop()
-                spans.append((token + character, begin, end))
-            elif is_word or is_cjk(character):
-                spans.append((character, start, end))
-            joins = is_word
-    return spans
+def token_spans(text: str) -> Offsets:
+    """Start and end of the characters that each token was folded from; shape [tokens, 2]."""
+    points, starts = code_points([text])
+    folded = fold_table().take(points)
+    spans = np.arange(len(points))[:, None] + np.arange(2)
+    if folded.max() >= INTRICATE:
+        bounds, stretches = fold_stretches(points, folded >= INTRICATE)
+        folded, _ = spliced(folded, starts, bounds, stretches)
+        spans, _ = spliced(
+            spans,
+            starts,
+            bounds,
+            [_origins(text, *pair) for pair in bounds.reshape(-1, 2).tolist()],
+        )
+    places, begins = _begins(_tables().ready.take(folded))
+    ends = np.append(begins, True)[1:]
+    return np.column_stack([spans[places[begins], 0], spans[places[ends], 1]])
+
+
+def _origins(text: str, start: int, end: int) -> Offsets:
+    """Where the characters stand of which each folded one of a stretch was made."""
+    clusters = [(start + a, start + b) for a, b in _clusters(text[start:end])]
+    sizes = [len(fold(text[a:b])) for a, b in clusters]
+    return np.repeat(np.array(clusters), sizes, axis=0)
 
 
 def _clusters(text: str) -> Iterator[tuple[int, int]]:
