@@ -9,12 +9,13 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from functools import cache
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import opencc
 from numpy.typing import NDArray
 
+T = TypeVar("T", bound=np.generic)
 Points = NDArray[np.uint32]
 Offsets = NDArray[np.int64]
 
@@ -130,8 +131,8 @@ def fold_stretches(points: Points, marked: NDArray[np.bool_]) -> tuple[Offsets, 
 
 
 def spliced(
-    values: Points, starts: Offsets, bounds: Offsets, stretches: Sequence[Points]
-) -> tuple[Points, Offsets]:
+    values: NDArray[T], starts: Offsets, bounds: Offsets, stretches: Sequence[NDArray[T]]
+) -> tuple[NDArray[T], Offsets]:
     """Put other values in the place of stretches.
 
     Args:
