@@ -72,16 +72,32 @@ class _Plain(click.Command):
 
 
 class _Run(_Plain):
-    """Kedro's own, but `--pipeline` stays an alias."""
+    """Kedro's own, but what is up to date is passed over, and `--pipeline` stays an alias."""
 
     def invoke(self, ctx: click.Context) -> Any:
         if ctx.params["pipeline"] and not ctx.params["pipelines"]:
             ctx.params |= {"pipelines": [ctx.params["pipeline"]], "pipeline": None}
+        ctx.params["only_missing_outputs"] = not ctx.params.pop("fresh")
+        runner = ctx.params["runner"] or "SequentialRunner"
+        if runner in _RUNNERS:
+            ctx.params["runner"] = f"kyara_kedro.runners.{runner}"
         return super().invoke(ctx)
 
 
+_RUNNERS = ("RayRunner", "SequentialRunner", "ThreadRunner")
+_FRESH = click.Option(
+    ["--fresh"], is_flag=True, help="Run all nodes, those that are up to date as well."
+)
 # Kedro looks for this name when the packaged project is run.
-run = _Run("run", params=kedro_run.params, callback=kedro_run.callback, help=kedro_run.help)
+run = _Run(
+    "run",
+    params=[
+        *(option for option in kedro_run.params if option.name != "only_missing_outputs"),
+        _FRESH,
+    ],
+    callback=kedro_run.callback,
+    help="Run what is not up to date: of all pipelines, or of the part that the options name.",
+)
 cli.add_command(run)
 
 

@@ -13,6 +13,7 @@ from kyara_kedro.config import ConfigLoader
 from kyara_kedro.hooks.accounts import AccountHooks
 from kyara_kedro.hooks.gatekeeper import GatekeeperHooks
 from kyara_kedro.hooks.prompts import PromptHooks
+from kyara_kedro.hooks.runs import RunHooks
 from kyara_kedro.hooks.statistics import StatisticsHooks
 from kyara_kedro.hooks.tracking import TrackingHooks
 
@@ -27,5 +28,8 @@ CONFIG_LOADER_ARGS = {
     "config_patterns": {"mlflow": ["mlflow*"], "jobs": ["jobs*"]},
 }
 _ACCOUNTS = AccountHooks()
-HOOKS = (GatekeeperHooks(), PromptHooks(), StatisticsHooks(), _ACCOUNTS, TrackingHooks(_ACCOUNTS))
+HOOKS = (
+    *(GatekeeperHooks(), PromptHooks(), StatisticsHooks(), _ACCOUNTS),
+    *(TrackingHooks(_ACCOUNTS), RunHooks(_ACCOUNTS)),
+)
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro-telemetry", "kedro-viz")

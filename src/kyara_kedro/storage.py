@@ -118,6 +118,15 @@ class ObjectStore:
             except FileNotFoundError:
                 return False
 
+    def state(self, path: str) -> str:
+        """What tells one state of an object from another: of S3 a hash of its content.
+
+        Raises:
+            FileNotFoundError: there is no such object.
+        """
+        with self._told(path):
+            return str(self._files.info(path).get("ETag") or self._files.ukey(path))
+
     def glob(self, pattern: str) -> list[str]:
         """The paths of the objects that a pattern names."""
         with self._told(pattern):

@@ -122,6 +122,11 @@ class AtomicDataset(AbstractVersionedDataset[Saved, Loaded], Generic[Saved, Load
         path = self._get_load_path()
         return self._store.copy(str(path)) if self._store else Path(path)
 
+    def stored(self) -> Path | str:
+        """The stored file where it lies on a disk; of an object, what tells its present state."""
+        path = self._get_load_path()
+        return self._store.state(str(path)) if self._store else Path(path)
+
     def opened(self) -> AbstractContextManager[IO[bytes]]:
         """The stored file, to read parts of it where it lies."""
         path = self._get_load_path()

@@ -52,6 +52,10 @@ class EncoderDataset(AbstractDataset[None, TextEncoder | None]):
         self._credentials = credentials or {}
         self.metadata = metadata
 
+    def configured(self) -> Any:
+        """The settings, without keys."""
+        return self._options and self._options.model_dump(mode="json")
+
     def load(self) -> TextEncoder | None:
         """Give the encoder; nothing is opened yet."""
         if self._options is None:

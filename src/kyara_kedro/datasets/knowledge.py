@@ -1,6 +1,7 @@
 """The knowledge base as a catalog entry: saved from passages, loaded as a store to search."""
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, Literal
 
 import polars as pl
@@ -9,6 +10,7 @@ from kedro.io import AbstractDataset
 from kyara_kedro.knowledge.store import KnowledgeOptions, KnowledgeStore
 from kyara_kedro.storage import on_disk
 
+_HEADS = {"edge": "CURRENT", "local": "meta.json"}
 Passages = pl.DataFrame | Iterable[pl.DataFrame]
 
 
@@ -57,6 +59,15 @@ class KnowledgeBaseDataset(AbstractDataset[Passages, KnowledgeStore]):
         if self._store is None:
             self._store = self._open()
         return self._store
+
+    def stored(self) -> Path | None:
+        """The file that every build of an embedded store writes; None for a server."""
+        name = _HEADS.get(self._options.kind)
+        return self._options.path / name if name else None
+
+    def configured(self) -> Any:
+        """The settings, without keys."""
+        return self._options.model_dump(mode="json")
 
     def _release(self) -> None:
         if self._store is not None:

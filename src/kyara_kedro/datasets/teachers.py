@@ -67,6 +67,14 @@ class TeacherDataset(AbstractDataset[None, Teacher]):
         """What another process makes the teacher from."""
         return self.__dict__ | {"_teacher": None}
 
+    def configured(self) -> Any:
+        """The settings, those of members as well, without keys."""
+        members = {
+            name: {key: value for key, value in entry.items() if key != "credentials"}
+            for name, entry in (self._members or {}).items()
+        }
+        return [self._kind, self._options, self._family, members]
+
     def load(self) -> Teacher:
         """Give the teacher, made when it is first asked for."""
         if self._teacher is None:

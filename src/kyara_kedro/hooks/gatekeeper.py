@@ -12,6 +12,7 @@ from kyara_kedro.datasets.teachers import TeacherDataset
 from kyara_kedro.errors import UserError
 from kyara_kedro.params import TrainParams
 from kyara_kedro.pipeline_registry import PIPELINES
+from kyara_kedro.runners.log import due_part
 from kyara_kedro.training.loading import on_accelerator
 
 SOURCES = (
@@ -42,6 +43,7 @@ class GatekeeperHooks:
         """
         parameters = catalog.load("parameters")
         check_parameters(parameters)
+        pipeline = due_part(pipeline, catalog)
         check_machine(pipeline, parameters)
         check_inputs(pipeline, catalog)
         check_teachers(pipeline, catalog)

@@ -10,6 +10,7 @@ from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
 
 from kyara_kedro.prompts.library import PromptLibrary, PromptTemplate
+from kyara_kedro.runners.log import due_part
 from kyara_kedro.tracking.store import answers, tracking_uri
 
 logger = logging.getLogger("kyara_kedro")
@@ -41,13 +42,13 @@ class PromptHooks:
         Raises:
             DatasetError: naming the file and what is wrong with it.
         """
-        if LIBRARY in pipeline.inputs():
+        if LIBRARY in due_part(pipeline, catalog).inputs():
             catalog.load(LIBRARY)
 
     @hook_impl
     def after_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
         """Register the templates whose text the registry does not hold as their newest."""
-        if LIBRARY not in pipeline.inputs():
+        if LIBRARY not in due_part(pipeline, catalog).inputs():
             return
         if not (self._config.get("enabled") and self._config.get("prompts")):
             return

@@ -15,6 +15,8 @@ from kedro.io.core import AbstractVersionedDataset
 from kedro.pipeline import Pipeline
 
 from kyara_kedro.hooks.accounts import AccountHooks
+from kyara_kedro.runners.log import NAME as RUN_LOG
+from kyara_kedro.runners.log import RunLog, due_part
 from kyara_kedro.tracking.run import Status, TrackedRun
 from kyara_kedro.tracking.store import tracking_uri
 from kyara_kedro.tracking.target import Tracking, provenance
@@ -28,9 +30,9 @@ TRACKING = "tracking"
 class TrackingHooks:
     """Opens one MLflow run a Kedro run; a tracking server that is down never fails a run.
 
-    Parameters, input versions, the counts of the pipelines' summaries and what teachers have cost
-    are logged. A run ends as FINISHED, FAILED (with the error), or KILLED when the process is told
-    to stop.
+    Parameters, inputs with version and hash, the run's manifest, the counts of the pipelines'
+    summaries and what teachers have cost are logged. A run ends as FINISHED, FAILED (with the
+    error), or KILLED when the process is told to stop.
 
     Args:
         accounts: Who knows the costs.
@@ -42,6 +44,7 @@ class TrackingHooks:
         self._project = Path()
         self._open: dict[str, TrackedRun] = {}
         self._counted: dict[str, dict[str, Any]] = {}
+        self._manifests: dict[TrackedRun, Path] = {}
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
@@ -53,8 +56,8 @@ class TrackingHooks:
     def before_pipeline_run(
         self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
     ) -> None:
-        """Start the run and tell the nodes."""
-        if not self._config.get("enabled"):
+        """Start the run and tell the nodes; a run that has nothing to do is none."""
+        if not (self._config.get("enabled") and due_part(pipeline, catalog).nodes):
             return
         _exit_on_sigterm()
         tracking = configured(self._config, self._project, provenance(self._project))
@@ -66,8 +69,19 @@ class TrackingHooks:
         )
         run.params(flat(catalog.load("parameters")) | _versions(pipeline, catalog))
         self._open[run_params["run_id"]] = run
+        if RUN_LOG in catalog:
+            self._tell(run, catalog.load(RUN_LOG), tracking.key)
         if TRACKING in catalog:
             catalog.save(TRACKING, tracking)
+
+    def _tell(self, run: TrackedRun, log: RunLog, key: str) -> None:
+        """Let the run and its manifest know of each other."""
+        log.manifest.mlflow_run = key
+        for name, state in log.manifest.inputs.items():
+            if state.hash:
+                told = {"version": state.version, "path": state.path}
+                run.data(name, state.hash, state.path or name, told)
+        self._manifests[run] = log.file
 
     @hook_impl
     def after_node_run(self, outputs: dict[str, Any], run_id: str) -> None:
@@ -109,6 +123,8 @@ class TrackingHooks:
             told = {node: cost for node, cost in costs.items() if cost}
             if told:
                 run.metrics(0, numbers({"cost": told}))
+            if manifest := self._manifests.pop(run, None):
+                run.file(manifest)
             run.end(status, error)
 
 

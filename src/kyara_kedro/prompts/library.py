@@ -182,6 +182,10 @@ class PromptLibrary:
             raise PromptError(f"prompt {name!r}: no such template; tasks: {', '.join(self.tasks)}")
         return self._template(name)
 
+    def sha(self, name: str) -> str:
+        """First 8 hex digits of the hash of a template's text; the text is not compiled."""
+        return _sha(self._files[f"{name}.jinja"].read_text("utf-8"))
+
     def meta(self, task: str) -> PromptMeta:
         """What a task is, its inputs, its reply and the defaults of its parameters.
 
@@ -199,6 +203,10 @@ class PromptLibrary:
             PromptError: there is no such task.
         """
         return self.meta(task).like or task
+
+    def meta_file(self, task: str) -> Path:
+        """Where the ``meta.yml`` of a task is."""
+        return self._files[f"{task}/{_META}"]
 
     def _render(self, name: str, inputs: Mapping[str, Any]) -> RenderedPrompt:
         template = self.template(name)
@@ -261,11 +269,15 @@ def _read(name: str, path: Path) -> PromptTemplate:
         name=name,
         path=path,
         source=source,
-        sha=content_id(source)[:8],
+        sha=_sha(source),
         variables=frozenset(meta.find_undeclared_variables(tree) - {"refusal"}),
         compiled=compiled,
         delimiter=delimiter(tags),
     )
+
+
+def _sha(source: str) -> str:
+    return content_id(source)[:8]
 
 
 def delimiter(tags: Iterable[str]) -> re.Pattern[str]:

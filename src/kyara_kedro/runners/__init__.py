@@ -1,8 +1,10 @@
-"""Runners: how a pipeline's nodes are executed."""
+"""Runners that pass over what is up to date."""
 
 from typing import Any
 
-__all__ = ["RayRunner"]
+from kyara_kedro.runners.stale import SequentialRunner, ThreadRunner
+
+__all__ = ["RayRunner", "SequentialRunner", "ThreadRunner"]
 
 
 def __getattr__(name: str) -> Any:

@@ -3,6 +3,7 @@
 import logging
 import os
 import pickle
+import time
 import traceback
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Executor, Future
@@ -20,6 +21,8 @@ from kedro.runner.task import Task
 from pluggy import PluginManager
 
 from kyara_kedro.errors import UserError
+from kyara_kedro.runners.log import RunLog
+from kyara_kedro.runners.stale import StaleAware
 
 logger = logging.getLogger("kyara_kedro")
 T = TypeVar("T")
@@ -53,7 +56,7 @@ class CarriesFacts(Protocol):
         """Add what another process has handed over."""
 
 
-class RayRunner(AbstractRunner):
+class RayRunner(StaleAware, AbstractRunner):
     """Runs nodes side by side as Ray tasks, each as soon as its inputs are there.
 
     Data sets go through the catalog, on storage that all machines see; what a node needs of the
@@ -105,7 +108,7 @@ class RayRunner(AbstractRunner):
                 ray.shutdown()
 
     def _get_executor(self, max_workers: int) -> Executor:
-        return RayExecutor(self._resources)
+        return RayExecutor(self._resources, self._log)
 
 
 class RayExecutor(Executor):
@@ -113,14 +116,16 @@ class RayExecutor(Executor):
 
     Args:
         resources: Amounts by tag, in place of :data:`DEMANDS`.
+        log: Knows what is due, and is told what has run.
     """
 
-    def __init__(self, resources: Mapping[str, Demand]) -> None:
+    def __init__(self, resources: Mapping[str, Demand], log: RunLog | None = None) -> None:
         import ray
 
         gpus = bool(ray.cluster_resources().get("GPU"))
         usual = DEMANDS if gpus else {**DEMANDS, "gpu": DEMANDS["cpu"]}
         self._demands = {**usual, **resources}
+        self._log = log
         self._remote = ray.remote(_work)
         self._running: dict[Future[Any], Any] = {}
 
@@ -136,15 +141,19 @@ class RayExecutor(Executor):
 
         if not isinstance(fn, Task) or not isinstance(fn.catalog, DataCatalog):
             raise TypeError(f"{fn!r} is no Kedro task with a catalog")
+        future: Future[Any] = Future()
+        if self._log and not self._log.begin(fn.node):
+            future.set_result(fn.node)
+            return future
         task = copy(fn)
         task.catalog, task.hook_manager = _part(fn.catalog, fn.node), None
         place = _Place(str(PACKAGE_NAME), str(Path.cwd()), dict(LOGGING.data))
         arrives = self._remote.options(
             name=fn.node.name, max_retries=0, **options(demand(fn.node.tags, self._demands))
         ).remote(cloudpickle.dumps(task), place)
-        future: Future[Any] = Future()
         self._running[future] = arrives
-        arrives.future().add_done_callback(partial(_settle, future, fn.node))
+        settle = partial(_settle, future, fn.node, self._log, time.perf_counter())
+        arrives.future().add_done_callback(settle)
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -316,7 +325,13 @@ def _portable(error: Exception) -> Exception:
     return error
 
 
-def _settle(future: Future[Any], node: Node, arrived: Future[_Outcome]) -> None:
+def _settle(
+    future: Future[Any],
+    node: Node,
+    log: RunLog | None,
+    started: float,
+    arrived: Future[_Outcome],
+) -> None:
     """Pass on what came of a node."""
     try:
         outcome = arrived.result()
@@ -324,7 +339,11 @@ def _settle(future: Future[Any], node: Node, arrived: Future[_Outcome]) -> None:
             hook.take_over(outcome.facts[number])
         if outcome.error is not None:
             raise outcome.error
+        if log:
+            log.done(node, time.perf_counter() - started)
     except Exception as error:
+        if log:
+            log.failed(node, time.perf_counter() - started)
         future.set_exception(_told(node, error))
     else:
         future.set_result(node)
