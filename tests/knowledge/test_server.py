@@ -47,6 +47,18 @@ def test_a_server_is_built_and_searched(options: KnowledgeOptions, shim: QdrantS
         assert first(reader, "圍棋") == ["id_00000002"]
 
 
+def test_a_collection_is_made_for_a_cluster(options: KnowledgeOptions, shim: QdrantShim) -> None:
+    wished = options.model_copy(update={"shards": 6, "replicas": 2})
+    with KnowledgeStore(wished, api_key=KEY) as store:
+        store.build(passages())
+        assert first(store, "圍棋") == ["id_00000002"]
+    made = {path: body for _, path, body in shim.asked if body and "vectors" in body}
+    assert made["/collections/c"]["shard_number"] == 6
+    assert {body["replication_factor"] for body in made.values()} == {2}
+    with pytest.raises(UserError, match="'replicas' go with kind 'server', not 'edge'"):
+        KnowledgeOptions.read({"replicas": 2}, "the knowledge base")
+
+
 def test_a_server_finds_what_the_embedded_store_finds(
     options: KnowledgeOptions, tmp_path: Path
 ) -> None:

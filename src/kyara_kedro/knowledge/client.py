@@ -50,14 +50,24 @@ _PARTS = 1 << 20
 class ServerIndex:
     """Points in a collection of a Qdrant server."""
 
-    def __init__(self, client: "QdrantClient", collection: str, name: str) -> None:
+    def __init__(
+        self,
+        client: "QdrantClient",
+        collection: str,
+        name: str,
+        shards: int | None = None,
+        replicas: int = 1,
+    ) -> None:
         """Use a collection, which is created by the first update.
 
         Args:
             client: Where the server is.
             collection: Name of the collection.
             name: What to call it in messages; without credentials.
+            shards: Parts of a collection that is created; None leaves it to the server.
+            replicas: Servers that hold each part of what is created.
         """
+        self._shards, self._replicas = shards, replicas
         self.name = name
         self._client = client
         self._collection = collection
@@ -171,7 +181,9 @@ class ServerIndex:
         from qdrant_client import models
 
         if not self._client.collection_exists(self._terms):
-            self._client.create_collection(self._terms, vectors_config={})
+            self._client.create_collection(
+                self._terms, vectors_config={}, replication_factor=self._replicas
+            )
         if self._client.collection_exists(self._collection):
             return
         index = models.SparseIndexParams(datatype=models.Datatype.FLOAT16)
@@ -181,6 +193,8 @@ class ServerIndex:
             self._collection,
             vectors_config={DENSE: dense} if dense else {},
             sparse_vectors_config={SPARSE: models.SparseVectorParams(index=index)},
+            shard_number=self._shards,
+            replication_factor=self._replicas,
         )
         self._index_payload()
 

@@ -61,6 +61,8 @@ class KnowledgeOptions(Options):
         url: Address of a server.
         collection: Name of the collection on a server or in local mode.
         timeout: Seconds to wait for a server's reply.
+        shards: Parts of the collection on a cluster of servers; as many as servers by default.
+        replicas: Servers of a cluster that hold each part.
         k1: BM25's saturation of repeated terms.
         b: BM25's correction for a passage's length.
         dense: Encoder of dense vectors; without one, passages are found by their terms alone.
@@ -71,6 +73,8 @@ class KnowledgeOptions(Options):
     url: Address | None = None
     collection: str = Field(default="kyara", min_length=1)
     timeout: int = Field(default=60, gt=0)
+    shards: int | None = Field(default=None, gt=0)
+    replicas: int = Field(default=1, gt=0)
     k1: float = Field(default=0.9, ge=0, le=10)
     b: float = Field(default=0.75, ge=0, le=1)
     dense: DenseOptions | None = None
@@ -79,6 +83,8 @@ class KnowledgeOptions(Options):
     def _server_has_an_address(self) -> Self:
         if (self.kind == "server") != (self.url is not None):
             raise ValueError(f"'url' goes with kind 'server': kind is '{self.kind}'")
+        if self.kind != "server" and (self.shards or self.replicas > 1):
+            raise ValueError(f"'shards' and 'replicas' go with kind 'server', not '{self.kind}'")
         return self
 
 
@@ -356,7 +362,7 @@ def _open(options: KnowledgeOptions, api_key: str | None) -> Index:
             url=options.url, api_key=api_key, timeout=options.timeout, check_compatibility=False
         )
         name = f"the collection '{options.collection}' at {options.url}"
-        return ServerIndex(client, options.collection, name)
+        return ServerIndex(client, options.collection, name, options.shards, options.replicas)
     name = f"the knowledge base at {options.path}"
     try:
         client = (
