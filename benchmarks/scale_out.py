@@ -1,15 +1,19 @@
 """What the method takes at 3.6 million, 100 million and 10 billion conversations.
 
 Nothing is measured here: every number follows from `MEASURED` and `ASSUMED`, whose entries name
-the page that tells how they were found. ``python benchmarks/scale_out.py`` prints the tables of
+the page that tells how they were found. ``python benchmarks/scale_out.py`` writes the tables into
 docs/scale-out.md; a test compares that page with them.
 """
 
-import sys
+import re
+from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
+PAGE = Path(__file__).parents[1] / "docs" / "scale-out.md"
 SIZES = {"3.6 million": 3_600_000, "100 million": 100_000_000, "10 billion": 10_000_000_000}
-GB = 1e9
+GB, TB = 1e9, 1e12
+DIMENSIONS = 1024
 HOUR = 3600.0
 WEEK = 7 * 24 * HOUR
 
@@ -31,8 +35,9 @@ MEASURED = {
     "curate": Figure(0.0005, "CPU s a conversation, rules and heuristics", "docs/scale-out.md"),
     "select": Figure(45 / 1e6, "CPU s a conversation, selection", "docs/curate.md"),
     "chosen": Figure(800, "bytes a conversation, selection", "docs/curate.md"),
-    "parquet": Figure(2_400, "bytes a conversation in a table", "docs/scale-out.md"),
+    "parquet": Figure(2_331, "bytes a conversation in a table", "docs/scale-out.md"),
     "calls": Figure(25_235 / 4_322, "calls a written conversation", "docs/scale-out.md"),
+    "reply": Figure(1_463, "bytes of a reply of 400 characters in the ledger", "docs/scale-out.md"),
     "client": Figure(1_552, "calls a second, one process", "benchmarks/README.md"),
     "passage": Figure(6_100, "bytes on disk a passage", "docs/knowledge_base.md"),
     "queries": Figure(120, "queries a CPU s, a million passages", "docs/knowledge_base.md"),
@@ -47,10 +52,10 @@ ASSUMED = {
     "per passage": Figure(4, "conversations written of a passage", "your corpus"),
     "asked": Figure(857, "tokens of a request: 1,200 characters", "benchmarks/README.md"),
     "told": Figure(286, "tokens of a reply: 400 characters", "benchmarks/README.md"),
-    "price in": Figure(0.15e-6, "USD a token of a request", "conf/openai/catalog/teachers.yml"),
-    "price out": Figure(0.60e-6, "USD a token of a reply", "conf/openai/catalog/teachers.yml"),
+    "in": Figure(0.15e-6, "USD a token of a request", "conf/openai/catalog/teachers.yml"),
+    "out": Figure(0.60e-6, "USD a token of a reply", "conf/openai/catalog/teachers.yml"),
     "H100": Figure(0.4 * 989e12, "FLOP/s of an H100 at 40 %", "docs/train.md"),
-    "GPU price": Figure(3, "USD an H100 hour", "your provider"),
+    "GPU": Figure(3, "USD an H100 hour", "your provider"),
     "reward": Figure(8.0e9, "weights of ArmoRM", "METHOD: RLHFlow/ArmoRM-Llama3-8B-v0.1"),
     "encoder": Figure(0.57e9, "weights of bge-m3, 1,024 dimensions", "BAAI/bge-m3"),
 }
@@ -62,9 +67,9 @@ def value(name: str) -> float:
 
 
 class Line(NamedTuple):
-    """What one pipeline takes: time, memory of one process, disk, money, and what ends it."""
+    """What a part takes: time, memory of one process, disk, USD; and what ends it."""
 
-    pipeline: str
+    part: str
     time: str
     memory: str
     disk: str
@@ -75,36 +80,35 @@ class Line(NamedTuple):
 def lines(conversations: int) -> list[Line]:
     """What every pipeline takes for a corpus of a size."""
     written = conversations * value("written")
-    passages = written / value("per passage")
+    passages = size(written / value("per passage") * value("passage"))
     calls = written * value("calls")
     chosen = conversations * value("selected")
     table = conversations * value("parquet")
-    forward = 2 * value("tokens") / value("H100") / HOUR
-    embedding = conversations * value("encoder") * forward
-    rewards = conversations * value("reward") * forward
+    vectors = size(conversations * DIMENSIONS * 4)
+    embedding = conversations * forward(value("encoder")) / HOUR
+    rewards = conversations * forward(value("reward")) / HOUR
     training = conversations * value("sft_base") + chosen * value("sft_refine") + value("dpo")
-    pairs = conversations**2 * 1024 / (value("brute") * value("saved")) / HOUR
-    searched = written / value("queries") / HOUR
+    pairs = conversations**2 * DIMENSIONS / (value("brute") * value("saved"))
     return [
         Line(
             "ingest",
-            f"{cpu(conversations * value('ingest'))}",
+            cpu(conversations * value("ingest")),
             "streams",
             size(2 * table),
             "",
-            "one core a table",
+            "one core a kind of input",
         ),
         Line(
             "synthesize",
-            f"{count(calls)} calls, {count(calls / WEEK)} a second for a week; "
-            f"searches {time(searched)} of a core",
-            f"{size(written * value('parquet'))} written",
-            f"{size(written * value('parquet'))}; knowledge base {size(passages * value('passage'))}",
-            f"{usd(calls * request_price())} at list price",
-            f"the teacher: {count(calls * tokens_a_call() / WEEK)} tokens a second",
+            f"{count(calls)} calls; searches {cpu(written / value('queries'))}",
+            f"{size(written * value('parquet'))}, what is written",
+            f"ledger {size(calls * value('reply'))}, knowledge base {passages}",
+            usd(calls * (value("asked") * value("in") + value("told") * value("out"))),
+            f"teachers: {count(calls / WEEK)} calls and "
+            f"{count(calls * (value('asked') + value('told')) / WEEK)} tokens a second for a week",
         ),
         Line(
-            "dedup",
+            "dedup by words",
             cpu(conversations * value("dedup")),
             size(conversations * value("index")),
             size(3 * table),
@@ -112,19 +116,19 @@ def lines(conversations: int) -> list[Line]:
             "memory of the index",
         ),
         Line(
-            "dedup, in meaning",
-            f"{gpu(embedding)}; pairs {time(pairs)} of two cores",
-            size(conversations * 1024 * 4) + " of vectors, on disk",
-            size(conversations * 1024 * 4),
-            usd(embedding * value("GPU price")),
-            "pairs grow with the square",
+            "dedup by meaning",
+            f"{gpu(embedding)}; pairs {time(pairs / HOUR)} of two cores",
+            "streams over the vectors",
+            vectors,
+            usd(embedding * value("GPU")),
+            "pairs, with the square",
         ),
         Line(
             "curate",
             f"{cpu(conversations * (value('curate') + value('select')))}; rewards {gpu(rewards)}",
             size(conversations * value("chosen")),
             size(table + chosen * value("parquet")),
-            usd(rewards * value("GPU price")),
+            usd(rewards * value("GPU")),
             "the reward model",
         ),
         Line(
@@ -132,58 +136,57 @@ def lines(conversations: int) -> list[Line]:
             gpu(training),
             "streams",
             size((conversations + chosen) * value("tokens") * 4),
-            usd(training * value("GPU price")),
+            usd(training * value("GPU")),
             "GPUs",
         ),
     ]
 
 
 def ends() -> list[tuple[str, str, str]]:
-    """Where a part of the method outgrows one machine: the part, the size, what ends it."""
-    closest = (WEEK * value("brute") * value("saved") / 1024) ** 0.5
-    return [
-        ("near-duplicates by words", count(64 * GB / value("index")), "64 GB of index"),
-        ("near-duplicates by words", count(WEEK / value("dedup")), "a week of one core"),
-        ("near-duplicates in meaning", count(closest), "a week of two cores for the pairs"),
-        ("selection", count(64 * GB / value("chosen")), "64 GB of tags and scores"),
-        ("rewards on one H100", count(WEEK / (2 * value("tokens") * value("reward") / value("H100"))), "a week"),
-        ("SFT on one H100", count(WEEK / HOUR / value("sft_base")), "a week"),
-        ("SFT on eight", count(8 * WEEK / HOUR / value("sft_base")), "a week"),
-        ("written through one process", count(value("client") * WEEK / value("calls")), "a week of its most calls"),
-    ]  # fmt: skip
+    """Where a part of the method outgrows one machine: the part, how many, what ends it."""
+    week_of_pairs = (WEEK * value("brute") * value("saved") / DIMENSIONS) ** 0.5
+    found = [
+        ("dedup by words", 64 * GB / value("index"), "64 GB of index"),
+        ("dedup by words", WEEK / value("dedup"), "a week of one core"),
+        ("dedup by meaning", week_of_pairs, "a week of two cores"),
+        ("selection", 64 * GB / value("chosen"), "64 GB of tags and scores"),
+        ("rewards of ArmoRM", WEEK / forward(value("reward")), "a week of one H100"),
+        ("SFT base", WEEK / HOUR / value("sft_base"), "a week of one H100"),
+        ("written conversations", value("client") * WEEK / value("calls"), "a week of one client"),
+    ]
+    return [(part, count(number), limit) for part, number, limit in found]
 
 
-def request_price() -> float:
-    """USD a call."""
-    return value("asked") * value("price in") + value("told") * value("price out")
-
-
-def tokens_a_call() -> float:
-    """Tokens of a request and its reply."""
-    return value("asked") + value("told")
+def forward(weights: float) -> float:
+    """Seconds of an H100 to read one conversation with a model of so many weights."""
+    return 2 * weights * value("tokens") / value("H100")
 
 
 def count(number: float) -> str:
-    """A number in three digits and a word."""
+    """A number and a word."""
     for unit, name in ((1e12, " trillion"), (1e9, " billion"), (1e6, " million")):
         if number >= unit:
-            return f"{number / unit:.3g}{name}"
-    return f"{number:,.0f}" if number >= 100 else f"{number:.2g}"
+            return short(number / unit) + name
+    return short(number)
+
+
+def short(number: float) -> str:
+    """A number in two digits, or in as many as stand before the point."""
+    return f"{number:,.0f}" if number >= 10 else f"{number:.2g}"
 
 
 def size(number: float) -> str:
     """Bytes."""
-    for unit, name in ((1e15, "PB"), (1e12, "TB"), (1e9, "GB")):
-        if number >= unit:
-            return f"{number / unit:.2g} {name}"
-    return f"{number / 1e6:.0f} MB"
+    unit, name = (TB, "TB") if number >= TB else (GB, "GB")
+    return f"{short(number / unit)} {name}"
 
 
 def time(hours: float) -> str:
     """A time in hours, days or years."""
     if hours < 48:
-        return f"{hours:.2g} h"
-    return f"{hours / 24:,.0f} days" if hours < 24 * 730 else f"{hours / 24 / 365:,.0f} years"
+        return f"{short(hours)} h"
+    days = hours / 24
+    return f"{short(days)} days" if days < 730 else f"{short(days / 365)} years"
 
 
 def cpu(seconds: float) -> str:
@@ -197,11 +200,11 @@ def gpu(hours: float) -> str:
 
 
 def usd(amount: float) -> str:
-    """An amount of money."""
-    return f"{count(amount)} USD"
+    """An amount of US dollars."""
+    return count(amount)
 
 
-def markdown(header: list[str], rows: list[tuple[str, ...]]) -> str:
+def markdown(header: list[str], rows: Sequence[tuple[str, ...]]) -> str:
     """A table."""
     ruled = [header, ["---"] * len(header), *map(list, rows)]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in ruled) + "\n"
@@ -210,16 +213,23 @@ def markdown(header: list[str], rows: list[tuple[str, ...]]) -> str:
 def tables() -> dict[str, str]:
     """The tables of docs/scale-out.md, by what each is about."""
     figures = [
-        (f"{one.value:.3g}" if one.value < 1e4 else count(one.value), one.what, one.source)
+        (count(one.value) if one.value >= 1 else f"{one.value:.2g}", one.what, one.source)
         for one in (*MEASURED.values(), *ASSUMED.values())
     ]
-    header = ["pipeline", "time", "memory", "disk", "money", "what ends it"]
+    header = ["part", "time", "memory", "disk", "USD", "what ends it"]
     return {
         "figures": markdown(["figure", "what", "from"], figures),
         "ends": markdown(["part", "conversations", "limit"], ends()),
-        **{name: markdown(header, list(lines(number))) for name, number in SIZES.items()},
+        **{name: markdown(header, lines(number)) for name, number in SIZES.items()},
     }
 
 
+def page(text: str) -> str:
+    """The page with its tables made anew; each follows a comment with its name."""
+    for name, table in tables().items():
+        text = re.sub(rf"(<!-- {name} -->\n\n)(?:\|.*\n)*", rf"\g<1>{table}", text)
+    return text
+
+
 if __name__ == "__main__":
-    sys.stdout.write("\n".join(f"{name}\n\n{table}" for name, table in tables().items()))
+    PAGE.write_text(page(PAGE.read_text("utf-8")), "utf-8")

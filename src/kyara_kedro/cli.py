@@ -19,6 +19,7 @@ from kedro.validation.exceptions import DataValidationError, ParameterValidation
 from kyara_kedro.errors import UserError
 from kyara_kedro.hooks.gatekeeper import maker_of
 from kyara_kedro.pipeline_registry import PIPELINES
+from kyara_kedro.storage import is_url, place
 
 _TRAINING = (
     "accelerate",
@@ -101,29 +102,35 @@ run = _Run(
 cli.add_command(run)
 
 
-@cli.command()
-def where() -> None:
+@cli.command(cls=_Plain)
+@env_option
+def where(env: str | None) -> None:
     """Say where the results of the last run are, and how to open them."""
     root = find_kedro_project(Path.cwd()) or Path.cwd()
-    models = Path("data/06_models/export")
-    exported = sorted(root.glob(f"{models}/*/config.json"), key=lambda file: file.stat().st_mtime)
-    for title, path, how in (
-        ("Report 報告", "data/08_reporting/evaluation_report.html", "open it in a browser"),
-        (
-            "Data set card 資料集說明卡",
-            "data/08_reporting/dataset/README.md",
-            "open it in an editor",
-        ),
+    data, disk = _place(root, "data", env), _place(root, "disk", env)
+    models, pages = disk / "06_models/export", data / "08_reporting"
+    exported = sorted(models.glob("*/config.json"), key=lambda file: file.stat().st_mtime)
+    for title, found, how in (
+        ("Report 報告", pages / "evaluation_report.html", "open it in a browser"),
+        ("Data set card 資料集說明卡", pages / "dataset/README.md", "open it in an editor"),
         ("Model 可交付的模型", exported[-1].parent if exported else models, "kedro chat"),
-        ("Duplicates 重複資料", "data/08_reporting/duplicates.html", "open it in a browser"),
-        ("Leaks 評測洩漏", "data/08_reporting/contamination.html", "open it in a browser"),
-        ("Review 審閱", "data/08_reporting/review.html", "open it in a browser"),
-        ("Judge 評審", "data/08_reporting/judge_reliability.html", "open it in a browser"),
-        ("Runs and models 執行紀錄與模型", "data/mlflow/mlflow.db", "make mlflow"),
+        ("Duplicates 重複資料", pages / "duplicates.html", "open it in a browser"),
+        ("Leaks 評測洩漏", pages / "contamination.html", "open it in a browser"),
+        ("Review 審閱", pages / "review.html", "open it in a browser"),
+        ("Judge 評審", pages / "judge_reliability.html", "open it in a browser"),
+        ("Runs and models 執行紀錄與模型", disk / "mlflow/mlflow.db", "make mlflow"),
     ):
-        place = root / path
-        click.echo(f"{title}: {place}  ({how if place.exists() else 'not there yet: make run'})")
+        click.echo(f"{title}: {found}  ({how if found.exists() else 'not there yet: make run'})")
     click.echo("Lineage 資料來龍去脈: kedro-viz  (make viz)")
+
+
+def _place(root: Path, which: str, env: str | None) -> Path:
+    """The folder, or the address in an object store, that globals.yml names."""
+    from kyara_kedro.config import ConfigLoader
+
+    loader = ConfigLoader(str(root / "conf"), env=env, base_env="base", default_run_env="local")
+    named = loader["globals"][which]
+    return place(named) if is_url(named) else root / named
 
 
 def _project(env: str | None, params: dict[str, Any] | None = None) -> tuple[Path, Any]:
@@ -160,11 +167,11 @@ def dedup_report(
     wishes = {"lexical": lexical, "semantic": semantic}
     thresholds = report.chosen_thresholds(tables.thresholds, tables.floors, wishes)
     found = report.review(tables.pairs, tables.texts, thresholds, tables.floors)
-    place = page or root / "data/08_reporting/duplicates.html"
-    HTMLDataset(filepath=str(place)).save(found.page())
+    target = page or _place(root, "data", env) / "08_reporting/duplicates.html"
+    HTMLDataset(filepath=str(target)).save(found.page())
     for line in report.told(found, tables.duplicates):
         click.echo(line)
-    click.echo(f"\n{report.adoption(thresholds, env or 'local')}\nPage 頁面: {place}")
+    click.echo(f"\n{report.adoption(thresholds, env or 'local')}\nPage 頁面: {target}")
 
 
 @cli.command(cls=_Plain)
@@ -195,9 +202,9 @@ def review(env: str | None, page: Path | None, **wishes: Any) -> None:
     wanted = {name: wish for name, wish in wishes.items() if wish not in (None, ())}
     configured = catalog.load("params:curate").review.model_dump()
     options = ReviewOptions.read(configured | wanted, "kedro review")
-    place = page or root / "data/08_reporting/review.html"
-    HTMLDataset(filepath=str(place)).save(reviewing.page(reviewing.load_tables(catalog), options))
-    click.echo(f"Page 頁面: {place}")
+    target = page or _place(root, "data", env) / "08_reporting/review.html"
+    HTMLDataset(filepath=str(target)).save(reviewing.page(reviewing.load_tables(catalog), options))
+    click.echo(f"Page 頁面: {target}")
 
 
 _SELECTION = {
