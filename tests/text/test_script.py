@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from kyara_kedro.records import LANGUAGES
 from kyara_kedro.text.script import (
     ScriptCount,
-    is_mixed,
     language_of,
     language_shares,
     language_spans,
@@ -89,11 +88,9 @@ def test_parts_that_prove_no_script_take_that_of_their_neighbours() -> None:
     assert language_spans("") == []
 
 
-def test_shares_and_mixed_documents() -> None:
+def test_shares_of_the_languages() -> None:
     text = "這個問題很難。\n这个问题很难。\n"
     assert language_shares(text) == {"zh-Hant-TW": 0.5, "zh-Hans-CN": 0.5}
-    assert is_mixed(text)
-    assert not is_mixed("這個問題很難，我用 Python 寫。")
     assert language_shares("123") == {}
 
 

@@ -1,6 +1,5 @@
 """How many tokens a text will take, estimated without loading a tokenizer."""
 
-from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -38,15 +37,6 @@ def token_units(text: str) -> NDArray[np.int64]:
     sums = np.zeros(len(text) + 1, dtype=np.int64)
     np.cumsum(_units()[script.code_points(text)], out=sums[1:])
     return sums
-
-
-def estimate_spans(text: str, spans: Sequence[tuple[int, int]]) -> list[int]:
-    """Estimate the tokens of slices (start, end) of one text, each as `estimate_tokens` would."""
-    bounds = np.array(spans, dtype=np.int64).reshape(-1, 2)
-    units = token_units(text)
-    taken = units[bounds[:, 1]] - units[bounds[:, 0]]
-    found: list[int] = (-(-taken // UNITS_PER_TOKEN)).tolist()
-    return found
 
 
 def _tokens(units: int) -> int:

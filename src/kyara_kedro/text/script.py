@@ -157,11 +157,6 @@ def language_shares(text: str) -> dict[str, float]:
     return {language: weight / total for language, weight in ranked if weight}
 
 
-def is_mixed(text: str, least: float = 0.2) -> bool:
-    """Whether at least two languages or scripts hold this share of a text each."""
-    return sum(share >= least for share in language_shares(text).values()) > 1
-
-
 def _ends(points: NDArray[np.uint32], kinds: NDArray[np.uint8]) -> NDArray[np.intp]:
     """Where a text's sentences and long runs of Latin letters end, and at last the text."""
     ends = np.isin(points, _SENTENCE_ENDS)
