@@ -17,8 +17,7 @@ from kedro.utils import find_kedro_project
 from kedro.validation.exceptions import DataValidationError, ParameterValidationError
 
 from kyara_kedro.errors import UserError
-from kyara_kedro.hooks.gatekeeper import maker_of
-from kyara_kedro.pipeline_registry import PIPELINES
+from kyara_kedro.pipeline_registry import PIPELINES, maker_of
 from kyara_kedro.storage import is_url, place
 
 _TRAINING = (

@@ -10,12 +10,7 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("PYDANTIC_ERRORS_INCLUDE_URL", "0")
 
 from kyara_kedro.config import ConfigLoader
-from kyara_kedro.hooks.accounts import AccountHooks
-from kyara_kedro.hooks.gatekeeper import GatekeeperHooks
-from kyara_kedro.hooks.prompts import PromptHooks
-from kyara_kedro.hooks.runs import RunHooks
-from kyara_kedro.hooks.statistics import StatisticsHooks
-from kyara_kedro.hooks.tracking import TrackingHooks
+from kyara_kedro.hooks import ProjectHooks
 
 # Kedro 1.7 registers its resolvers by omegaconf's old name.
 warnings.filterwarnings("ignore", message=r"register_new_resolver\(\)")
@@ -27,9 +22,5 @@ CONFIG_LOADER_ARGS = {
     "merge_strategy": {"parameters": "soft", "mlflow": "soft", "jobs": "soft"},
     "config_patterns": {"mlflow": ["mlflow*"], "jobs": ["jobs*"]},
 }
-_ACCOUNTS = AccountHooks()
-HOOKS = (
-    *(GatekeeperHooks(), PromptHooks(), StatisticsHooks(), _ACCOUNTS),
-    *(TrackingHooks(_ACCOUNTS), RunHooks(_ACCOUNTS)),
-)
+HOOKS = ProjectHooks()
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro-telemetry", "kedro-viz")

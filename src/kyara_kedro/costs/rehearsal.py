@@ -22,8 +22,8 @@ from kyara_kedro.datasets.knowledge import KnowledgeBaseDataset
 from kyara_kedro.datasets.models import RefDataset
 from kyara_kedro.datasets.table import Frames, TableDataset
 from kyara_kedro.datasets.teachers import TeacherDataset
-from kyara_kedro.hooks.gatekeeper import maker_of
 from kyara_kedro.params import CurateParams, DedupParams, PreferenceParams, SynthesizeParams
+from kyara_kedro.pipeline_registry import maker_of
 from kyara_kedro.pipelines.evaluate.answering import served_outputs
 from kyara_kedro.quality.scorers import JudgeOptions
 from kyara_kedro.teachers.base import Teacher

@@ -1,7 +1,6 @@
 """Checks before the first node: known parameters, and everything there that the run reads."""
 
 from difflib import get_close_matches
-from importlib import import_module
 from typing import Any
 
 from kedro.framework.hooks import hook_impl
@@ -11,7 +10,7 @@ from kedro.pipeline import Pipeline
 from kyara_kedro.datasets.teachers import TeacherDataset
 from kyara_kedro.errors import UserError
 from kyara_kedro.params import TrainParams
-from kyara_kedro.pipeline_registry import PIPELINES
+from kyara_kedro.pipeline_registry import PIPELINES, maker_of
 from kyara_kedro.runners.log import due_part
 from kyara_kedro.training.loading import on_accelerator
 
@@ -82,14 +81,3 @@ def check_teachers(pipeline: Pipeline, catalog: DataCatalog) -> None:
     for name in sorted(pipeline.inputs()):
         if not name.startswith("params:") and isinstance(catalog.get(name), TeacherDataset):
             catalog.load(name)
-
-
-def maker_of(dataset: str) -> str | None:
-    """The command that makes a dataset; None for one that comes from outside."""
-    for name in PIPELINES:
-        pipeline: Pipeline = import_module(f"kyara_kedro.pipelines.{name}").create_pipeline()
-        for node in pipeline.nodes:
-            if dataset in node.outputs:
-                part = "" if node.namespace == name else f" --namespaces={node.namespace}"
-                return f"kedro run --pipelines={name}{part}"
-    return None

@@ -10,12 +10,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from kyara_kedro.similarity.claims import ClaimDigests
 from kyara_kedro.similarity.embeddings import Encoder, embed
-from kyara_kedro.similarity.pairs import Pairs, pair_table
+from kyara_kedro.similarity.pairs import Pairs, connected, pair_table
 from kyara_kedro.similarity.resolve import rank
 from kyara_kedro.similarity.semantic import SemanticSearchOptions, similar_pairs
 from kyara_kedro.similarity.text_file import TextFile
@@ -82,9 +80,7 @@ def find_pairs(
 def _around_the_best(pairs: Pairs, ranks: Rows) -> Pairs:
     """Let the best of texts with one vector stand for all of them, in every pair."""
     equal = pairs.similarity >= _EQUAL
-    ends = pairs.left[equal], pairs.right[equal]
-    graph = coo_array((np.ones(len(ends[0]), np.bool_), ends), shape=(len(ranks),) * 2)
-    _, group = connected_components(graph, directed=False)
+    group = connected(pairs.left[equal], pairs.right[equal], len(ranks))
     order = np.lexsort((ranks, group))
     firsts = np.diff(group[order], prepend=-1) > 0
     best = order[firsts][group]

@@ -28,6 +28,17 @@ class Pairs(NamedTuple):
     similarity: NDArray[np.float64]
 
 
+def connected(left: Rows, right: Rows, count: int) -> NDArray[np.int32]:
+    """Number of the connected component of each of ``count`` rows, where pairs are edges."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    edges = np.ones(len(left), np.bool_), (left, right)
+    graph = coo_array(edges, shape=(count, count))
+    labels: NDArray[np.int32] = connected_components(graph, directed=False)[1]
+    return labels
+
+
 def pair_table(method: str, ids: pl.Series, ranks: Rows, pairs: Pairs) -> pl.DataFrame:
     """Name the records of pairs, the better one of each first.
 

@@ -13,11 +13,10 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from kyara_kedro.content import content_id
 from kyara_kedro.records import DUPLICATE, METHODS
+from kyara_kedro.similarity.pairs import connected
 
 Rows = NDArray[np.int64]
 
@@ -187,9 +186,10 @@ def _groups(pairs: pl.DataFrame, removals: pl.DataFrame) -> pl.DataFrame:
         Columns removed_id and group_id.
     """
     names = pl.concat([pairs["first_id"], pairs["second_id"]]).unique().sort()
-    ends = [names.search_sorted(pairs[side]).to_numpy() for side in ("first_id", "second_id")]
-    graph = coo_array((np.ones(len(pairs), np.bool_), (ends[0], ends[1])), shape=(len(names),) * 2)
-    _, component = connected_components(graph, directed=False)
+    left, right = (
+        names.search_sorted(pairs[side]).to_numpy() for side in ("first_id", "second_id")
+    )
+    component = connected(left, right, len(names))
     members = pl.DataFrame({"name": names, "component": component})
     stays = members.join(removals, left_on="name", right_on="removed_id", how="anti")
     return (

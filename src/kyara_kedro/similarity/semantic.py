@@ -24,7 +24,6 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy.sparse import csr_array
 from tqdm import tqdm
 
 from kyara_kedro.errors import UserError
@@ -539,6 +538,8 @@ def _code(units: Vectors, basis: Vectors) -> Vectors:
 
 def _centres(sample: Vectors, count: int, rng: np.random.Generator) -> Vectors:
     """Centres of spherical k-means (Dhillon and Modha 2001)."""
+    from scipy.sparse import csr_array
+
     centres = sample[np.sort(rng.permutation(len(sample))[:count])].copy()
     ones = np.ones(len(sample), np.float32)
     for _ in range(_ROUNDS if count > 1 else 0):
