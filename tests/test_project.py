@@ -28,8 +28,6 @@ HEAVY = (
     *("openai", "sklearn", "scipy", "matplotlib", "ray", "boto3", "plotly"),
     *("pandas", "pyarrow", "polars", "numpy", "kedro_datasets"),
 )
-KEDROS = {"kyara_kedro.lineage"}
-"""Below the datasets, and yet Kedro's own: it reads catalogs."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -184,7 +182,7 @@ def test_the_contracts_know_every_room() -> None:
     assert set(contracts["pipelines"]["modules"]) == pipelines_of
     above = next(number for number, names in enumerate(floors) if "kyara_kedro.datasets" in names)
     below = {name for names in floors[above + 1 :] for name in names}
-    assert below - set(contracts["kedro"]["source_modules"]) <= KEDROS
+    assert below == set(contracts["kedro"]["source_modules"])
 
 
 def test_the_lock_pins_every_version_and_names_no_place() -> None:
