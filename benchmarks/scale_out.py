@@ -27,15 +27,16 @@ class Figure(NamedTuple):
 
 
 MEASURED = {
-    "ingest": Figure(0.0005, "CPU s a conversation, read and kept", "docs/scale-out.md"),
+    "ingest": Figure(0.0011, "CPU s a conversation, read and kept", "docs/scale-out.md"),
     "dedup": Figure(160 / 200_000, "CPU s a conversation, leaks included", "docs/dedup.md"),
     "index": Figure(800, "bytes a conversation, index of n-grams", "benchmarks/README.md"),
     "brute": Figure(155e9, "FLOP/s of all pairs by a matrix product", "benchmarks/README.md"),
     "saved": Figure(5.5, "times as quick as all pairs", "benchmarks/README.md"),
-    "curate": Figure(0.0005, "CPU s a conversation, rules and heuristics", "docs/scale-out.md"),
+    "curate": Figure(0.003, "CPU s a conversation, rules and heuristics", "docs/scale-out.md"),
     "select": Figure(45 / 1e6, "CPU s a conversation, selection", "docs/curate.md"),
-    "chosen": Figure(800, "bytes a conversation, selection", "docs/curate.md"),
+    "left": Figure(1_500, "bytes a conversation, decisions and tags", "docs/scale-out.md"),
     "parquet": Figure(2_331, "bytes a conversation in a table", "docs/scale-out.md"),
+    "text": Figure(5_056, "bytes a conversation in memory", "docs/scale-out.md"),
     "calls": Figure(25_235 / 4_322, "calls a written conversation", "docs/scale-out.md"),
     "reply": Figure(1_463, "bytes of a reply of 400 characters in the ledger", "docs/scale-out.md"),
     "client": Figure(1_552, "calls a second, one process", "benchmarks/README.md"),
@@ -101,7 +102,7 @@ def lines(conversations: int) -> list[Line]:
         Line(
             "synthesize",
             f"{count(calls)} calls; searches {cpu(written / value('queries'))}",
-            f"{size(written * value('parquet'))}, what is written",
+            f"{size(written * value('text'))}, what is written",
             f"ledger {size(calls * value('reply'))}, knowledge base {passages}",
             usd(calls * (value("asked") * value("in") + value("told") * value("out"))),
             f"teachers: {count(calls / WEEK)} calls and "
@@ -126,7 +127,7 @@ def lines(conversations: int) -> list[Line]:
         Line(
             "curate",
             f"{cpu(conversations * (value('curate') + value('select')))}; rewards {gpu(rewards)}",
-            size(conversations * value("chosen")),
+            size(conversations * value("left")),
             size(table + chosen * value("parquet")),
             usd(rewards * value("GPU")),
             "the reward model",
@@ -149,7 +150,7 @@ def ends() -> list[tuple[str, str, str]]:
         ("dedup by words", 64 * GB / value("index"), "64 GB of index"),
         ("dedup by words", WEEK / value("dedup"), "a week of one core"),
         ("dedup by meaning", week_of_pairs, "a week of two cores"),
-        ("selection", 64 * GB / value("chosen"), "64 GB of tags and scores"),
+        ("curate", 64 * GB / value("left"), "64 GB of what rows leave behind"),
         ("rewards of ArmoRM", WEEK / forward(value("reward")), "a week of one H100"),
         ("SFT base", WEEK / HOUR / value("sft_base"), "a week of one H100"),
         ("written conversations", value("client") * WEEK / value("calls"), "a week of one client"),

@@ -160,7 +160,8 @@ def decide(conversations: pl.LazyFrame, rows: Iterable[Row]) -> Reviewed:
     """
     decisions = [dict(row) for row in rows]
     latest = _latest(decisions)
-    decided = conversations.filter(pl.col("id").is_in(list(latest))).collect().sort("id")
+    wanted = conversations.filter(pl.col("id").is_in(list(latest)))
+    decided = wanted.collect(engine="streaming").sort("id")
     edited: dict[str, Row] = {}
     for row in decided.iter_rows(named=True):
         new = _followed(row, latest)
