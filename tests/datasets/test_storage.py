@@ -188,7 +188,8 @@ def test_earlier_results_are_read_from_the_store(root: str, tmp_path: Path) -> N
     model = EarlierModelDataset(filepath=f"{root}/m.json")
     assert model.load() == []
     ref = ModelRef(str(tmp_path), "f", "dpo", "embedded")
-    ModelRefDataset(filepath=f"{root}/m.json", version=Version(None, None)).save(ref)
+    version = Version(None, "2000-01-01T00.00.00.000Z")
+    ModelRefDataset(filepath=f"{root}/m.json", version=version).save(ref)
     assert model.load() == [ref]
 
 
