@@ -44,9 +44,11 @@ format: $(READY)
 
 docs: $(READY)
 	$(BIN)/python -m kyara_kedro.reference docs
+	$(BIN)/python -m kyara_kedro.site
 
 viz: $(READY)
 	$(BIN)/kedro viz build --include-previews
+	$(BIN)/kedro viz-offline
 	@echo "Lineage: http://127.0.0.1:4141 (Ctrl-C stops the server)"
 	$(BIN)/python -m http.server 4141 --bind 127.0.0.1 --directory build
 
@@ -65,5 +67,5 @@ lock:
 	rm -rf .lock-venv
 
 clean:
-	rm -rf build .viz/stats.json data/mlflow
+	rm -rf build .viz/stats.json .viz/kedro_pipeline_events.json data/mlflow
 	find data -mindepth 2 -maxdepth 2 -not -path 'data/01_raw/*' -not -name .gitkeep -not -name 'replies.db*' -not -name tag_map.csv -exec rm -rf {} +

@@ -53,6 +53,11 @@ class Browser:
         self.call(
             "Browser.setDownloadBehavior", behavior="allow", downloadPath=str(downloads.resolve())
         )
+        self.attach()
+        self.go(page)
+
+    def attach(self) -> None:
+        """Open a new tab and listen to it."""
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         attached = self.call("Target.attachToTarget", targetId=target, flatten=True)
         self._session = attached["sessionId"]
@@ -65,7 +70,6 @@ class Browser:
             deviceScaleFactor=1,
             mobile=False,
         )
-        self.go(page)
 
     def go(self, page: Path) -> None:
         """Load a file, or load it again."""

@@ -1,6 +1,6 @@
 """The project's commands: `run` with errors in one line, `where`, `dedup-report`, `review`,
-`estimate`, `costs`, `track-sync`, `ledger`, `serve-model`, `chat`, `export-data`, `score`,
-`promote`, `explain` and `jobs`."""
+`estimate`, `costs`, `viz-offline`, `track-sync`, `ledger`, `serve-model`, `chat`, `export-data`,
+`score`, `promote`, `explain` and `jobs`."""
 
 import logging
 import sys
@@ -295,6 +295,18 @@ def show_costs(env: str | None, as_json: bool) -> None:
     else:
         for line in told(rows):
             click.echo(line)
+
+
+@cli.command("viz-offline", cls=_Plain)
+@click.argument(
+    "folder", default="build", type=click.Path(path_type=Path, file_okay=False), required=False
+)
+def viz_offline(folder: Path) -> None:
+    """Make the site in FOLDER, built by `kedro viz build`, ask no other host for fonts."""
+    from kyara_kedro.site import offline
+
+    offline(folder)
+    click.echo(f"Site 網站: {folder}")
 
 
 @cli.command("track-sync", cls=_Plain)

@@ -15,6 +15,8 @@ from kyara_kedro.hooks import ProjectHooks
 # Kedro 1.7 registers its resolvers by omegaconf's old name.
 warnings.filterwarnings("ignore", message=r"register_new_resolver\(\)")
 
+warnings.filterwarnings("ignore", message="The 'preview_fn' feature is experimental")
+
 CONFIG_LOADER_CLASS = ConfigLoader
 CONFIG_LOADER_ARGS = {
     "base_env": "base",

@@ -132,6 +132,11 @@ class AtomicDataset(AbstractVersionedDataset[Saved, Loaded], Generic[Saved, Load
         path = self._get_load_path()
         return self._store.opened(str(path)) if self._store else Path(path).open("rb")
 
+    def size(self) -> int:
+        """Bytes of the stored file, or of its newest version."""
+        with self.opened() as file:
+            return file.seek(0, os.SEEK_END)
+
     def written(self, target: PurePosixPath) -> AbstractContextManager[Path]:
         """Give a file that becomes the target once it is complete."""
         return self._store.written(str(target)) if self._store else written_whole(Path(target))

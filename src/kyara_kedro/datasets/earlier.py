@@ -7,7 +7,9 @@ from typing import Any, Generic, TypeVar
 
 import polars as pl
 from kedro.io import AbstractDataset, DatasetError, Version
+from kedro_datasets._typing import JSONPreview, TablePreview
 
+from kyara_kedro.datasets import previews
 from kyara_kedro.datasets.files import JSONDataset
 from kyara_kedro.datasets.models import ModelRefDataset
 from kyara_kedro.datasets.table import TableDataset
@@ -102,6 +104,11 @@ class EarlierTableDataset(EarlierDataset[pl.DataFrame, TableDataset]):
         known = self._written.exists() and self._written.schema() == self._record.schema
         return self._written.load() if known else self._record.frame()
 
+    def preview(self) -> TablePreview:
+        """The first rows, for kedro-viz."""
+        rows = self.load().head()
+        return previews.table(rows.columns, rows.rows())
+
 
 class EarlierModelDataset(EarlierDataset[list[ModelRef], ModelRefDataset]):
     """The model of an earlier run, in a list that is empty at first."""
@@ -112,6 +119,10 @@ class EarlierModelDataset(EarlierDataset[list[ModelRef], ModelRefDataset]):
     def load(self) -> list[ModelRef]:
         """Read the newest reference of a versioned entry."""
         return [self._written.load()] if self._written.exists() else []
+
+    def preview(self) -> JSONPreview:
+        """What is there, for kedro-viz."""
+        return previews.document([model.to_dict() for model in self.load()])
 
 
 class EarlierTagMapDataset(EarlierDataset[pl.DataFrame, TagMapDataset]):
@@ -127,6 +138,11 @@ class EarlierTagMapDataset(EarlierDataset[pl.DataFrame, TagMapDataset]):
         """
         return self._written.load() if self._written.exists() else TAG_MAP.frame()
 
+    def preview(self) -> TablePreview:
+        """The first rows, for kedro-viz."""
+        rows = self.load().head()
+        return previews.table(rows.columns, rows.rows())
+
 
 class EarlierJSONDataset(EarlierDataset[dict[str, Any], JSONDataset]):
     """An object that a hook keeps on this machine from run to run, empty at first."""
@@ -141,3 +157,7 @@ class EarlierJSONDataset(EarlierDataset[dict[str, Any], JSONDataset]):
     def load(self) -> dict[str, Any]:
         """Read the JSON file."""
         return dict(self._written.load()) if self._written.exists() else {}
+
+    def preview(self) -> JSONPreview:
+        """What is there, for kedro-viz."""
+        return previews.document(self.load())

@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 from kedro.io import AbstractDataset, DatasetError
+from kedro_datasets._typing import JSONPreview
 from numpy.typing import NDArray
 
+from kyara_kedro.datasets import previews
 from kyara_kedro.knowledge.dense import DenseEncoder, EncoderOptions, dense_encoder
 
 
@@ -65,6 +67,10 @@ class EncoderDataset(AbstractDataset[None, TextEncoder | None]):
     def save(self, data: None) -> None:
         """Refuse: an encoder is only used."""
         raise DatasetError("the text encoder is configured, not saved")
+
+    def preview(self) -> JSONPreview:
+        """The settings, for kedro-viz."""
+        return previews.document(self._options.model_dump() if self._options else None)
 
     def _exists(self) -> bool:
         return True

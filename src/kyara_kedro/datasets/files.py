@@ -7,6 +7,7 @@ from typing import Any
 
 from kedro_datasets._typing import HTMLPreview, JSONPreview, PlotlyPreview
 
+from kyara_kedro.datasets import previews
 from kyara_kedro.datasets.atomic import AtomicDataset
 from kyara_kedro.reporting.charts import Figure, Series
 
@@ -21,6 +22,10 @@ class TextDataset(AtomicDataset[str, str]):
     def read(self, path: Path) -> str:
         """Read UTF-8."""
         return path.read_text(encoding="utf-8")
+
+    def preview(self) -> HTMLPreview:
+        """Give the first lines, for kedro-viz."""
+        return previews.text(self.load())
 
 
 class HTMLDataset(TextDataset):
@@ -44,8 +49,8 @@ class JSONDataset(AtomicDataset[Any, Any]):
         return json.loads(path.read_text(encoding="utf-8"))
 
     def preview(self) -> JSONPreview:
-        """Give the document itself."""
-        return JSONPreview(json.dumps(self.load(), ensure_ascii=False))
+        """Give the document, without the rest of what is long in it."""
+        return previews.document(self.load())
 
 
 class FigureDataset(AtomicDataset[Figure, Figure]):

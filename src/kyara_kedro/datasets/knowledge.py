@@ -6,7 +6,9 @@ from typing import Any, Literal
 
 import polars as pl
 from kedro.io import AbstractDataset
+from kedro_datasets._typing import JSONPreview
 
+from kyara_kedro.datasets import previews
 from kyara_kedro.knowledge.store import KnowledgeOptions, KnowledgeStore
 from kyara_kedro.storage import on_disk
 
@@ -68,6 +70,12 @@ class KnowledgeBaseDataset(AbstractDataset[Passages, KnowledgeStore]):
     def configured(self) -> Any:
         """The settings, without keys."""
         return self._options.model_dump(mode="json")
+
+    def preview(self) -> JSONPreview:
+        """Where it is, how it ranks and how many passages it holds, for kedro-viz."""
+        passages = self.load().count() if self._exists() else 0
+        options = self._options.model_dump(mode="json", exclude={"path"})
+        return previews.document({"passages": passages} | options)
 
     def _release(self) -> None:
         if self._store is not None:

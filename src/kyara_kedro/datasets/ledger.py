@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from kedro.io import AbstractDataset, DatasetError
+from kedro_datasets._typing import TablePreview
 
+from kyara_kedro.datasets import previews
 from kyara_kedro.storage import on_disk
-from kyara_kedro.teachers.ledger import Ledger
+from kyara_kedro.teachers.ledger import Entry, Ledger
 
 
 class LedgerDataset(AbstractDataset[None, Ledger]):
@@ -33,11 +35,24 @@ class LedgerDataset(AbstractDataset[None, Ledger]):
         """Refuse: replies are put into it, one by one."""
         raise DatasetError(f"{self._path} is written by teachers")
 
+    def preview(self) -> TablePreview:
+        """What each teacher was paid for, for kedro-viz."""
+        return ledger_table(self._path)
+
     def _exists(self) -> bool:
         return True
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._path)}
+
+
+def ledger_table(path: Path) -> TablePreview:
+    """Replies, tokens and cost by teacher and task; no rows where there is no ledger yet."""
+    rows: list[Entry] = []
+    if path.exists():
+        with Ledger(path, read_only=True) as ledger:
+            rows = ledger.summary()
+    return previews.table(Entry._fields, rows)
 
 
 @cache

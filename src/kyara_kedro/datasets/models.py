@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from kedro.io import AbstractDataset, DatasetError
-from kedro_datasets._typing import JSONPreview
+from kedro_datasets._typing import JSONPreview, TablePreview
 
+from kyara_kedro.datasets import previews
 from kyara_kedro.datasets.atomic import AtomicDataset
 from kyara_kedro.storage import on_disk
 from kyara_kedro.tracking.registry import LogModel, ModelRegistry
@@ -39,8 +40,8 @@ class RefDataset(AtomicDataset[Ref, Ref]):
         return replace(ref, path=str(local)) if local.exists() else ref
 
     def preview(self) -> JSONPreview:
-        """Give the reference itself."""
-        return JSONPreview(json.dumps(self.load().to_dict()))
+        """Give the reference as it is stored."""
+        return previews.document(json.loads(self.local().read_text(encoding="utf-8")))
 
     @property
     def _folder(self) -> Path:
@@ -79,6 +80,10 @@ class FolderDataset(AbstractDataset[None, Path]):
     def save(self, data: None) -> None:
         """Refuse: nodes write into the folder themselves."""
         raise DatasetError(f"{self._folder} is a folder to write into, not a table to save")
+
+    def preview(self) -> TablePreview:
+        """What lies in the folder, for kedro-viz."""
+        return previews.folder(self._folder)
 
     def _exists(self) -> bool:
         return True
@@ -124,6 +129,13 @@ class ModelRegistryDataset(AbstractDataset[None, ModelRegistry]):
     def save(self, data: None) -> None:
         """Refuse: versions are registered through the registry itself."""
         raise DatasetError("register versions through the registry, not by saving the dataset")
+
+    def preview(self) -> JSONPreview:
+        """Where models are registered, for kedro-viz."""
+        place = self._server or self._folder.name
+        return previews.document(
+            {"registry": place, "experiment": self._experiment, "model": self._model}
+        )
 
     def _exists(self) -> bool:
         return True

@@ -7,6 +7,7 @@ from typing import Any
 from kedro.io import AbstractDataset, DatasetError
 from kedro_datasets._typing import TablePreview
 
+from kyara_kedro.datasets import previews
 from kyara_kedro.prompts.library import PromptLibrary, PromptTemplate
 
 
@@ -48,7 +49,7 @@ class PromptLibraryDataset(AbstractDataset[None, PromptLibrary]):
         library = self.load()
         rows = [_row(library, library.template(name)) for name in library.templates]
         columns = ["task", "language", "version", "source", "description"]
-        return TablePreview({"index": list(range(len(rows))), "columns": columns, "data": rows})
+        return previews.table(columns, rows)
 
     def _exists(self) -> bool:
         return True

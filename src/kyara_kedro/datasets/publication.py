@@ -10,7 +10,9 @@ from typing import Any, NamedTuple
 import polars as pl
 import xxhash
 from kedro.io import AbstractDataset
+from kedro_datasets._typing import TablePreview
 
+from kyara_kedro.datasets import previews
 from kyara_kedro.datasets.table import groups
 from kyara_kedro.errors import UserError
 from kyara_kedro.files import alive, flush
@@ -100,6 +102,10 @@ class PublicationDataset(AbstractDataset[Publication, str]):
         for name, figure in data.pictures.items():
             (folder / "images" / f"{name}.svg").write_text(figure.svg(), encoding="utf-8")
         _write_shards(folder / "data", data.rows, self._shard_bytes)
+
+    def preview(self) -> TablePreview:
+        """What lies in the folder, for kedro-viz."""
+        return previews.folder(Path(self._filepath))
 
     def _exists(self) -> bool:
         if self._store:

@@ -15,7 +15,9 @@ from typing import Any
 
 import yaml
 from kedro.io import AbstractDataset, DatasetError
+from kedro_datasets._typing import TablePreview
 
+from kyara_kedro.datasets import previews
 from kyara_kedro.storage import is_url, place
 
 logger = logging.getLogger("kyara_kedro")
@@ -139,6 +141,15 @@ class SourceFilesDataset(AbstractDataset[None, list[SourceFile]]):
     def save(self, data: None) -> None:
         """Refuse: sources are only read."""
         raise DatasetError(f"{', '.join(self._paths)} is an input and is never written")
+
+    def preview(self) -> TablePreview:
+        """The files that will be read, for kedro-viz."""
+        files = self.load() if self._exists() else []
+        rows = [
+            (one.name, one.path.stat().st_size, one.licence, one.data_set)
+            for one in files[: previews.ROWS]
+        ]
+        return previews.table([f"{len(files):,} files", "bytes", "licence", "data set"], rows)
 
     @property
     def _kinds(self) -> str:

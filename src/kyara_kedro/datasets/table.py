@@ -1,6 +1,5 @@
 """Parquet tables: atomic, streamed, versioned on request, previewed in kedro-viz."""
 
-import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,10 +8,10 @@ import polars as pl
 from kedro.io import Version
 from kedro_datasets._typing import TablePreview
 
+from kyara_kedro.datasets import previews
 from kyara_kedro.datasets.atomic import AtomicDataset
 from kyara_kedro.errors import UserError
 
-_CELL = 160
 _BATCH_ROWS = 256
 _GROUP_BYTES = 4 << 20
 """Size of a row group before compression; reading a table holds some tens of them."""
@@ -110,10 +109,7 @@ class TableDataset(AtomicDataset[Iterable[pl.DataFrame] | pl.DataFrame | pl.Lazy
     def preview(self, nrows: int = 8) -> TablePreview:
         """Give the first rows with nested values as short JSON, for kedro-viz."""
         rows = self._head(nrows)
-        cells = [[_cell(value) for value in row] for row in rows.rows()]
-        return TablePreview(
-            {"index": list(range(len(cells))), "columns": rows.columns, "data": cells}
-        )
+        return previews.table(rows.columns, rows.rows())
 
     def _head(self, count: int) -> pl.DataFrame:
         """The first rows; no more of the file is read than they take."""
@@ -157,11 +153,3 @@ def groups(frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
             held, size, rows = [], 0.0, 0
     if held:
         yield pl.concat(held)
-
-
-def _cell(value: object) -> object:
-    if isinstance(value, list | dict):
-        value = json.dumps(value, ensure_ascii=False)
-    if isinstance(value, str) and len(value) > _CELL:
-        return value[: _CELL - 1] + "…"
-    return value

@@ -1,11 +1,11 @@
 """The tag map: a table that people edit."""
 
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 from kedro_datasets._typing import TablePreview
 
+from kyara_kedro.datasets import previews
 from kyara_kedro.datasets.atomic import AtomicDataset
 from kyara_kedro.quality.tag_map import read_tag_map, write_tag_map
 
@@ -31,6 +31,5 @@ class TagMapDataset(AtomicDataset[pl.DataFrame, pl.DataFrame]):
 
     def preview(self, nrows: int = 8) -> TablePreview:
         """Give the first rows, for kedro-viz."""
-        cells: list[list[Any]] = [list(row) for row in self.load().head(nrows).rows()]
-        columns = list(self.load().columns)
-        return TablePreview({"index": list(range(len(cells))), "columns": columns, "data": cells})
+        rows = self.load().head(nrows)
+        return previews.table(rows.columns, rows.rows())

@@ -4,14 +4,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kedro.io import AbstractDataset, DatasetError
+from kedro_datasets._typing import JSONPreview
 from pydantic import SecretStr
 
+from kyara_kedro.datasets import previews
 from kyara_kedro.datasets.ledger import open_ledger
 from kyara_kedro.storage import on_disk
 from kyara_kedro.teachers.base import Teacher
 
 Kind = Literal["extractive", "openai", "batch", "replay", "transformers-local", "team", "panel"]
 _MEMBER = frozenset({"weight", "kind", "options", "ledger", "credentials", "family"})
+_SHOWN = (_MEMBER - {"credentials"}) | {"grounded"}
 
 
 class TeacherDataset(AbstractDataset[None, Teacher]):
@@ -177,6 +180,18 @@ class TeacherDataset(AbstractDataset[None, Teacher]):
     def save(self, data: None) -> None:
         """Refuse: teachers are asked, not saved."""
         raise DatasetError("a teacher is an input and is never written")
+
+    def preview(self) -> JSONPreview:
+        """Who answers and how, without any credential, for kedro-viz."""
+        return previews.document(self._shown())
+
+    def _shown(self) -> dict[str, Any]:
+        shown = {"kind": self._kind, "options": self._options, "ledger": self._ledger}
+        members = {
+            name: {part: value for part, value in entry.items() if part in _SHOWN}
+            for name, entry in (self._members or {}).items()
+        }
+        return {name: value for name, value in (shown | {"members": members}).items() if value}
 
     def _exists(self) -> bool:
         return True

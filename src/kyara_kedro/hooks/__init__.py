@@ -21,9 +21,10 @@ def _hooks() -> tuple[Any, ...]:
     from kyara_kedro.hooks.runs import RunHooks
     from kyara_kedro.hooks.statistics import StatisticsHooks
     from kyara_kedro.hooks.tracking import TrackingHooks
+    from kyara_kedro.hooks.workflow import WorkflowHooks
 
     accounts = AccountHooks()
     return (
-        *(GatekeeperHooks(), PromptHooks(), StatisticsHooks()),
+        *(GatekeeperHooks(), PromptHooks(), StatisticsHooks(), WorkflowHooks()),
         *(accounts, TrackingHooks(accounts), RunHooks(accounts)),
     )

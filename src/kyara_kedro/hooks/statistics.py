@@ -13,7 +13,7 @@ from kedro.framework.hooks import hook_impl
 from kedro.io import DataCatalog
 from kedro.pipeline.node import Node
 
-from kyara_kedro.datasets.atomic import written_whole
+from kyara_kedro.datasets.atomic import AtomicDataset, written_whole
 from kyara_kedro.datasets.table import TableDataset
 
 logger = logging.getLogger("kyara_kedro")
@@ -45,14 +45,18 @@ class StatisticsHooks:
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str, data: Any) -> None:
-        """Count the rows of a table that was streamed to its file."""
+        """Note the size of a file, and count the rows of a table that was streamed to it."""
         seconds = time.perf_counter() - self._started.pop(dataset_name)
-        table = self._catalog.get(dataset_name) if self._catalog else None
-        if isinstance(data, pl.DataFrame) or not isinstance(table, TableDataset):
+        dataset = self._catalog.get(dataset_name) if self._catalog else None
+        if not isinstance(dataset, AtomicDataset):
             return
-        rows, columns = table.shape()
-        self._statistics[dataset_name] = {"rows": rows, "columns": columns}
-        logger.info("%s: %s rows (%.1f s)", dataset_name, f"{rows:,}", seconds)
+        found = {"file_size": dataset.size()}
+        if isinstance(dataset, TableDataset):
+            rows, columns = dataset.shape()
+            found |= {"rows": rows, "columns": columns}
+            if not isinstance(data, pl.DataFrame):
+                logger.info("%s: %s rows (%.1f s)", dataset_name, f"{rows:,}", seconds)
+        self._statistics[dataset_name] = found
 
     @hook_impl
     def before_node_run(self, node: Node) -> None:
@@ -68,7 +72,7 @@ class StatisticsHooks:
         for name, data in outputs.items():
             if isinstance(data, pl.DataFrame):
                 self._statistics[name] = {"rows": data.height, "columns": data.width}
-            elif name.endswith("_summary") and isinstance(data, dict):
+            if name.endswith("_summary") and isinstance(data, dict):
                 for line in _flows(data):
                     logger.info("%s: %s", name.removesuffix("_summary"), line)
 

@@ -2,6 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
+from kyara_kedro.pipelines import diagrams
 from kyara_kedro.pipelines.curate import publishing, reviewing, scoring, selecting, tagging
 from kyara_kedro.reporting.dataset_card import SHOWN, Pictures
 
@@ -26,6 +27,7 @@ def create_pipeline(**_: object) -> Pipeline:
                 ["raw_tags", "tag_examples"],
                 name="tag_conversations",
                 tags="llm",
+                preview_fn=diagrams.shows("tagging"),
             ),
             Node(
                 tagging.normalise_tags,
@@ -46,6 +48,7 @@ def create_pipeline(**_: object) -> Pipeline:
                 "raw_scores",
                 name="score_conversations",
                 tags=["llm", "gpu"],
+                preview_fn=diagrams.shows("grading"),
             ),
             Node(
                 scoring.combine_scores,
@@ -63,6 +66,7 @@ def create_pipeline(**_: object) -> Pipeline:
                 ["refined_conversations", "curate_drops", "curate_summary"],
                 name="select_conversations",
                 tags="cpu",
+                preview_fn=diagrams.shows("selection"),
             ),
             Node(
                 tagging.draw_tags,

@@ -2,6 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
+from kyara_kedro.pipelines import diagrams
 from kyara_kedro.pipelines.evaluate import (
     answering,
     handover,
@@ -75,6 +76,7 @@ def create_pipeline(**_: object) -> Pipeline:
                 ["generated_outputs", "output_drops", "outputs_asked"],
                 name="generate_outputs",
                 tags="gpu",
+                preview_fn=diagrams.shows("outputs"),
             ),
             Node(
                 nodes.gather_outputs,
@@ -99,6 +101,7 @@ def create_pipeline(**_: object) -> Pipeline:
                 ["stage_verdicts", "stage_verdict_drops", "stage_duels"],
                 name="compare_stages",
                 tags="llm",
+                preview_fn=diagrams.shows("both_orders"),
             ),
             Node(
                 nodes.score_outputs,
@@ -126,6 +129,7 @@ def create_pipeline(**_: object) -> Pipeline:
                 "decision",
                 name="decide_promotion",
                 tags="cpu",
+                preview_fn=diagrams.shows("promotion"),
             ),
             Node(
                 nodes.promote,

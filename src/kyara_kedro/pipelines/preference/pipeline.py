@@ -2,6 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
+from kyara_kedro.pipelines import diagrams
 from kyara_kedro.pipelines.preference import contest, merging, selfplay
 
 
@@ -22,6 +23,7 @@ def create_pipeline(**_: object) -> Pipeline:
                 ],
                 name="collect_responses",
                 tags="llm",
+                preview_fn=diagrams.shows("contest"),
             ),
             Node(
                 contest.judge_responses,
@@ -29,6 +31,7 @@ def create_pipeline(**_: object) -> Pipeline:
                 ["verdicts", "verdict_drops", "verdicts_tried"],
                 name="judge_responses",
                 tags="llm",
+                preview_fn=diagrams.shows("both_orders"),
             ),
             Node(
                 contest.pair_responses,
@@ -36,6 +39,7 @@ def create_pipeline(**_: object) -> Pipeline:
                 ["rlaif_preferences", "rlaif_drops"],
                 name="pair_responses",
                 tags="cpu",
+                preview_fn=diagrams.shows("pairs"),
             ),
             Node(
                 contest.rate_contestants,
@@ -50,6 +54,7 @@ def create_pipeline(**_: object) -> Pipeline:
                 ["labelled_verdicts", "labelled_verdict_drops"],
                 name="judge_labelled",
                 tags="llm",
+                preview_fn=diagrams.shows("both_orders"),
             ),
             Node(
                 contest.rate_labelled,
@@ -97,6 +102,7 @@ def create_pipeline(**_: object) -> Pipeline:
                 "self_play_generations",
                 name="play_against_itself",
                 tags="gpu",
+                preview_fn=diagrams.shows("self_play"),
             ),
             Node(
                 selfplay.pair_self_play,
@@ -114,6 +120,7 @@ def create_pipeline(**_: object) -> Pipeline:
                 ["sppo_preferences", "sppo_drops", "sppo_tried"],
                 name="rank_self_play",
                 tags="llm",
+                preview_fn=diagrams.shows("ranking"),
             ),
             Node(
                 selfplay.assess_self_play,

@@ -2,6 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
+from kyara_kedro.pipelines import diagrams
 from kyara_kedro.pipelines.synthesize import nodes
 
 _ASKED = ["writer", "checker", "prompt_library", "params:synthesize"]
@@ -21,6 +22,7 @@ def create_pipeline(**_: object) -> Pipeline:
                 ],
                 name="inject_knowledge",
                 tags="llm",
+                preview_fn=diagrams.shows("waves"),
             ),
             Node(
                 nodes.write_document_conversations,
@@ -28,6 +30,7 @@ def create_pipeline(**_: object) -> Pipeline:
                 ["document_conversations", "document_conversation_drops", "document_tally"],
                 name="write_document_conversations",
                 tags="llm",
+                preview_fn=diagrams.shows("document"),
             ),
             Node(
                 nodes.write_math_conversations,
@@ -35,6 +38,7 @@ def create_pipeline(**_: object) -> Pipeline:
                 ["math_conversations", "math_problems", "math_drops", "math_tally"],
                 name="write_math_conversations",
                 tags="llm",
+                preview_fn=diagrams.shows("votes"),
             ),
             Node(
                 nodes.write_dialogue_conversations,
@@ -42,6 +46,7 @@ def create_pipeline(**_: object) -> Pipeline:
                 ["dialogue_conversations", "dialogue_drops", "dialogue_tally"],
                 name="write_dialogue_conversations",
                 tags="llm",
+                preview_fn=diagrams.shows("dialogue"),
             ),
             Node(
                 nodes.write_told_conversations,
@@ -49,6 +54,7 @@ def create_pipeline(**_: object) -> Pipeline:
                 ["told_conversations", "told_drops", "told_tally"],
                 name="write_told_conversations",
                 tags="llm",
+                preview_fn=diagrams.shows("told"),
             ),
             Node(
                 nodes.write_magpie_conversations,
@@ -56,6 +62,7 @@ def create_pipeline(**_: object) -> Pipeline:
                 ["magpie_conversations", "magpie_drops", "magpie_tally"],
                 name="write_magpie_conversations",
                 tags="llm",
+                preview_fn=diagrams.shows("magpie"),
             ),
             Node(
                 nodes.write_own_conversations,

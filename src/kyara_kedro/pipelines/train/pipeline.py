@@ -5,6 +5,7 @@ Two namespaces, for self-play pairs are made between them with the refined model
 
 from kedro.pipeline import Node, Pipeline
 
+from kyara_kedro.pipelines import diagrams
 from kyara_kedro.pipelines.train import nodes
 
 
@@ -40,6 +41,7 @@ def _sft() -> Pipeline:
                 ["sft_base_model", "sft_base_curve", "sft_base_preflight"],
                 name="train_sft_base",
                 tags="gpu",
+                preview_fn=diagrams.shows("stage"),
             ),
             Node(
                 nodes.select_refine_rows,
@@ -58,6 +60,7 @@ def _sft() -> Pipeline:
                 ["sft_refine_model", "sft_refine_curve", "sft_refine_preflight"],
                 name="train_sft_refine",
                 tags="gpu",
+                preview_fn=diagrams.shows("stage"),
             ),
         ],
         namespace="sft",
@@ -84,6 +87,7 @@ def _dpo() -> Pipeline:
                 ["dpo_model", "dpo_curve", "dpo_preflight"],
                 name="train_preferences",
                 tags="gpu",
+                preview_fn=diagrams.shows("preference_stage"),
             ),
             Node(
                 nodes.register_candidate,
