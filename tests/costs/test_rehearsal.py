@@ -90,7 +90,8 @@ def test_an_understudy_takes_replies_from_the_ledger_and_sends_nothing(tmp_path:
             part = stand_in.parts["expand_query"]
             line = _line(Scene("make", {}, 1.0), "writer", stand_in, "expand_query", part, 1.0)
     assert habits is not None
-    assert [one.text for one in played[:2]] == [one.text for one in paid]
+    replies = {one.row_id: one.text for one in paid}
+    assert {one.row_id: one.text for one in played[:2]} == replies
     assert (part.requests, part.held) == (12, 3)
     assert part.sure >= 10 and not part.guessed  # all was asked before anything was made up
     assert (habits.replies, habits.lengths) == (3, (20, 20, 20))

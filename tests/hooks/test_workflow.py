@@ -73,6 +73,16 @@ def test_a_partial_run_leaves_what_is_known_of_other_nodes(
     assert third.pipeline.status.value == third.nodes[identity(str(USE))].status.value == "success"
 
 
+def test_a_run_that_is_stopped_ends_with_its_process(hooks: WorkflowHooks, tmp_path: Path) -> None:
+    hooks.before_pipeline_run()
+    hooks.before_node_run(MAKE)
+    hooks.after_node_run(MAKE)
+    hooks._stopped()
+    found = status(tmp_path)
+    assert found.pipeline.status.value == "failed" and "stopped" in found.pipeline.error.message
+    assert found.nodes[identity(str(MAKE))].status.value == "success"
+
+
 @pytest.mark.parametrize("damaged", ['[{"node_id": "a"', "{}", "[1]", ""])
 def test_a_damaged_file_is_begun_anew(hooks: WorkflowHooks, tmp_path: Path, damaged: str) -> None:
     (tmp_path / FILE).parent.mkdir()

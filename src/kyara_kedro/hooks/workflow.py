@@ -5,6 +5,7 @@ all. This one puts what a run has done into what is known: nodes that it left ou
 nothing has changed, keep the state and the time of the run that made what is there.
 """
 
+import atexit
 import hashlib
 import json
 import time
@@ -48,9 +49,10 @@ class WorkflowHooks:
 
     @hook_impl
     def before_pipeline_run(self) -> None:
-        """Begin a run."""
+        """Begin a run; one that is told to stop ends with the process."""
         self._begun = {"event": _BEGUN, "timestamp": _now()}
         self._events = {}
+        atexit.register(self._stopped)
 
     @hook_impl
     def before_node_run(self, node: Node) -> None:
@@ -105,7 +107,12 @@ class WorkflowHooks:
     def _note(self, event: Event) -> None:
         self._events[event["node_id"]] = event
 
+    def _stopped(self) -> None:
+        error = {"error": "the run was stopped", "timestamp": _now()}
+        self._write({"event": _FAILED} | error)
+
     def _write(self, end: Event) -> None:
+        atexit.unregister(self._stopped)
         if self._file is None:
             return
         events = [self._begun, *(known(self._file) | self._events).values(), end]
