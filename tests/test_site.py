@@ -118,8 +118,8 @@ def test_a_built_site_has_its_layers_in_order_and_opens_without_a_network(
         ]
         font = page.js("getComputedStyle(document.querySelector('.pipeline-node text')).fontFamily")
         assert "Noto Sans TC" in font
-        fill = page.js(
+        task = (
             "[...document.querySelectorAll('.pipeline-node')].find(node => "
-            "node.textContent.includes('inject_knowledge')).innerHTML"
+            "node.textContent.includes('inject_knowledge')).querySelector('rect')"
         )
-        assert "rgb(23, 58, 99)" in fill or "#173a63" in fill or "rgb(217, 232, 251)" in fill
+        page.wait(f"getComputedStyle({task}).fill === 'rgb(23, 58, 99)'", 60)
