@@ -69,7 +69,10 @@ def test_a_night_that_is_interrupted_pays_for_every_reply_once(project: Path) ->
         first = tables(project)
         paid = len(server.seen)
 
-        again = run_kedro(project, *RUN)
+        idle = run_kedro(project, *RUN)
+        assert idle.returncode == 0, idle.stdout + idle.stderr
+        assert "nodes are up to date and passed over" in idle.stdout
+        again = run_kedro(project, *RUN, "--fresh")
         assert again.returncode == 0, again.stdout + again.stderr
         assert len(server.seen) == paid
     assert "all answered by the ledger" in again.stdout + again.stderr

@@ -292,7 +292,7 @@ def test_each_pipeline_runs_alone_and_gives_the_same_tables(
     before = {name: table(finished, name) for name in names}
     if pipeline == "train":  # a stage that is there would not be done again
         shutil.rmtree(finished / "data/06_models/dpo")
-    done = run_kedro(finished, "run", f"--pipelines={pipeline}")
+    done = run_kedro(finished, "run", f"--pipelines={pipeline}", "--fresh")
     assert done.returncode == 0, done.stdout + done.stderr
     for name in names:
         with subtests.test(name):

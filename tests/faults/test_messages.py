@@ -96,7 +96,7 @@ def test_a_full_disk_leaves_the_old_tables_and_the_next_run_succeeds(
 ) -> None:
     (ingested / "conf/off").mkdir()
     (ingested / "conf/off/mlflow.yml").write_text("enabled: false\n", "utf-8")
-    command = ("run", "--pipelines=ingest", "--env=off")
+    command = ("run", "--pipelines=ingest", "--env=off", "--fresh")
     before = tables(ingested)
     line = on_a_full_disk(ingested, *command)
     assert line.startswith("Error: ")

@@ -238,7 +238,10 @@ class RunLog:
             fingerprint = record.fingerprint
             for name in node.outputs:
                 record.outputs[name] = self._stored(name, fingerprint)
-            self._memory.keep(node.name, record)
+            try:
+                self._memory.keep(node.name, record)
+            except OSError as error:
+                logger.warning("%s runs again next time, its record is lost: %s", node.name, error)
             self._report(node, "ran", begun.why, seconds, record)
 
     def failed(self, node: Node, seconds: float) -> None:
@@ -291,8 +294,12 @@ class RunLog:
             self._write()
 
     def _write(self) -> None:
-        with written_whole(self.file) as part:
-            part.write_text(self.manifest.model_dump_json(indent=1), encoding="utf-8")
+        """Write the manifest; a disk that takes nothing fails no work."""
+        try:
+            with written_whole(self.file) as part:
+                part.write_text(self.manifest.model_dump_json(indent=1), encoding="utf-8")
+        except OSError as error:
+            logger.warning("%s cannot be written: %s", self.file, error)
 
     def _save_caches(self) -> None:
         self._code.save()

@@ -239,7 +239,7 @@ def _connect(address: str | None, workers: int | None) -> bool:
         ray.init(
             address=address, num_cpus=workers, include_dashboard=False, logging_level="warning"
         )
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except Exception as error:  # Ray has no errors of its own for this
         where = address or os.environ.get("RAY_ADDRESS") or "on this machine"
         raise UserError(f"no Ray cluster {where}: {' '.join(str(error).split())}") from error
     return True
