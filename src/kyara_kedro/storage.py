@@ -6,6 +6,7 @@ table while another run replaces it.
 """
 
 import atexit
+import errno
 import os
 import shutil
 import tempfile
@@ -139,7 +140,9 @@ class ObjectStore:
         Raises:
             FileNotFoundError: there is no such object.
         """
-        with self._told(path), self._files.open(path, "rb") as stream:
+        with self._told(path):
+            opened = self._files.open(path, "rb")
+        with opened as stream:
             yield stream
 
     @contextmanager
@@ -205,6 +208,11 @@ class ObjectStore:
         except (FileNotFoundError, UserError):
             raise
         except Exception as error:
+            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+                folder = tempfile.gettempdir()
+                raise UserError(
+                    f"{self.url(path)} has no room in {folder}: let TMPDIR name a larger disk"
+                ) from error
             raise UserError(f"{self.url(path)} cannot be reached: {error}") from error
 
 
@@ -216,7 +224,8 @@ def _empty_folder() -> Path:
 def _scratch(pid: int) -> Path:
     """This process's folder for copies, below ``TMPDIR``; those of killed processes are removed."""
     for leftover in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*.*"):
-        if not alive(int(leftover.name.split(".")[1])):
+        maker = leftover.name.split(".")[1]
+        if maker.isdecimal() and not alive(int(maker)):
             shutil.rmtree(leftover, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix=f"{_SCRATCH}{pid}."))
     atexit.register(_remove, pid, folder)

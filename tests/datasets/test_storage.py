@@ -1,5 +1,6 @@
 """Datasets in object stores: the same content, whole objects, copies of one state."""
 
+import errno
 import os
 import pickle
 import signal
@@ -164,6 +165,8 @@ def test_a_damaged_object_is_named_with_what_to_do(root: str) -> None:
         stream.write(b"{")
     with pytest.raises(DatasetError, match=f"{root}/x.json is damaged.*run the pipeline"):
         JSONDataset(filepath=f"{root}/x.json").load()
+    with pytest.raises(pl.exceptions.ComputeError):  # and not that it cannot be reached
+        TableDataset(filepath=f"{root}/x.json").schema()
 
 
 def test_a_dataset_travels_to_other_processes(root: str) -> None:
@@ -290,10 +293,21 @@ def test_an_error_of_the_store_names_the_object(monkeypatch: pytest.MonkeyPatch)
             failing()
 
 
+def test_a_full_disk_of_copies_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    TableDataset(filepath="memory://kyara/t.parquet").save(FRAME)
+
+    def full(*args: object, **options: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(type(fsspec.filesystem("memory")), "get_file", full)
+    with pytest.raises(DatasetError, match=r"has no room in .*: let TMPDIR name a larger disk"):
+        TableDataset(filepath="memory://kyara/t.parquet").load()
+
+
 def test_copies_of_the_dead_are_cleared(tmp_path: Path) -> None:
     dead = int(subprocess.check_output([sys.executable, "-c", "import os; print(os.getpid())"]))
-    for pid in (dead, os.getppid()):
-        (tmp_path / f"kyara-kedro.{pid}.x").mkdir()
+    for maker in (dead, os.getppid(), "somebody"):
+        (tmp_path / f"kyara-kedro.{maker}.x").mkdir()
     script = """
 from kyara_kedro.storage import ObjectStore
 with ObjectStore("memory://kyara/t").written("/kyara/t") as part:
@@ -308,7 +322,8 @@ with ObjectStore("memory://kyara/t").written("/kyara/t") as part:
         check=True,
     )
     assert Path(told.stdout.strip()).is_relative_to(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == [f"kyara-kedro.{os.getppid()}.x"]
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {f"kyara-kedro.{os.getppid()}.x", "kyara-kedro.somebody.x"}
 
 
 def test_a_copy_is_never_of_two_states(monkeypatch: pytest.MonkeyPatch) -> None:
