@@ -369,6 +369,22 @@ class CurateParams(Options):
         return self
 
 
+class ShardsParams(Options):
+    """How many nodes share heavy work.
+
+    Attributes:
+        lexical: Comparing texts for near-duplicates.
+        vectors: Embedding texts for near-duplicates in meaning.
+        rewards: Scoring conversations by reward models.
+        answers: Answering benchmarks with our own models.
+    """
+
+    lexical: PositiveInt = 1
+    vectors: PositiveInt = 1
+    rewards: PositiveInt = 1
+    answers: PositiveInt = 1
+
+
 class TrainParams(Options):
     """The three stages.
 

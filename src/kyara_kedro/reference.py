@@ -29,6 +29,7 @@ from kyara_kedro.params import (
     EvaluateParams,
     IngestParams,
     PreferenceParams,
+    ShardsParams,
     SynthesizeParams,
     TrainParams,
 )
@@ -51,6 +52,7 @@ _PARAMETERS: Mapping[str, tuple[type[Options], str]] = {
     "preference": (PreferenceParams, "preference.md"),
     "train": (TrainParams, "train.md"),
     "evaluate": (EvaluateParams, "evaluate.md"),
+    "shards": (ShardsParams, "scale-out.md"),
 }
 _ENTRIES: Mapping[str, type[Options]] = {
     "`options` of teachers of the kinds `openai`, `batch` and `replay`": EndpointOptions,

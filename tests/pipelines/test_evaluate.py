@@ -13,7 +13,7 @@ from kyara_kedro.errors import UserError
 from kyara_kedro.evaluation.benchmarks import BENCHMARKS, Question, question_row
 from kyara_kedro.evaluation.scoring import comparison_table, score_files, score_table
 from kyara_kedro.params import EvaluateParams, IngestParams
-from kyara_kedro.pipelines.evaluate.answering import generate_outputs
+from kyara_kedro.pipelines.evaluate.answering import answer_questions, generate_outputs
 from kyara_kedro.pipelines.evaluate.importing import import_results
 from kyara_kedro.pipelines.evaluate.judging import check_judgements
 from kyara_kedro.pipelines.ingest.nodes import read_suites
@@ -24,6 +24,7 @@ from kyara_kedro.records import (
     MODEL_OUTPUT,
     PROTECTED_TEXT,
 )
+from kyara_kedro.shards import Shard
 from kyara_kedro.similarity.protected import all_questions
 from kyara_kedro.teachers.ledger import Ledger
 from kyara_kedro.teachers.local import LocalTeacher
@@ -124,6 +125,36 @@ def test_a_second_turn_follows_the_answer_to_the_first(model: ModelRef, ledger: 
     assert [turn["content"] for turn in told["7#2"]["messages"]] == [
         *("說一件事。", told["7#1"]["output"], "再說一件。")
     ]
+
+
+@pytest.mark.parametrize("total", [2, 3])
+def test_what_shards_have_answered_is_not_generated_again(
+    model: ModelRef, ledger: Ledger, written: list[int], total: int
+) -> None:
+    questions = pl.concat(
+        [
+            asked("mt_bench", *BENCHMARKS["mt_bench"].read(MT_BENCH)),
+            asked("open", *(Question(name, f"{name}？", "山") for name in "abcde")),
+        ]
+    )
+    params = EvaluateParams.model_validate({"generation": {"max_new_tokens": 4}})
+    replies = []
+    for number in range(1, total + 1):
+        with Ledger(ledger.path.with_name(f"{number}.db")) as own:
+            replies.append(
+                answer_questions(
+                    *(questions, model, model, model, model, {}, params, own),
+                    shard=Shard(number, total),
+                )
+            )
+    assert sum(written) == sum(table.height for table in replies) == 7
+    params = EvaluateParams.model_validate({"generation": {"max_new_tokens": 4}})
+    outputs, _, _ = generate_outputs(
+        questions, model, model, model, model, {}, NOBODY, ledger, params, *replies
+    )
+    assert sum(written) == 7
+    with Ledger(ledger.path.with_name("alone.db")) as alone:
+        assert outputs.equals(generated(questions, model, alone)[0])
 
 
 def test_an_answer_that_could_not_be_had_is_a_drop_and_so_is_its_second_turn(

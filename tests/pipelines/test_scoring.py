@@ -20,6 +20,7 @@ from kyara_kedro.quality.calibration import combine
 from kyara_kedro.quality.selection import SelectionOptions
 from kyara_kedro.records import DECISION, DROP, QUALITY, RAW_SCORES, SIMILAR_PAIR, TAGS
 from kyara_kedro.reporting import dataset_card as card
+from kyara_kedro.shards import Shard
 from kyara_kedro.teachers.base import Teacher
 from kyara_kedro.teachers.extractive import ExtractiveTeacher
 from kyara_kedro.teachers.ledger import Ledger
@@ -250,6 +251,25 @@ def test_a_reward_model_and_rules_side_by_side(tmp_path: Path) -> None:
         span = reward.max() - reward.min()  # type: ignore[operator]
         assert line.y[1] == pytest.approx((median - reward.min()) / span, abs=1e-4)  # type: ignore[operator]
         assert all(a <= b <= c for a, b, c in zip(line.low, line.y, line.high, strict=True))  # type: ignore[operator]
+
+
+def test_what_shards_have_scored_is_not_scored_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kyara_kedro.quality.rewards._AT_ONCE", 1)
+    monkeypatch.setattr("kyara_kedro.datasets.table._BATCH_ROWS", 3)
+    settings = params(reward={"kind": "reward_model", "model": str(classifier(tmp_path / "rm"))})
+    alone, _, _ = scored(settings, tmp_path / "alone")
+    counts = [
+        scoring.score_rewards(POOL.lazy(), settings, tmp_path / "shared", shard=Shard(number, 3))
+        for number in (1, 2, 3)
+    ]
+    assert sum(counts) == POOL.height
+    caplog.clear()
+    with caplog.at_level("INFO", "kyara_kedro"):
+        shared, _, _ = scored(settings, tmp_path / "shared")
+    assert ": 0 conversations scored anew" in caplog.text
+    assert shared.equals(alone)
 
 
 def test_the_embedded_judge_says_that_it_is_rules(tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from kyara_kedro import vector_store
 from kyara_kedro.errors import UserError
+from kyara_kedro.shards import Shard
 from kyara_kedro.similarity import embeddings
-from kyara_kedro.similarity.embeddings import embed
+from kyara_kedro.similarity.embeddings import embed, fill
 
 
 def vector(text, dimensions=5):
@@ -168,7 +169,8 @@ KILLED = """
     from pathlib import Path
     import numpy as np
     from kyara_kedro import vector_store
-    from kyara_kedro.similarity import embeddings
+    from kyara_kedro.shards import Shard
+from kyara_kedro.similarity import embeddings
 
     vector_store._SHARD_ROWS, embeddings._BATCH = 8, 4
 
@@ -208,3 +210,17 @@ def test_a_killed_run_resumes(tmp_path):
     np.testing.assert_array_equal(found[:, 0], np.arange(10_000))
     stored = np.concatenate([np.load(path)["keys"] for path in shards(tmp_path)])
     assert len(np.unique(stored, axis=0)) == len(stored) == 10_000
+
+
+@pytest.mark.parametrize("total", [2, 3])
+def test_what_shards_have_encoded_is_not_encoded_again(tmp_path, total):
+    texts = [f"第{number}句" for number in range(20)] + ["第3句"]
+    counts = []
+    for number in range(1, total + 1):
+        shard, encoder = Shard(number, total), Numbers()
+        counts.append(fill([list(filter(shard.holds, texts))], encoder, tmp_path))
+        assert encoder.asked == list(dict.fromkeys(filter(shard.holds, texts)))
+    assert sum(counts) == len(texts)
+    encoder = Numbers()
+    assert np.array_equal(embed([texts], encoder, tmp_path), expected(texts))
+    assert encoder.asked == []

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kyara_kedro.records import DUPLICATE, SIMILAR_PAIR
+from kyara_kedro.shards import Shard
 from kyara_kedro.similarity.guards import claims
-from kyara_kedro.similarity.lexical import LexicalOptions, find_pairs, one_slip
+from kyara_kedro.similarity.lexical import LexicalOptions, find_pairs, join_pairs, one_slip
 from kyara_kedro.similarity.resolve import resolve
 from kyara_kedro.similarity.shingles import shortened, tokenise
 from kyara_kedro.similarity.sketches import band_length, sketch
@@ -276,3 +277,24 @@ def test_bands_are_as_long_as_recall_allows():
 def test_a_floor_above_the_threshold_is_refused():
     with pytest.raises(ValueError, match=r"floor 0\.9 is above the threshold 0\.7"):
         LexicalOptions(floor=0.9)
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.integers(0, 10_000), st.integers(2, 3), st.integers(0, 90))
+def test_shards_together_find_what_one_search_finds(seed, total, copies):
+    rng = random.Random(seed)
+    texts = corpus(seed, 120)
+    texts += [f"{texts[0]} {rng.choice(texts[:20])[:8]}" for _ in range(copies)]  # a crowd
+    table = frame(texts, [rng.random() for _ in texts])
+    parts = [find_pairs([table], OPTIONS, Shard(number, total)) for number in range(1, total + 1)]
+    assert join_pairs([table], parts).equals(find_pairs([table], OPTIONS))
+
+
+def test_each_shard_compares_a_share_of_the_candidates():
+    table = frame(corpus(1, 200))
+    near = [
+        find_pairs([table], OPTIONS, Shard(number, 3)).filter(method="lexical").height
+        for number in (1, 2, 3)
+    ]
+    assert sum(near) == find_pairs([table], OPTIONS).filter(method="lexical").height
+    assert min(near) > 0

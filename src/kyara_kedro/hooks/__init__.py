@@ -19,12 +19,14 @@ def _hooks() -> tuple[Any, ...]:
     from kyara_kedro.hooks.gatekeeper import GatekeeperHooks
     from kyara_kedro.hooks.prompts import PromptHooks
     from kyara_kedro.hooks.runs import RunHooks
+    from kyara_kedro.hooks.sharding import ShardingHooks
     from kyara_kedro.hooks.statistics import StatisticsHooks
     from kyara_kedro.hooks.tracking import TrackingHooks
     from kyara_kedro.hooks.workflow import WorkflowHooks
 
     accounts = AccountHooks()
     return (
-        *(GatekeeperHooks(), PromptHooks(), StatisticsHooks(), WorkflowHooks()),
+        *(ShardingHooks(), GatekeeperHooks(), PromptHooks()),
+        *(StatisticsHooks(), WorkflowHooks()),
         *(accounts, TrackingHooks(accounts), RunHooks(accounts)),
     )

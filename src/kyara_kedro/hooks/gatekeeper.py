@@ -25,8 +25,8 @@ SOURCES = (
     "raw_labelled",
     "raw_decisions",
 )
-SHARED = ("contamination",)
-"""Parameters that several pipelines read."""
+SHARED = ("contamination", "shards")
+"""Parameters that belong to no pipeline alone."""
 
 
 class GatekeeperHooks:

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
-from kyara_kedro.pipelines.shards import shard_of
+from kyara_kedro.shards import shard_of
 
 Group = Literal["namespace", "node"]
 Part = tuple[str, ...]
@@ -97,8 +97,8 @@ def _parts(whole: Pipeline, group: Group) -> dict[Node, Part]:
 
 def _base(node: Node) -> str | None:
     """The name that the shards of a node have in common; None for a node that is none."""
-    shard = shard_of(node.name)
-    return None if shard is None else shard.base
+    found = shard_of(node.name)
+    return None if found is None else found.base
 
 
 def _names(members: Mapping[Part, list[Node]], group: Group) -> dict[Part, str]:
@@ -125,17 +125,17 @@ def _gpus(node: Node, processes: int) -> int:
 
 
 def _shards(nodes: Iterable[Node]) -> int:
-    shard = shard_of(next(iter(nodes)).name)
-    return 1 if shard is None else shard.total
+    found = shard_of(next(iter(nodes)).name)
+    return 1 if found is None else found.shard.total
 
 
 def _selection(
     nodes: list[Node], home: Mapping[str, str], pipelines: Mapping[str, Pipeline]
 ) -> str:
     pipeline = home[nodes[0].name]
-    shard = shard_of(nodes[0].name)
-    if shard is not None:
-        return f"--pipelines={pipeline} --nodes={shard.base}_{{shard}}_of_{shard.total}"
+    found = shard_of(nodes[0].name)
+    if found is not None:
+        return f"--pipelines={pipeline} --nodes={found.base}_{{shard}}_of_{found.shard.total}"
     chosen, namespace = set(nodes), str(nodes[0].namespace)
     if chosen == set(pipelines[pipeline].nodes):
         return f"--pipelines={pipeline}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -30,6 +31,7 @@ from kyara_kedro.errors import UserError
 from kyara_kedro.quality.armorm import ATTRIBUTES, ArmoRM
 from kyara_kedro.quality.padding import padded
 from kyara_kedro.quality.scorers import SCORED, RewardOptions
+from kyara_kedro.shards import WHOLE, Shard
 from kyara_kedro.vector_store import Vectors, VectorStore
 
 logger = logging.getLogger("kyara_kedro")
@@ -169,7 +171,18 @@ class RewardScorer:
     def prepare(self, frames: Iterable[pl.DataFrame]) -> None:
         """Score the conversations whose values are not stored."""
         store = VectorStore(self._folder)
-        self._vectors = store.gather(self._fill(frames, store), self._folder)
+        self._vectors = store.gather(self._fill(frames, store, WHOLE), self._folder)
+
+    def fill(self, frames: Iterable[pl.DataFrame], shard: Shard) -> int:
+        """Score one shard of a table, for :meth:`prepare` to find all values stored.
+
+        Shards have whole groups of conversations that are scored together, since a value is the
+        same to the last bit only among the same others.
+
+        Returns:
+            How many conversations the shard has.
+        """
+        return len(self._fill(frames, VectorStore(self._folder), shard))
 
     def score(self, frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
         """Give the stored values, frame by frame."""
@@ -178,13 +191,15 @@ class RewardScorer:
             yield self._table(self._vectors[start : start + frame.height])
             start += frame.height
 
-    def _fill(self, frames: Iterable[pl.DataFrame], store: VectorStore) -> NDArray[np.int64]:
+    def _fill(
+        self, frames: Iterable[pl.DataFrame], store: VectorStore, shard: Shard
+    ) -> NDArray[np.int64]:
         """Score what is missing; where each conversation's values are."""
         model: _Loaded | None = None
         keys: list[NDArray[np.int64]] = []
         fresh = 0
         with tqdm(None, self.name, unit=" conversations", disable=None, leave=False) as bar:
-            for some in _gathered(frames):
+            for some in islice(_gathered(frames), shard.number - 1, None, shard.total):
                 hashed = [_key(messages) for messages in some]
                 missing = {
                     key: messages

@@ -46,7 +46,7 @@ def embed(frames: Iterable[Sequence[str]], encoder: Encoder, folder: Path) -> Ve
     Raises:
         UserError: the encoder returns vectors of another shape than it should.
     """
-    store = VectorStore(folder / xxhash.xxh3_64_hexdigest(encoder.identity.encode()))
+    store = _store(encoder, folder)
     places = [np.empty(0, np.int64)]
     try:
         for texts in tqdm(frames, "embedding", unit="frame", disable=None, leave=False):
@@ -54,6 +54,33 @@ def embed(frames: Iterable[Sequence[str]], encoder: Encoder, folder: Path) -> Ve
     finally:
         store.flush()
     return store.gather(np.concatenate(places), folder)
+
+
+def fill(frames: Iterable[Sequence[str]], encoder: Encoder, folder: Path) -> int:
+    """Make the vectors of texts that are not stored yet, for :func:`embed` to find.
+
+    Several processes may do so at once, each with texts of its own.
+
+    Args:
+        frames: Texts, some at a time.
+        encoder: Encodes them.
+        folder: Where vectors are stored.
+
+    Returns:
+        How many texts there are.
+    """
+    store = _store(encoder, folder)
+    try:
+        return sum(
+            len(_places(texts, encoder, store))
+            for texts in tqdm(frames, "embedding", unit="frame", disable=None, leave=False)
+        )
+    finally:
+        store.flush()
+
+
+def _store(encoder: Encoder, folder: Path) -> VectorStore:
+    return VectorStore(folder / xxhash.xxh3_64_hexdigest(encoder.identity.encode()))
 
 
 def _places(texts: Sequence[str], encoder: Encoder, store: VectorStore) -> NDArray[np.int64]:

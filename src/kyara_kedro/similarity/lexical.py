@@ -17,7 +17,9 @@ import polars as pl
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from kyara_kedro.mixing import mix
 from kyara_kedro.options import Options
+from kyara_kedro.shards import WHOLE, Shard
 from kyara_kedro.similarity.buckets import (
     COUNTERS,
     Packed,
@@ -89,13 +91,17 @@ class LexicalOptions(Options):
         return self
 
 
-def find_pairs(frames: Iterable[pl.DataFrame], options: LexicalOptions) -> pl.DataFrame:
+def find_pairs(
+    frames: Iterable[pl.DataFrame], options: LexicalOptions, shard: Shard = WHOLE
+) -> pl.DataFrame:
     """Find copies and near-duplicates in a stream of texts.
 
     Args:
         frames: Frames with columns id, text, quality (null or NaN: worse than any number) and label
             (only texts of equal labels are compared); at least one frame.
         options: When two texts are near-duplicates.
+        shard: Which of the candidates are compared; :func:`join_pairs` puts together what all
+            shards have found.
 
     Returns:
         A table of :data:`kyara_kedro.records.SIMILAR_PAIR`, the better text of each pair first.
@@ -108,7 +114,34 @@ def find_pairs(frames: Iterable[pl.DataFrame], options: LexicalOptions) -> pl.Da
         search.add(frame["text"].to_list())
         columns.append(frame.select("id", "quality", "label"))
     table = pl.concat(columns)
-    return search.pairs(table["id"], table["quality"], table["label"])
+    return search.pairs(table["id"], table["quality"], table["label"], shard)
+
+
+def join_pairs(frames: Iterable[pl.DataFrame], parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """Put together what the shards of a search have found.
+
+    Args:
+        frames: As :func:`find_pairs` takes them.
+        parts: Its results, of every shard one.
+
+    Returns:
+        The table that it gives of all candidates.
+    """
+    columns = [
+        frame.select("id", "quality", characters=pl.col("text").str.len_chars().cast(pl.Int64))
+        for frame in frames
+    ]
+    table = pl.concat(columns)
+    ranks = rank(table["id"], table["quality"], table["characters"].to_numpy())
+    places = pl.DataFrame({"place": table["id"], "rank": ranks})
+    return (
+        pl.concat(parts)
+        .unique("id")
+        .join(places.rename({"rank": "first"}), left_on="first_id", right_on="place")
+        .join(places.rename({"rank": "second"}), left_on="second_id", right_on="place")
+        .sort("method", "first", "second")
+        .drop("first", "second")
+    )
 
 
 class LexicalSearch:
@@ -144,7 +177,9 @@ class LexicalSearch:
             count(shingles >> _BESIDE_OWNER, self._short_counts)
             self._bitmaps.append(bitmaps(shingles, offsets))
 
-    def pairs(self, ids: pl.Series, quality: pl.Series, labels: pl.Series) -> pl.DataFrame:
+    def pairs(
+        self, ids: pl.Series, quality: pl.Series, labels: pl.Series, shard: Shard = WHOLE
+    ) -> pl.DataFrame:
         """Find the pairs, given what else :func:`find_pairs` knows of the texts."""
         tokens = np.concatenate(self._tokens)
         ranks = rank(ids, quality, np.concatenate(self._characters))
@@ -162,6 +197,7 @@ class LexicalSearch:
             np.flatnonzero(self._is_long(tokens)),
             np.concatenate(self._bitmaps),
             claimed,
+            shard,
         )
         near = comparison.pairs(
             distinct & self._is_long(tokens),
@@ -213,7 +249,9 @@ class _Comparison:
         sketched: Rows,
         bitmaps: NDArray[np.uint64],
         claimed: ClaimDigests,
+        shard: Shard,
     ) -> None:
+        self._shard = shard
         self._texts = texts
         self._options = options
         self._tokens = tokens
@@ -232,7 +270,7 @@ class _Comparison:
         brief: NDArray[np.bool_],
         counts: NDArray[np.uint32],
     ) -> Pairs:
-        """Pairs of near-duplicates.
+        """Pairs of near-duplicates, of the candidates in the shard.
 
         Long texts that agree on a band of their sketches are candidates. A crowded bucket of a
         band tells of a template, or of very many copies; its texts, and all short ones, are joined
@@ -247,7 +285,7 @@ class _Comparison:
             many = crowded(buckets)
             crowd[rows[members[many]]] = True
             some = buckets[~many], rows[members[~many]]
-            found.append(bucket_pairs(*some, self._promising))
+            found.append(bucket_pairs(*some, self._mine(self._promising)))
         pairs = [self._compared(np.unique(np.concatenate(found)))]
         rows = np.flatnonzero(crowd)
         crowd_counts = np.zeros(COUNTERS, np.uint32)
@@ -265,10 +303,25 @@ class _Comparison:
 
     def _sharing(self, parts: Iterable[tuple[Rows, Hashes]], plausible: Test) -> Iterator[Pairs]:
         """Near-duplicates among texts that share a key, given as (texts, keys)."""
-        for buckets, members in divisions(parts):
+        for number, (buckets, members) in enumerate(divisions(parts)):
             many = crowded(buckets)
-            yield self._compared(bucket_pairs(buckets[~many], members[~many], plausible))
-            yield self._followers(buckets[many], members[many])
+            test = self._mine(plausible)
+            yield self._compared(bucket_pairs(buckets[~many], members[~many], test))
+            if number % self._shard.total == self._shard.number - 1:
+                yield self._followers(buckets[many], members[many])
+
+    def _mine(self, plausible: Test) -> Test:
+        """A test that pairs of other shards do not pass."""
+        if self._shard == WHOLE:
+            return plausible
+
+        def test(left: Rows, right: Rows) -> NDArray[np.bool_]:
+            share = mix(pack(left, right)) % np.uint64(self._shard.total)
+            mine: NDArray[np.bool_] = share == self._shard.number - 1
+            mine[mine] = plausible(left[mine], right[mine])
+            return mine
+
+        return test
 
     def _followers(self, buckets: Rows, members: Rows) -> Pairs:
         """Pairs of the best texts of crowded buckets and what follows them."""

@@ -6,10 +6,14 @@ import os
 import tempfile
 import weakref
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kyara_kedro.errors import UserError
 from kyara_kedro.records import REPLY, RecordError
 from kyara_kedro.teachers.ledger import SHARD, Ledger, StoredReply
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 def export_replies(ledger: Ledger, path: Path) -> int:
@@ -66,12 +70,16 @@ def import_replies(ledger: Ledger, path: Path) -> int:
                 frame = pl.DataFrame(pa.Table.from_batches([batch]))
                 if "top_logprobs" not in frame.columns:  # exported before there were any
                     frame = frame.with_columns(top_logprobs=pl.lit(""))
-                frame = REPLY.validate(frame)
-                ledger.put([StoredReply(**row) for row in frame.drop("id").to_dicts()], paid=False)
+                put_replies(ledger, REPLY.validate(frame))
                 rows += frame.height
     except (OSError, pa.ArrowException, RecordError) as error:
         raise UserError(f"import of {path}: {error}") from error
     return rows
+
+
+def put_replies(ledger: Ledger, replies: pl.DataFrame) -> None:
+    """Put a table of :data:`kyara_kedro.records.REPLY` into a ledger, as replies of another one."""
+    ledger.put([StoredReply(**row) for row in replies.drop("id").to_dicts()], paid=False)
 
 
 def open_to_replay(path: Path) -> Ledger:

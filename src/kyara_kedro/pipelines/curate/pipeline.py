@@ -4,11 +4,13 @@ from kedro.pipeline import Node, Pipeline
 
 from kyara_kedro.pipelines import diagrams
 from kyara_kedro.pipelines.curate import publishing, reviewing, scoring, selecting, tagging
+from kyara_kedro.pipelines.sharding import share_out, shares, wanted_shards
 from kyara_kedro.reporting.dataset_card import SHOWN, Pictures
 
 
 def create_pipeline(**_: object) -> Pipeline:
     """Wire the pipeline."""
+    shards = wanted_shards().rewards
     return Pipeline(
         [
             Node(
@@ -39,11 +41,20 @@ def create_pipeline(**_: object) -> Pipeline:
                 name="normalise_tags",
                 tags="cpu",
             ),
+            *share_out(
+                scoring.score_rewards,
+                ["reviewed_conversations", "params:curate", "reward_values"],
+                "rewarded",
+                name="score_rewards",
+                tag="gpu",
+                total=shards,
+            ),
             Node(
                 scoring.score_conversations,
                 [
                     *("reviewed_conversations", "params:curate"),
                     *("judge", "prompt_library", "reward_values"),
+                    *shares("rewarded", shards),
                 ],
                 "raw_scores",
                 name="score_conversations",

@@ -16,6 +16,7 @@ from kyara_kedro.quality.calibration import combine, quality_table, summarise
 from kyara_kedro.quality.scorers import (
     SCORED,
     JudgeOptions,
+    RewardOptions,
     Scorer,
     ScorerOptions,
     local_scorer,
@@ -23,11 +24,33 @@ from kyara_kedro.quality.scorers import (
 )
 from kyara_kedro.reporting import dataset_card as card
 from kyara_kedro.reporting.charts import Figure
+from kyara_kedro.shards import Shard
 from kyara_kedro.teachers.base import Teacher, ask
 from kyara_kedro.teachers.tasks import Grades
 
 _ASKED_AT_ONCE = 128
 """Frames whose conversations the judge is asked about together."""
+
+
+def score_rewards(
+    reviewed_conversations: pl.LazyFrame,
+    params: CurateParams,
+    reward_values: Path,
+    *,
+    shard: Shard,
+) -> int:
+    """Let reward models score one shard of the conversations; their values stay in the folder.
+
+    Returns:
+        How many values the models have for it.
+    """
+    from kyara_kedro.quality.rewards import RewardScorer
+
+    models = [one for one in params.quality.scorers.values() if isinstance(one, RewardOptions)]
+    return sum(
+        RewardScorer(one, reward_values).fill(batches(reviewed_conversations), shard)
+        for one in models
+    )
 
 
 def score_conversations(
@@ -36,6 +59,7 @@ def score_conversations(
     judge: Teacher,
     prompt_library: PromptLibrary,
     reward_values: Path,
+    *_scored: int,
 ) -> Frames:
     """Let every configured scorer score every conversation; the raw values are side by side."""
     frames = Frames(lambda: batches(reviewed_conversations.lazy()))

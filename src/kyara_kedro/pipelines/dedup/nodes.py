@@ -15,8 +15,10 @@ from kyara_kedro.prompts.rag_format import has_references, question_of
 from kyara_kedro.quality.heuristics import score
 from kyara_kedro.records import SIMILAR_PAIR, drops
 from kyara_kedro.reporting.contamination_page import contamination_page
+from kyara_kedro.shards import Shard
 from kyara_kedro.similarity import contamination, lexical, meaning
 from kyara_kedro.similarity.contamination import ContaminationOptions
+from kyara_kedro.similarity.embeddings import fill
 from kyara_kedro.similarity.protected import all_questions, conversation_texts, worst_leaks
 from kyara_kedro.similarity.resolve import resolve
 
@@ -71,12 +73,46 @@ def find_lexical_pairs(compared_texts: pl.LazyFrame, params: DedupParams) -> pl.
     return lexical.find_pairs(batches(compared_texts), params.lexical)
 
 
+def compare_texts(
+    compared_texts: pl.LazyFrame, params: DedupParams, *, shard: Shard
+) -> pl.DataFrame:
+    """Find the copies and near-duplicates of one shard of the candidates."""
+    return lexical.find_pairs(batches(compared_texts), params.lexical, shard)
+
+
+def join_lexical_pairs(compared_texts: pl.LazyFrame, *parts: pl.DataFrame) -> pl.DataFrame:
+    """Put together what the shards have found: the pairs that one search finds."""
+    return lexical.join_pairs(batches(compared_texts), parts)
+
+
+def embed_texts(
+    compared_texts: pl.LazyFrame,
+    lexical_pairs: pl.DataFrame,
+    text_encoder: TextEncoder | None,
+    embeddings: Path,
+    params: DedupParams,
+    *,
+    shard: Shard,
+) -> int:
+    """Make the vectors of one shard of the texts, which stay where the search looks for them.
+
+    Returns:
+        How many texts it has.
+    """
+    if params.semantic is None:
+        return 0
+    encoder, texts = _distinct_texts(compared_texts, lexical_pairs, text_encoder)
+    said = (list(filter(shard.holds, frame["text"])) for frame in batches(texts))
+    return fill(said, encoder, embeddings)
+
+
 def find_semantic_pairs(
     compared_texts: pl.LazyFrame,
     lexical_pairs: pl.DataFrame,
     text_encoder: TextEncoder | None,
     embeddings: Path,
     params: DedupParams,
+    *_embedded: int,
 ) -> pl.DataFrame:
     """Find near-duplicates in meaning, among texts that are no exact copies.
 
@@ -85,6 +121,14 @@ def find_semantic_pairs(
     """
     if params.semantic is None:
         return SIMILAR_PAIR.frame()
+    encoder, texts = _distinct_texts(compared_texts, lexical_pairs, text_encoder)
+    return meaning.find_pairs(batches(texts), encoder, embeddings, params.semantic)
+
+
+def _distinct_texts(
+    compared_texts: pl.LazyFrame, lexical_pairs: pl.DataFrame, text_encoder: TextEncoder | None
+) -> tuple[TextEncoder, pl.LazyFrame]:
+    """The encoder, and the texts that are no exact copies."""
     if text_encoder is None:
         raise UserError(
             "dedup.semantic needs an encoder: give the catalog entry 'text_encoder' a model, or "
@@ -92,7 +136,7 @@ def find_semantic_pairs(
         )
     copies = lexical_pairs.filter(method="exact").select(id="second_id")
     texts = compared_texts.join(copies.lazy(), on="id", how="anti", maintain_order="left")
-    return meaning.find_pairs(batches(texts), text_encoder, embeddings, params.semantic)
+    return text_encoder, texts
 
 
 def choose_survivors(

@@ -3,10 +3,14 @@
 from kedro.pipeline import Node, Pipeline
 
 from kyara_kedro.pipelines.dedup import nodes, report
+from kyara_kedro.pipelines.sharding import share_out, shares, wanted_shards
 
 
 def create_pipeline(**_: object) -> Pipeline:
     """Wire the pipeline."""
+    wanted = wanted_shards()
+    compared = shares("compared_pairs", wanted.lexical)
+    encoded = ["compared_texts", "lexical_pairs", "text_encoder", "embeddings", "params:dedup"]
     return Pipeline(
         [
             Node(
@@ -38,19 +42,32 @@ def create_pipeline(**_: object) -> Pipeline:
                 name="take_texts",
                 tags="cpu",
             ),
-            Node(
-                nodes.find_lexical_pairs,
+            *share_out(
+                nodes.compare_texts,
                 ["compared_texts", "params:dedup"],
+                "compared_pairs",
+                name="compare_texts",
+                tag="cpu",
+                total=wanted.lexical,
+            ),
+            Node(
+                nodes.join_lexical_pairs if compared else nodes.find_lexical_pairs,
+                ["compared_texts", *(compared or ["params:dedup"])],
                 "lexical_pairs",
                 name="find_lexical_pairs",
                 tags="cpu",
             ),
+            *share_out(
+                nodes.embed_texts,
+                encoded,
+                "embedded_texts",
+                name="embed_texts",
+                tag="gpu",
+                total=wanted.vectors,
+            ),
             Node(
                 nodes.find_semantic_pairs,
-                [
-                    *("compared_texts", "lexical_pairs", "text_encoder", "embeddings"),
-                    "params:dedup",
-                ],
+                [*encoded, *shares("embedded_texts", wanted.vectors)],
                 "semantic_pairs",
                 name="find_semantic_pairs",
                 tags="gpu",

@@ -13,7 +13,9 @@ from kyara_kedro.evaluation.benchmarks import Decoding, Request, build_tasks
 from kyara_kedro.params import EvaluateParams
 from kyara_kedro.pipelines.asking import answers, fault
 from kyara_kedro.pipelines.tuned import tuned_request, tuned_teacher
-from kyara_kedro.records import MODEL_OUTPUT, drops
+from kyara_kedro.records import MODEL_OUTPUT, REPLY, drops
+from kyara_kedro.shards import Shard
+from kyara_kedro.teachers.archive import put_replies
 from kyara_kedro.teachers.base import ChatRequest, Completion, Teacher
 from kyara_kedro.teachers.ledger import Ledger
 from kyara_kedro.teachers.panel import Panel
@@ -49,11 +51,13 @@ def generate_outputs(
     other_models: Panel,
     evaluation_ledger: Ledger,
     params: EvaluateParams,
+    *replies: pl.DataFrame,
 ) -> tuple[pl.DataFrame, pl.DataFrame, int]:
     """Let every stage's model, the champion and the models of the catalog answer every question.
 
     Decoding is what a benchmark's protocol says, and the parameters' where it says nothing. An
-    answer that follows another one is asked for when that is there.
+    answer that follows another one is asked for when that is there. What the shards of our own
+    models' answers have replied is asked for no more.
 
     Returns:
         Outputs, a drop for each that could not be had, and the number of both.
@@ -61,33 +65,93 @@ def generate_outputs(
     Raises:
         UserError: a model of the catalog has the name of a stage.
     """
-    tasks = build_tasks(evaluation_questions)
-    requests = [request for task in tasks for request in task.requests()]
+    requests = _requests(evaluation_questions)
     models = our_models(base_model, sft_base_model, sft_refine_model, dpo_model, champion)
     if taken := sorted({*STAGES, CHAMPION} & other_models.direct.keys()):
         raise UserError(f"'other_models' in the catalog: {taken[0]!r} is a stage; rename it")
-    usual = Decoding(params.generation.temperature, params.generation.max_new_tokens)
-    rows: list[dict[str, Any]] = []
-    dropped: list[tuple[str, str, str]] = []
-    for name, model in models.items():
-        with quiet(params.generation.threads):
-            answer = _tuned(name, model, evaluation_ledger, params)
-            found, lost = _answer_all(name, requests, usual, answer)
-        rows, dropped = rows + found, dropped + lost
-    found, lost = _answers_of_others(requests, usual, other_models)
+    for table in replies:
+        put_replies(evaluation_ledger, table)
+    rows, dropped = _answers_of_ours(requests, models, evaluation_ledger, params)
+    found, lost = _answers_of_others(requests, _usual(params), other_models)
     rows, dropped = rows + found, dropped + lost
     return MODEL_OUTPUT.frame(rows), drops(PIPELINE, dropped), len(rows) + len(dropped)
+
+
+def answer_questions(
+    evaluation_questions: pl.DataFrame,
+    base_model: ModelRef,
+    sft_base_model: ModelRef,
+    sft_refine_model: ModelRef,
+    dpo_model: ModelRef,
+    champion: dict[str, Any],
+    params: EvaluateParams,
+    ledger: Ledger,
+    *,
+    shard: Shard,
+) -> pl.DataFrame:
+    """Let our own models answer one shard of the questions.
+
+    A question that follows another one is in the shard of that one.
+
+    Args:
+        evaluation_questions: All questions.
+        base_model: What training began with.
+        sft_base_model: After the first stage.
+        sft_refine_model: After the second one.
+        dpo_model: After the last one.
+        champion: Of the registry; empty where there is none.
+        params: How they answer.
+        ledger: The shard's own, since one cannot be shared over a network.
+        shard: Which one.
+
+    Returns:
+        All that the ledger holds, of :data:`kyara_kedro.records.REPLY`.
+    """
+    first: dict[tuple[str, str], str] = {}
+    requests = _requests(evaluation_questions)
+    for one in requests:
+        before = first.get((one.benchmark, one.after)) if one.after else None
+        first[one.benchmark, one.item_id] = before or one.after or one.item_id
+    mine = [
+        one
+        for one in requests
+        if shard.holds(f"{one.benchmark}/{first[one.benchmark, one.item_id]}")
+    ]
+    models = our_models(base_model, sft_base_model, sft_refine_model, dpo_model, champion)
+    _answers_of_ours(mine, models, ledger, params)
+    return pl.concat([REPLY.frame([]), *ledger.frames()])
 
 
 def served_outputs(
     evaluation_questions: pl.DataFrame, other_models: Panel, params: EvaluateParams
 ) -> pl.DataFrame:
     """Let the models of the catalog alone answer every question; outputs as above."""
-    requests = [
-        request for task in build_tasks(evaluation_questions) for request in task.requests()
-    ]
-    usual = Decoding(params.generation.temperature, params.generation.max_new_tokens)
-    return MODEL_OUTPUT.frame(_answers_of_others(requests, usual, other_models)[0])
+    requests = _requests(evaluation_questions)
+    return MODEL_OUTPUT.frame(_answers_of_others(requests, _usual(params), other_models)[0])
+
+
+def _requests(questions: pl.DataFrame) -> list[Request]:
+    return [request for task in build_tasks(questions) for request in task.requests()]
+
+
+def _usual(params: EvaluateParams) -> Decoding:
+    return Decoding(params.generation.temperature, params.generation.max_new_tokens)
+
+
+def _answers_of_ours(
+    requests: Sequence[Request],
+    models: Mapping[str, ModelRef],
+    ledger: Ledger,
+    params: EvaluateParams,
+) -> tuple[list[dict[str, Any]], list[tuple[str, str, str]]]:
+    rows: list[dict[str, Any]] = []
+    dropped: list[tuple[str, str, str]] = []
+    for name, model in models.items():
+        with quiet(params.generation.threads):
+            answer = _tuned(name, model, ledger, params)
+            found, lost = _answer_all(name, requests, _usual(params), answer)
+        rows, dropped = rows + found, dropped + lost
+    return rows, dropped
 
 
 def _answers_of_others(

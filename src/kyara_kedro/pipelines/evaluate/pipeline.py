@@ -12,10 +12,13 @@ from kyara_kedro.pipelines.evaluate import (
     nodes,
     reporting,
 )
+from kyara_kedro.pipelines.sharding import share_out, shares, wanted_shards
 
 
 def create_pipeline(**_: object) -> Pipeline:
     """Wire the pipeline."""
+    shards = wanted_shards().answers
+    models = ["base_model", "sft_base_model", "sft_refine_model", "dpo_model", "champion"]
     return Pipeline(
         [
             Node(
@@ -66,12 +69,21 @@ def create_pipeline(**_: object) -> Pipeline:
                 name="find_champion",
                 tags="cpu",
             ),
+            *share_out(
+                answering.answer_questions,
+                ["evaluation_questions", *models, "params:evaluate"],
+                "evaluation_replies",
+                name="answer_questions",
+                tag="gpu",
+                total=shards,
+                own="evaluation_ledger",
+            ),
             Node(
                 answering.generate_outputs,
                 [
-                    *("evaluation_questions", "base_model", "sft_base_model"),
-                    *("sft_refine_model", "dpo_model", "champion", "other_models"),
+                    *("evaluation_questions", *models, "other_models"),
                     *("evaluation_ledger", "params:evaluate"),
+                    *shares("evaluation_replies", shards),
                 ],
                 ["generated_outputs", "output_drops", "outputs_asked"],
                 name="generate_outputs",
