@@ -219,3 +219,56 @@ def test_every_setting_that_is_shown_is_one() -> None:
                         shown += 1
                         assert is_parameter(leaf), f"{page.name}: {leaf}"
     assert shown > 40
+
+
+TWINS = [
+    ("README.md", "README.zh-TW.md"),
+    ("docs/quick_start.md", "docs/quick_start.zh-TW.md"),
+    ("docs/own_data.md", "docs/own_data.zh-TW.md"),
+]
+
+
+def proofs(page: Path) -> list[list[tuple[str, str]]]:
+    """The links in the second cells of the table of claims."""
+    rows = re.findall(r"^\| [^|]+ \| (\[.+) \|$", page.read_text("utf-8"), re.MULTILINE)
+    return [re.findall(r"\[`?([^]`]+)`?\]\(([^)]+)\)", row) for row in rows]
+
+
+@pytest.mark.parametrize("name", TWINS[0])
+def test_every_claim_of_the_readme_has_a_proof(name: str) -> None:
+    claims = proofs(ROOT / name)
+    benchmarks = (ROOT / "benchmarks" / "README.md").read_text("utf-8")
+    assert len(claims) > 15
+    for claim in claims:
+        assert claim
+        for shown, target in claim:
+            text = (ROOT / target).read_text("utf-8")
+            if target.startswith("benchmarks/") and target.endswith(".py"):
+                assert f"`{Path(target).name}`" in benchmarks, target
+            elif shown.startswith("test_") and not shown.endswith(".py"):
+                assert f"def {shown}(" in text, f"{target}: {shown}"
+
+
+@pytest.mark.parametrize(("english", "chinese"), TWINS)
+def test_twins_have_the_same_sections_commands_and_links(english: str, chinese: str) -> None:
+    def shape(name: str) -> list[object]:
+        page = ROOT / name
+        text = page.read_text("utf-8")
+        code = [
+            re.sub(r"\s*#.*$", "", line)
+            for block in blocks(page, ".*?")
+            for line in block.split("\n")
+        ]
+        links = {
+            target.replace(".zh-TW", "").partition("#")[0]
+            for target in re.findall(r"\]\(([^)\s]+)\)", text)
+        }
+        return [
+            [len(mark) for mark in re.findall(r"^(#+) ", prose(page), re.MULTILINE)],
+            len(re.findall(r"^\|", prose(page), re.MULTILINE)),
+            [line for line in code if line.startswith(("kedro", "make", "git", "cd", "source"))],
+            sorted(links),
+        ]
+
+    for ours, theirs in zip(shape(english), shape(chinese), strict=True):
+        assert ours == theirs

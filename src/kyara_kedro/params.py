@@ -1,18 +1,23 @@
 """The parameters of each pipeline: typed, and strict about unknown keys and impossible values."""
 
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import import_module
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
     Field,
     NonNegativeInt,
+    PlainValidator,
     PositiveFloat,
     PositiveInt,
     SecretStr,
     model_validator,
 )
 
+from kyara_kedro.content import content_id
 from kyara_kedro.evaluation.gate import GateOptions
 from kyara_kedro.evaluation.harness import HarnessOptions
 from kyara_kedro.evaluation.scores import StatisticsOptions
@@ -247,15 +252,37 @@ class MagpieParams(StrategyParams):
     licence: str = "unknown"
 
 
-def _function(name: str) -> str:
-    module, _, function = name.partition(":")
+@dataclass(frozen=True)
+class Function:
+    """A function that is named in the parameters.
+
+    Attributes:
+        name: ``module:function``.
+        sha: Hash of the module's file; as a part of the parameters it tells when that was edited.
+        call: The function.
+    """
+
+    name: str
+    sha: str
+    call: Callable[..., None]
+
+    def __str__(self) -> str:
+        """What a run remembers of it."""
+        return f"{self.name}@{self.sha}"
+
+
+def _function(name: Any) -> Function:
+    if isinstance(name, Function):
+        return name
+    module, _, function = str(name).partition(":")
     try:
-        found = getattr(import_module(module), function, None)
+        found = import_module(module)
     except (ImportError, SyntaxError, ValueError) as error:
         raise ValueError(f"{name}: {error}; write it as module:function") from error
-    if not callable(found):
+    call = getattr(found, function, None)
+    if not callable(call):
         raise ValueError(f"{name}: {module} has no function '{function}'")
-    return name
+    return Function(str(name), content_id(inspect.getsource(found))[:8], call)
 
 
 class OwnStrategyParams(StrategyParams):
@@ -267,7 +294,7 @@ class OwnStrategyParams(StrategyParams):
             questions these are the root questions.
     """
 
-    function: Annotated[str, AfterValidator(_function)]
+    function: Annotated[Function, PlainValidator(_function, json_schema_input_type=str)]
     seeds: Literal["documents", "passages", "questions", "personas"]
 
 

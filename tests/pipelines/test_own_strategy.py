@@ -1,5 +1,7 @@
 """A strategy of the user's own: a function and a prompt outside of the package."""
 
+import linecache
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from kyara_kedro.errors import UserError
 from kyara_kedro.knowledge.store import KnowledgeOptions, KnowledgeStore
 from kyara_kedro.params import IngestParams, OwnStrategyParams, SynthesizeParams
 from kyara_kedro.records import CONVERSATION, DROP
+from kyara_kedro.runners.reads import plain
 
 from support import ROOT
 
@@ -66,6 +69,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Corpus]:
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     (tmp_path / "my_strategies.py").write_text(STRATEGY, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "my_strategies", raising=False)
     return "my_strategies"
 
 
@@ -116,6 +120,19 @@ def test_a_function_that_is_not_there_stops_the_run_before_it_starts(
 ) -> None:
     with pytest.raises(ValidationError, match=message):
         OwnStrategyParams(function=function, seeds="passages")
+
+
+def test_an_edited_function_is_another_setting(module: str, tmp_path: Path) -> None:
+    def told() -> object:
+        own = {"mine": {"function": f"{module}:forgetful", "seeds": "documents"}}
+        return plain(settings(own).own)
+
+    before = told()
+    assert before == told()
+    with (tmp_path / f"{module}.py").open("a", encoding="utf-8") as file:
+        file.write("NUMBER = 2\n")
+    linecache.checkcache()
+    assert told() != before
 
 
 @pytest.mark.parametrize("name", ["knowledge", "total", "Big", "two words"])

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from importlib import import_module
 from typing import Any, TypeVar
 
 import polars as pl
@@ -229,19 +228,19 @@ def write_own_conversations(
 
 def _own_strategy(desk: Desk, name: str, sources: Sources) -> Strategy:
     own = desk.params.own[name]
-    module, _, function = own.function.partition(":")
-    write = getattr(import_module(module), function)
     shelf: Shelf = getattr(sources, own.seeds)
     seeds = {content_id(name, seed): seed for seed in shelf.names}
     basket = Basket(name, own.target)
 
     def ask(attempts: Sequence[str]) -> None:
         before = basket.attempts
-        write(desk, {attempt: shelf[seeds[attempt]] for attempt in attempts}, sources, basket)
+        chosen = {attempt: shelf[seeds[attempt]] for attempt in attempts}
+        own.function.call(desk, chosen, sources, basket)
         if (ended := basket.attempts - before) != len(attempts):
             raise UserError(
-                f"synthesize.own.{name}: {own.function} was given {len(attempts):,} {own.seeds} "
-                f"and ended {ended:,}; each has to be put into the basket or dropped, once"
+                f"synthesize.own.{name}: {own.function.name} was given {len(attempts):,} "
+                f"{own.seeds} and ended {ended:,}; each has to be put into the basket or dropped, "
+                "once"
             )
 
     return _strategy(desk, basket, drawn_order(list(seeds), name), ask)
