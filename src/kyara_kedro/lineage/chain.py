@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import cache
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -61,6 +62,11 @@ class _Wish(NamedTuple):
     by: str
     tables: tuple[str, ...]
 
+    @property
+    def column(self) -> str:
+        """The column in the tables themselves."""
+        return "place" if self.kind == "row" else self.by
+
 
 class _Walk:
     """One walk through the tables."""
@@ -87,7 +93,7 @@ class _Walk:
                 self._annotate_drops([root])
                 self._up(self._because(root))
             case _:
-                self._up(self._fetched({_home(self._store, start.kind): {start.id}}))
+                self._up(self._fetched({_Wish(start.kind, "id", (start.place,)): {start.id}}))
                 self._because(found.nodes[found.root])
                 self._down(found.nodes[found.root])
         self._annotate()
@@ -105,9 +111,8 @@ class _Walk:
         asks, owners = [], []
         for wish, values in wishes.items():
             for table in self._store.there(wish.tables):
-                by = "place" if wish.kind == "row" else wish.by
                 plain = _places(values, table) if wish.kind == "row" else values
-                asks.append(Ask(table, by, plain))
+                asks.append(Ask(table, wish.column, plain))
                 owners.append((wish, table))
         rows: dict[_Wish, list[tuple[str, Row]]] = {wish: [] for wish in wishes}
         for (wish, table), frame in zip(owners, ask(self._store, asks), strict=True):
@@ -130,44 +135,46 @@ class _Walk:
     def _up(self, nodes: Sequence[Node]) -> None:
         """Follow what records name until nothing new is named."""
         while nodes:
-            wishes: dict[_Wish, set[str]] = {}
-            for node in nodes:
-                for link, values in self._named(node):
-                    wishes.setdefault(self._wish(link), set()).update(values)
-            rows = self._rows_of(wishes)
-            new = self._added(rows)
-            index = {
-                wish: _by(some, "place" if wish.kind == "row" else wish.by)
-                for wish, some in rows.items()
+            new: list[Node] = []
+            waiting = {
+                (node.key, column): set(values_of(self._rows[node.key], column))
+                for node in nodes
+                for column in _columns(KINDS[node.kind])
             }
-            for node in nodes:
-                self._join(node, index)
+            for rank in range(max(_ranks(KINDS[node.kind]) for node in nodes)):
+                new += self._step(waiting, rank)
+            for (key, column), values in waiting.items():
+                self._note_missing(self._found.nodes[key], column, sorted(values))
             nodes = new
 
-    def _wish(self, link: Link) -> _Wish:
-        return _Wish(link.to, link.by, link.tables or KINDS[link.to].found_in)
+    def _step(self, waiting: dict[tuple[str, str], set[str]], rank: int) -> list[Node]:
+        """Find what columns name by their links of one rank; what is found waits no more."""
+        wishes: dict[_Wish, set[str]] = {}
+        links: dict[tuple[str, str], Link] = {}
+        for (key, column), values in waiting.items():
+            fitting = _columns(KINDS[self._found.nodes[key].kind])[column]
+            if values and rank < len(fitting):
+                links[key, column] = fitting[rank]
+                wishes.setdefault(_wish(fitting[rank]), set()).update(values)
+        rows = self._rows_of(wishes)
+        new = self._added(rows)
+        index = {wish: _by(some, wish.column) for wish, some in rows.items()}
+        for (key, column), link in links.items():
+            found = index[_wish(link)]
+            values = waiting[key, column]
+            relation = "shown" if _merely_shown(key.partition("/")[0], link) else _DERIVING
+            for value in values_of(self._rows[key], column):
+                for target in found.get(value, ()) if value in values else ():
+                    self._found.join(key, target, relation)
+            values.difference_update(found)
+        return new
 
-    def _named(self, node: Node) -> Iterator[tuple[Link, list[str]]]:
-        row = self._rows[node.key]
-        for link in KINDS[node.kind].links:
-            if values := values_of(row, link.column):
-                yield link, values
-
-    def _join(self, node: Node, index: Mapping[_Wish, Mapping[str, list[str]]]) -> None:
-        """Join a record to what it names, and note what is not there."""
-        met: set[tuple[str, str]] = set()
-        for link, values in self._named(node):
-            for value in values:
-                for key in index[self._wish(link)].get(value, ()):
-                    shown = node.kind == "conversation" and link.column == "passage_ids"
-                    self._found.join(node.key, key, "shown" if shown else _DERIVING)
-                    met.add((link.column, value))
-        for link, values in self._named(node):
-            for value in values if link.needed else ():
-                if (link.column, value) in met or (link.column, value) in node.missing:
-                    continue
-                if not self._from_file(node, value):
-                    node.missing.append((link.column, value))
+    def _note_missing(self, node: Node, column: str, values: Sequence[str]) -> None:
+        """Note what a record names and no table holds, where it has to be there."""
+        needed = any(link.needed for link in _columns(KINDS[node.kind])[column])
+        for value in values if needed else ():
+            if not self._from_file(node, value):
+                node.missing.append((column, value))
 
     def _from_file(self, node: Node, place: str) -> bool:
         """Join a question to the published file that it is from, of which no rows are kept."""
@@ -196,11 +203,11 @@ class _Walk:
         items = {
             f"{n['benchmark']}/{n['item_id']}" for kind, n in root.notes if kind == "contamination"
         }
-        wishes = {_home(self._store, kind): named for kind in KINDS if kind != "row"}
-        wishes[_home(self._store, "passage")._replace(by="passage_id")] = named
+        wishes = {_home(kind): named for kind in KINDS if kind != "row"}
+        wishes[_home("passage")._replace(by="passage_id")] = named
         for kind in ("benchmark_question", "protected_text"):
-            wishes[_home(self._store, kind)._replace(by=QUESTION_KEY)] = items
-        wishes[_home(self._store, "row")] = set(_dropped_places(root))
+            wishes[_home(kind)._replace(by=QUESTION_KEY)] = items
+        wishes[_home("row")] = set(_dropped_places(root))
         nodes = self._fetched(wishes)
         for node in nodes:
             self._found.join(root.key, node.key, "because_of")
@@ -310,7 +317,7 @@ class _Walk:
                 states[f"dropped: {reason}"] = states.get(f"dropped: {reason}", 0) + 1
         first = sorted(ids)[: self._shown]
         told: dict[str, str] = {}
-        for _, row in chain(*self._rows_of({_home(self._store, kind): set(first)}).values()):
+        for _, row in chain(*self._rows_of({_home(kind): set(first)}).values()):
             node = Node(kind, row["id"], {n: row.get(n) for n in ("title",)})
             node.said = list(_said(KINDS[kind], row))
             told.setdefault(row["id"], node.headline[:200])
@@ -473,9 +480,26 @@ class _Walk:
                     add_uses(self._found, self._store, root.key, stage)
 
 
-def _home(store: Store, kind: str) -> _Wish:
-    tables = tuple(store.there(KINDS[kind].found_in) or store.there(KINDS[kind].tables))
-    return _Wish(kind, "place" if kind == "row" else "id", tables)
+def _home(kind: str) -> _Wish:
+    return _Wish(kind, "id", KINDS[kind].found_in)
+
+
+def _wish(link: Link) -> _Wish:
+    return _Wish(link.to, link.by, link.tables or KINDS[link.to].found_in)
+
+
+@cache
+def _columns(kind: Kind) -> Mapping[str, list[Link]]:
+    """The links of a kind by their columns, in their order."""
+    found: dict[str, list[Link]] = {}
+    for link in kind.links:
+        found.setdefault(link.column, []).append(link)
+    return found
+
+
+def _ranks(kind: Kind) -> int:
+    """How many links a column has at most."""
+    return max(map(len, _columns(kind).values()), default=0)
 
 
 def _places(values: Iterable[str], table: str) -> set[str]:

@@ -245,10 +245,7 @@ KINDS: Mapping[str, Kind] = {
                 *("pooled_conversations", "base_conversations", "reviewed_conversations"),
                 *("refined_conversations", "sft_base_rows", "sft_refine_rows"),
             ),
-            homes=(
-                *("synthetic_conversations", "open_conversations", "base_conversations"),
-                *("reviewed_conversations", "refined_conversations"),
-            ),
+            homes=("synthetic_conversations", "open_conversations", "reviewed_conversations"),
             links=(
                 Link("parents", "question"),
                 Link("parents", "passage"),
@@ -257,6 +254,7 @@ KINDS: Mapping[str, Kind] = {
                 Link("parents", "conversation"),
                 _raw("parents", "open_conversation_rows"),
                 Link("passage_ids", "passage", by="passage_id"),
+                Link("id", "math_problem", by="conversation_id", needed=False),
             ),
             notes=(
                 Note(

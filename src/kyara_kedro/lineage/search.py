@@ -10,7 +10,7 @@ from typing import NamedTuple
 import polars as pl
 
 from kyara_kedro.errors import UserError
-from kyara_kedro.lineage.kinds import DROPS, KINDS, RAW, Kind
+from kyara_kedro.lineage.kinds import DROPS, KINDS, RAW
 from kyara_kedro.lineage.store import Store, collect
 from kyara_kedro.teachers.ledger import Ledger
 
@@ -67,7 +67,7 @@ def find(store: Store, wanted: str) -> Found:
         return Found("version", (version[1] or version[2]).strip(), "model registry")
     if len(wanted) < SHORTEST:
         raise UserError(f"'{wanted}': give {SHORTEST} characters of an id or more")
-    found = list(dict.fromkeys(_everywhere(store, wanted)))
+    found = list(dict.fromkeys(_everywhere(store, wanted))) or _elsewhere(store, wanted)
     known = {one.id for one in found if one.kind != "dropped"}
     found = [one for one in found if one.kind != "dropped" or one.id not in known]
     exact = [one for one in found if one.id == wanted]
@@ -121,6 +121,22 @@ def _everywhere(store: Store, wanted: str) -> Iterator[Found]:
         for model in versions.values():
             if model.fingerprint.startswith(wanted):
                 yield Found("model", model.fingerprint, entry)
+
+
+def _elsewhere(store: Store, wanted: str) -> list[Found]:
+    """Records that are in none of the tables in which their kind ought to be found."""
+    others = [
+        (kind.name, table, _beginning(store.scan(table), "id", wanted))
+        for kind in KINDS.values()
+        for table in store.there(kind.tables)
+        if table not in kind.found_in
+    ]
+    frames = collect([query for _, _, query in others])
+    return [
+        Found(kind, name, table)
+        for (kind, table, _), frame in zip(others, frames, strict=True)
+        for name in sorted(frame["id"])
+    ]
 
 
 _Query = tuple[str, str, pl.LazyFrame]
@@ -201,8 +217,3 @@ def _near(store: Store, wanted: str, searched: Iterable[str]) -> list[str]:
         return -SequenceMatcher(None, wanted, name, autojunk=False).ratio(), name
 
     return sorted(ids, key=similarity)[:3]
-
-
-def home(kind: Kind, store: Store) -> list[str]:
-    """The tables in which every record of a kind is found, of those that have been made."""
-    return store.there(kind.found_in) or store.there(kind.tables)

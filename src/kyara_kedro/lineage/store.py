@@ -58,13 +58,15 @@ class Store:
 
     def scan(self, name: str) -> pl.LazyFrame:
         """A table with the derived keys that its columns allow."""
-        frame = self.tables[name].scan()
-        columns = frame.collect_schema().names()
-        return frame.with_columns(
-            key.alias(alias)
-            for alias, key in DERIVED.items()
-            if set(key.meta.root_names()) <= set(columns)
-        )
+        return derived(self.tables[name].scan())
+
+
+def derived(frame: pl.LazyFrame) -> pl.LazyFrame:
+    """A table with the derived keys that its columns allow."""
+    columns = set(frame.collect_schema().names())
+    return frame.with_columns(
+        key.alias(alias) for alias, key in DERIVED.items() if set(key.meta.root_names()) <= columns
+    )
 
 
 class Ask(NamedTuple):
@@ -86,10 +88,26 @@ class Ask(NamedTuple):
 def ask(store: Store, questions: Sequence[Ask]) -> list[pl.DataFrame]:
     """Answer questions to tables together, in one pass of all processors.
 
+    A question for ids is answered at once. For other columns, the rows are found first, and then
+    read with what lies around them: a whole column of messages takes seconds a million rows.
+
     Returns:
-        The rows found for each question, without any where the table or the column is not there.
+        The rows found for each question; no columns either where the table or the column asked
+        about is not there.
     """
-    return collect([_query(store, question) for question in questions])
+    found = collect([_found(store, question) for question in questions])
+    queries, owners = [], []
+    for number, (question, frame) in enumerate(zip(questions, found, strict=True)):
+        if _NUMBER in frame.columns:
+            for start, rows in _stretches(frame[_NUMBER]):
+                queries.append(_rows(store, question, start, rows))
+                owners.append(number)
+    read: dict[int, list[pl.DataFrame]] = {}
+    for number, frame in zip(owners, collect(queries), strict=True):
+        read.setdefault(number, []).append(frame)
+    return [
+        pl.concat(read[number]) if number in read else frame for number, frame in enumerate(found)
+    ]
 
 
 def collect(queries: Sequence[pl.LazyFrame]) -> list[pl.DataFrame]:
@@ -97,15 +115,44 @@ def collect(queries: Sequence[pl.LazyFrame]) -> list[pl.DataFrame]:
     return pl.collect_all(queries, engine="streaming") if queries else []
 
 
-def _query(store: Store, question: Ask) -> pl.LazyFrame:
+_NUMBER = "row number"
+_STRETCH = 4_096
+"""Rows that are read together when several of them are wanted."""
+_MOST_STRETCHES = 128
+"""Stretches above which a table is read as a whole."""
+
+
+def _found(store: Store, question: Ask) -> pl.LazyFrame:
+    """The ids that a question is for, or the numbers of the rows that answer it."""
     if question.table not in store.tables or not question.values:
         return pl.LazyFrame()
     frame = store.scan(question.table)
     schema = frame.collect_schema()
     if question.column not in schema:
         return pl.LazyFrame()
+    answers = holds(schema, question.column, question.values)
+    if question.columns == ("id",):
+        return frame.filter(answers).select("id")
+    numbered = store.tables[question.table].scan().with_row_index(_NUMBER)
+    return derived(numbered).filter(answers).select(_NUMBER)
+
+
+def _rows(store: Store, question: Ask, start: int, rows: int | None) -> pl.LazyFrame:
+    frame = derived(store.tables[question.table].scan().slice(start, rows))
+    schema = frame.collect_schema()
     columns = [name for name in question.columns or schema.names() if name in schema]
     return frame.filter(holds(schema, question.column, question.values)).select(columns)
+
+
+def _stretches(numbers: pl.Series) -> list[tuple[int, int | None]]:
+    """Stretches of a table, first row and number of rows, that hold some of its rows."""
+    found: list[tuple[int, int]] = []
+    for number in numbers.sort():
+        if found and number < found[-1][0] + _STRETCH:
+            found[-1] = (found[-1][0], number - found[-1][0] + 1)
+        else:
+            found.append((number, 1))
+    return [(0, None)] if len(found) > _MOST_STRETCHES else list(found) or [(0, 0)]
 
 
 def holds(schema: pl.Schema, column: str, values: Collection[str]) -> pl.Expr:

@@ -21,9 +21,15 @@ from kyara_kedro.text.script import language_of
 
 logger = logging.getLogger("kyara_kedro")
 Fault = tuple[str, str]
+
 OWN_FAMILY = "own_family"
 _AT_ONCE = 50_000
 """Prompts of judges that are in memory."""
+
+
+def about(what: str, name: str, why: Fault) -> Fault:
+    """A fault whose detail begins with the record that the attempt was about."""
+    return why[0], f"{what} {name}: {why[1]}"
 
 
 class Call(TypedDict):

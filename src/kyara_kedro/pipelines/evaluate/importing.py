@@ -28,6 +28,7 @@ def import_results(
             nowhere, or a model is called like a stage.
     """
     parts: dict[str, list[Imported]] = defaultdict(list)
+    homes: dict[tuple[str, str], str] = {}
     for file in raw_results:
         folders = PurePosixPath(file.name).parts
         if len(folders) != 3:
@@ -37,7 +38,10 @@ def import_results(
             benchmark = known_name("benchmark", folders[1], BENCHMARKS)
         except UserError as error:
             raise UserError(f"{file.path}: {error}") from error
-        parts[benchmark].append(FORMATS[form](file.path, benchmark))
+        read = FORMATS[form](file.path, benchmark)
+        parts[benchmark].append(read)
+        for question in read.questions:
+            homes.setdefault((benchmark, question.item_id), f"{file.name}#{question.item_id}")
     known = set(suite_questions["benchmark"])
     questions = []
     found = Imported()
@@ -51,7 +55,11 @@ def import_results(
                     f"{benchmark}.jsonl into data/01_raw/suites"
                 )
             questions += [
-                question_row(benchmark, benchmark, one, source="results", licence="unknown")
+                question_row(
+                    *(benchmark, benchmark, one),
+                    source=homes[benchmark, one.item_id],
+                    licence="unknown",
+                )
                 for one in whole.questions
             ]
     tables = (found.outputs, found.judgements, found.items)

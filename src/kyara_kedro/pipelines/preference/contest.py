@@ -27,6 +27,7 @@ from kyara_kedro.pipelines.asking import (
     Duel,
     Fault,
     Side,
+    about,
     answers,
     fault,
     judgements,
@@ -360,11 +361,12 @@ def _candidates(
         attempt = content_id("response", contestant, prompt_id)
         row_id = content_id("candidate", prompt_id, response)
         if failure:
-            dropped.append((attempt, *failure))
+            dropped.append((attempt, *about(f"{contestant}, prompt", prompt_id, failure)))
         elif not response.strip():
-            dropped.append((attempt, "blank", f"{contestant} said nothing"))
+            said = "blank", f"{contestant} said nothing"
+            dropped.append((attempt, *about("prompt", prompt_id, said)))
         elif row_id in rows:
-            dropped.append((attempt, "repeated", f"same as {rows[row_id]['contestant']}"))
+            dropped.append((attempt, "repeated", f"same as {rows[row_id]['contestant']}: {row_id}"))
         else:
             teacher, family = who[contestant]
             rows[row_id] = {

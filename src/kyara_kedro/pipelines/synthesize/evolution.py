@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from kyara_kedro.content import content_id
 from kyara_kedro.params import EvolutionParams
-from kyara_kedro.pipelines.asking import Fault, fault
+from kyara_kedro.pipelines.asking import Fault, about, fault
 from kyara_kedro.pipelines.synthesize.desk import Desk, chain
 from kyara_kedro.pipelines.synthesize.elimination import equals_parent, leaks_prompt
 from kyara_kedro.pipelines.synthesize.harvest import Basket, Row
@@ -95,7 +95,7 @@ class Evolver:
         for attempt, completion in completions.items():
             found = self._candidate(attempt, planned[attempt], number, completion)
             if isinstance(found, tuple):
-                self.basket.drop(attempt, found)
+                self.basket.drop(attempt, about("question", planned[attempt].present["id"], found))
             else:
                 candidates[attempt] = found
         compared = self._compared(candidates, planned, told)
@@ -108,7 +108,7 @@ class Evolver:
             line, passage = planned[attempt], passages[row["passage_ids"][0]]
             why = _equal(compared[attempt]) or unanswerable(self.judgements, row, passage)
             if why:
-                self.basket.drop(attempt, why)
+                self.basket.drop(attempt, about("question", line.present["id"], why))
                 continue
             judged = self.judgements.completion(row, passage)
             row["calls"] = chain(row["calls"], compared[attempt], judged)

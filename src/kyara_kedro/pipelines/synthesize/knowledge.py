@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kyara_kedro.content import content_id
-from kyara_kedro.pipelines.asking import Call, Fault, assistant, synthetic, user
+from kyara_kedro.pipelines.asking import Call, Fault, about, assistant, synthetic, user
 from kyara_kedro.pipelines.synthesize.desk import Desk, Shelf, chain, licence_of, shown
 from kyara_kedro.pipelines.synthesize.elimination import shows_trouble
 from kyara_kedro.pipelines.synthesize.grounding import Grounds
@@ -72,7 +72,7 @@ class Answerer:
                 or another_answer(text, question)
                 or unsupported(text, question, supports, params.support)
             ):
-                self.basket.drop(attempt, (why[0], f"question {question['id']}: {why[1]}"))
+                self.basket.drop(attempt, about("question", question["id"], why))
                 continue
             root = self.roots.get(question["id"]) or question["id"]
             source = "knowledge"

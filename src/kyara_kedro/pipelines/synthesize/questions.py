@@ -8,7 +8,7 @@ from math import ceil
 from typing import Any
 
 from kyara_kedro.content import content_id
-from kyara_kedro.pipelines.asking import Fault, fault
+from kyara_kedro.pipelines.asking import Fault, about, fault
 from kyara_kedro.pipelines.synthesize.desk import Desk, chain
 from kyara_kedro.pipelines.synthesize.harvest import Basket, Row
 from kyara_kedro.pipelines.synthesize.support import gives_away
@@ -110,7 +110,7 @@ class Asker:
         for attempt, row, passage in candidates:
             why = unanswerable(self.judgements, row, passage) or self._over_quota(row["kind"])
             if why:
-                self.questions.drop(attempt, why)
+                self.questions.drop(attempt, about("passage", passage["passage_id"], why))
                 continue
             row["calls"] = chain(row["calls"], self.judgements.completion(row, passage))
             if self.questions.put(attempt, row):
@@ -153,7 +153,7 @@ class Asker:
                 if number >= most:
                     why = "too_many_questions", f"{most} were asked for"
                 if why := why or _fault(row, question):
-                    self.questions.drop(attempt, why)
+                    self.questions.drop(attempt, about("passage", passage["passage_id"], why))
                 else:
                     found.append((attempt, row, passage))
         return found

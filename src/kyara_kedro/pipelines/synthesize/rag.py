@@ -7,7 +7,7 @@ from itertools import repeat
 from typing import Any, NamedTuple
 
 from kyara_kedro.content import content_id
-from kyara_kedro.pipelines.asking import Fault, assistant, fault, synthetic, user
+from kyara_kedro.pipelines.asking import Fault, about, assistant, fault, synthetic, user
 from kyara_kedro.pipelines.synthesize.desk import (
     Desk,
     Shelf,
@@ -116,8 +116,7 @@ class Citer:
                 why = "no_references", "no passage to show"
             why = why or self._disputed(checked.get(one.id), text, one)
             if why:
-                detail = f"question {one.question['id']}: {why[1]}"
-                self.basket.drop(one.id, (why[0], detail))
+                self.basket.drop(one.id, about("question", one.question["id"], why))
                 continue
             completion = completions.get(one.id)
             if (

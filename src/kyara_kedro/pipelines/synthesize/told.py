@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from kyara_kedro.content import Message
-from kyara_kedro.pipelines.asking import assistant, synthetic, user
+from kyara_kedro.pipelines.asking import about, assistant, synthetic, user
 from kyara_kedro.pipelines.synthesize.desk import Desk, Shelf, chain, shown
 from kyara_kedro.pipelines.synthesize.harvest import Basket, Row
 from kyara_kedro.pipelines.synthesize.knowledge import parents_of
@@ -44,7 +44,7 @@ def answer_as_told(
         if not why and unsaid:
             why = "constraint_not_stated", f"not in the system prompt: {unsaid[0]}"
         if why:
-            basket.drop(name, why)
+            basket.drop(name, about("question", seeds[name][0]["id"], why))
         else:
             written[name] = text, completion
     answers = desk.write(
@@ -73,7 +73,7 @@ def answer_as_told(
             or unsupported(text, question, [passage], desk.params.told.support)
         )
         if why:
-            basket.drop(name, why)
+            basket.drop(name, about("question", question["id"], why))
             continue
         row = synthetic(
             [Message(role="system", content=system), user(question["text"]), assistant(text)],
