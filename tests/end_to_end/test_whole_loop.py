@@ -337,3 +337,19 @@ def test_the_run_ends_with_a_model_to_hand_over(finished: Path) -> None:
     stages = ("sft_base", "sft_refine", "dpo")
     assert rows == {name: told[name]["out"] - told[name]["held_out"] for name in stages}
     assert facts["verdict"] == document(finished, "decision")["verdict"]
+
+
+def test_every_record_is_explained_down_to_its_source(finished: Path) -> None:
+    checked = run_kedro(finished, "explain", "--all", "--json")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    audit = json.loads(checked.stdout)
+    assert len(audit["shares"]) == 7
+    assert all(share["rows"] == share["resolved"] > 0 for share in audit["shares"])
+    learned = table(finished, "sft_refine_rows").filter(pl.col("passage_ids").list.len() > 0)
+    explained = run_kedro(finished, "explain", learned["id"][0], "--json", "--limit", "2")
+    found = json.loads(explained.stdout)
+    kinds = {node["kind"] for node in found["nodes"].values()}
+    assert {"conversation", "question", "passage", "document", "row", "model", "version"} <= kinds
+    (document, *_) = (one for one in found["nodes"].values() if one["kind"] == "document")
+    text = table(finished, "documents").filter(id=document["id"])["text"].item()
+    assert all(text[span["start"] : span["end"]] == span["text"] for span in document["spans"])

@@ -1,4 +1,4 @@
-"""Every final record resolves to a source, every dropped one has exactly one reason, or it is told."""
+"""Every final record resolves, every dropped one has exactly one reason, or it is told."""
 
 import polars as pl
 from hypothesis import HealthCheck, given, settings
@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 
 from kyara_kedro.lineage.audit import FINAL, audit, sources
 from kyara_kedro.lineage.store import Store, Table
-
 from lineage.world import TEXT, World
 
 
@@ -28,9 +27,7 @@ def worlds(draw: st.DrawFn) -> World:
         for _ in range(draw(st.integers(1, 2)))
     ]
     questions = [world.question(passage) for passage in passages]
-    questions += [
-        world.question(world.parents[parent][0], parent) for parent in some(questions)
-    ]
+    questions += [world.question(world.parents[parent][0], parent) for parent in some(questions)]
     conversations = [
         world.conversation("synthetic_conversations", question, world.parents[question][0])
         for question in questions

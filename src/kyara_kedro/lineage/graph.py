@@ -6,55 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from kyara_kedro.lineage.kinds import KINDS, Term
-
 SCHEMA = 1
 """Version of the form of :meth:`Explanation.to_dict`, which docs/lineage.md describes."""
 
-TERMS: Mapping[str, Term] = {name: kind.term for name, kind in KINDS.items()} | {
-    "model": Term("模型", "model"),
-    "version": Term("模型版本", "model version"),
-    "table": Term("資料表", "table"),
-    "reply": Term("教師回覆", "teacher's reply"),
-    "dropped": Term("未留用的紀錄", "dropped record"),
-}
-"""Kinds of records as people read them."""
-
-RELATIONS: Mapping[str, Term] = {
-    "made_from": Term("取自", "made from"),
-    "shown": Term("參考了", "was shown"),
-    "because_of": Term("起因", "because of"),
-    "holds": Term("內容", "holds"),
-    "started_from": Term("起點", "started from"),
-    "learned": Term("學自", "learned from"),
-    "answered_by": Term("作答者", "answered by"),
-    "learned_by": Term("用於訓練", "learned by"),
-    "start_of": Term("後續階段", "went on as"),
-    "registered_as": Term("登記為", "registered as"),
-}
-"""What a record is to another one, from the one that is explained first."""
-
 FORWARD = ("learned_by", "start_of", "registered_as")
 """Relations that lead away from the sources."""
-
-
-MADE: Mapping[str, Term] = {
-    "made_from": Term("產出", "made of it"),
-    "shown": Term("曾被參考", "shown to"),
-    "called": Term("由此回覆產出", "made with it"),
-    "copies": Term("視為其重複而移除", "removed as its copies"),
-    "leaks": Term("因含此題而移除", "dropped for holding it"),
-}
-"""What records that were made of one, or because of it, are to it."""
-
-NOTES: Mapping[str, Term] = {
-    note.name: note.term for kind in KINDS.values() for note in kind.notes
-} | {
-    "verdict": Term("判定", "verdict"),
-    "similar": Term("相近", "similar"),
-    "stage": Term("訓練", "training"),
-}
-"""What other tables say of a record, as people read it."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +77,7 @@ class Node:
     """A record.
 
     Attributes:
-        kind: One of :data:`TERMS`.
+        kind: One of ``words.TERMS``.
         id: Its id.
         values: Its columns that are told.
         said: What it says: pairs of a speaker or column and a text.
@@ -168,7 +124,7 @@ class Edge:
     Attributes:
         source: Key of the one that is explained.
         target: Key of the one that explains it.
-        relation: One of :data:`RELATIONS`.
+        relation: One of ``words.RELATIONS``.
     """
 
     source: str

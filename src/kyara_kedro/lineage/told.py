@@ -8,10 +8,11 @@ from dataclasses import asdict
 from typing import Any
 
 from kyara_kedro.lineage.audit import Audit
-from kyara_kedro.lineage.graph import FORWARD, MADE, NOTES, RELATIONS, TERMS, Explanation
+from kyara_kedro.lineage.graph import FORWARD, Explanation
 from kyara_kedro.lineage.search import containing
 from kyara_kedro.lineage.store import Store
 from kyara_kedro.lineage.tree import audit_table, tree
+from kyara_kedro.lineage.words import COLUMNS, MADE, NOTES, RELATIONS, TERMS
 from kyara_kedro.reporting.lineage_page import lineage_page
 
 _COLUMNS = 100
@@ -26,7 +27,10 @@ def explanation_text(found: Explanation, *, as_json: bool) -> str:
 
 def explanation_page(found: Explanation) -> str:
     """An explanation as a web page."""
-    names = {"kinds": TERMS, "relations": RELATIONS, "notes": NOTES, "made": MADE}
+    names = {
+        **{"kinds": TERMS, "relations": RELATIONS, "notes": NOTES, "made": MADE},
+        "columns": COLUMNS,
+    }
     forward = {name: RELATIONS[name] for name in FORWARD}
     return lineage_page(found.to_dict(), {**names, "forward": forward})
 

@@ -9,17 +9,9 @@ from typing import Any
 import click
 
 from kyara_kedro.lineage.audit import Audit
-from kyara_kedro.lineage.graph import (
-    MADE,
-    NOTES,
-    RELATIONS,
-    TERMS,
-    Call,
-    Drop,
-    Explanation,
-    Group,
-    Node,
-)
+from kyara_kedro.lineage.graph import Call, Drop, Explanation, Group, Node
+from kyara_kedro.lineage.words import MADE, NOTES, RELATIONS, TERMS, column
+from kyara_kedro.reporting.lineage_page import told
 from kyara_kedro.reporting.pages import legible
 from kyara_kedro.reporting.terminal import aligned, clipped, display_width, wrapped
 
@@ -112,10 +104,10 @@ def _faults(audit: Audit) -> Iterator[str]:
 
 
 def _drawn(branch: _Branch, first: str, rest: str, width: int) -> Iterator[str]:
-    room = max(width - display_width(first), 20)
+    stem = f"{rest}{'│  ' if branch.under else '   '}" if first else ""
+    room = max(width - display_width(stem if branch.long else first), 20)
     text = legible(" ".join(branch.text.split()), _LONGEST)
     lines = wrapped(text, room) if branch.long else [clipped(text, room)]
-    stem = f"{rest}{'│  ' if branch.under else '   '}" if first else ""
     for number, line in enumerate(lines):
         yield (first if number == 0 else stem) + click.style(line, **_TONES[branch.tone])
     for number, below in enumerate(branch.under):
@@ -138,9 +130,9 @@ def _title(node: Node, *, whole: bool = False) -> str:
 def _own(found: Explanation, node: Node) -> Iterator[_Branch]:
     """Everything about the record itself."""
     for by, text in node.said:
-        yield _Branch(f"{by}: {text}", long=True)
-    if told := _told(node.values, without=("evidence", "reasons", "scores", "aliases")):
-        yield _Branch(told, long=True)
+        yield _Branch(f"{column(by)}: {text}", long=True)
+    if line := _told(node.values, without=("evidence", "reasons", "scores", "aliases")):
+        yield _Branch(line, long=True)
     yield from _details(node)
     if scores := node.values.get("scores"):
         yield _Branch(f"成績 scores: {_told(scores)}", long=True)
@@ -166,13 +158,13 @@ def _details(node: Node) -> Iterator[_Branch]:
         yield _Branch(f"依據 evidence: 「{evidence}」", "good", long=True)
     for reason in node.values.get("reasons", ()):
         yield _Branch(f"關卡 gate: {reason}", long=True)
-    for column, value in node.missing:
-        yield _Branch(f"✗ {column} {value}: 查無 not found", "bad")
+    for name, value in node.missing:
+        yield _Branch(f"✗ {column(name)} {value}: 查無 not found", "bad")
 
 
 def _dropped(drop: Drop) -> _Branch:
-    told = f"{drop.reason}（{drop.pipeline}）{drop.detail}"
-    return _Branch(f"✗ 未留用 dropped: {told}", "bad", long=True)
+    why = f"{drop.reason}（{drop.pipeline}）{drop.detail}"
+    return _Branch(f"✗ 未留用 dropped: {why}", "bad", long=True)
 
 
 def _left_out(drop: Drop) -> _Branch:
@@ -228,10 +220,10 @@ def _joined(found: Explanation, node: Node, seen: set[str], *, forward: bool) ->
 
 def _brief(node: Node) -> Iterator[_Branch]:
     """The few lines about a record that another one rests on."""
-    if told := _told(
+    if line := _told(
         node.values, without=("evidence", "reasons", "scores", "aliases", "title", "answer")
     ):
-        yield _Branch(told, "soft")
+        yield _Branch(line, "soft", long=node.kind == "table")
     yield from _details(node)
     yield from (_dropped(drop) for drop in node.drops)
 
@@ -248,7 +240,7 @@ def _group(group: Group) -> _Branch:
 
 def _told(values: Mapping[str, Any], without: Sequence[str] = ()) -> str:
     return " · ".join(
-        f"{name} {_value(value)}"
+        f"{column(name)} {told(value)}"
         for name, value in values.items()
         if name not in without and value not in (None, "", [], {})
     )
@@ -258,16 +250,4 @@ def _noted(note: Mapping[str, Any]) -> str:
     """The columns of a note: the most telling one without its name, none that repeats another."""
     (_, first), *others = note.items()
     rest = _told({name: value for name, value in others if value != first})
-    return f"{_value(first)}{f' · {rest}' if rest else ''}"
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    if isinstance(value, Mapping):
-        if value.keys() == {"aspect", "value"}:
-            return f"{value['aspect']} {_value(value['value'])}"
-        return "、".join(f"{name} {_value(one)}" for name, one in value.items())
-    if isinstance(value, list | tuple):
-        return "、".join(map(_value, value))
-    return str(value)
+    return f"{told(first)}{f' · {rest}' if rest else ''}"

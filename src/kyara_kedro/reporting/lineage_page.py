@@ -32,14 +32,14 @@ def lineage_page(found: Mapping[str, Any], names: Mapping[str, Names]) -> str:
     Args:
         found: An explanation as JSON: ``root``, ``nodes``, ``edges``, ``made``, ``remarks``,
             ``cost``; docs/lineage.md describes them.
-        names: What people call ``kinds``, ``relations``, ``notes`` and ``made``, in Chinese and in
-            English. Relations whose name is in ``forward`` lead away from the sources.
+        names: What people call ``kinds``, ``relations``, ``notes``, ``made`` and ``columns``, in
+            Chinese and in English. Relations named in ``forward`` lead away from the sources.
 
     Returns:
         HTML.
     """
     templates = environment()
-    templates.filters |= {"told": _told, "legible": lambda text: legible(str(text), _LONGEST)}
+    templates.filters |= {"told": told, "legible": lambda text: legible(str(text), _LONGEST)}
     root = found["nodes"][found["root"]]
     return templates.get_template("lineage_page.html.jinja").render(
         root=root,
@@ -131,14 +131,14 @@ def _shown_id(node: Node) -> str:
     return str(node["values"].get("passage_id", node["id"][:12]))
 
 
-def _told(value: Any) -> str:
+def told(value: Any) -> str:
     """A value in one line."""
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, Mapping):
         if value.keys() == {"aspect", "value"}:
-            return f"{value['aspect']} {_told(value['value'])}"
-        return "、".join(f"{name} {_told(one)}" for name, one in value.items())
+            return f"{value['aspect']} {told(value['value'])}"
+        return "、".join(f"{name} {told(one)}" for name, one in value.items())
     if isinstance(value, list | tuple):
-        return "、".join(map(_told, value))
+        return "、".join(map(told, value))
     return legible(str(value), _LONGEST)
