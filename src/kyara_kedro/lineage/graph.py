@@ -114,7 +114,8 @@ class Node:
             if self.values.get(name):
                 return str(self.values[name])
         spoken = [text for speaker, text in self.said if speaker != "system"]
-        return " ".join((spoken or [""])[0].split())
+        answers = [text for speaker, text in self.said if speaker in ("response", "output")]
+        return " ".join([*answers, *spoken, ""][0].split())
 
 
 @dataclass(frozen=True)

@@ -58,9 +58,9 @@ def tree(found: Explanation, width: int) -> str:
         Lines with colours, which ``click.echo`` leaves out where there is no terminal.
     """
     root = found.nodes[found.root]
-    trunk = _Branch(_title(root, whole=True), "name", under=list(_own(found, root)))
-    trunk.under += _sources(found, root, seen={root.key})
-    trunk.under += _uses(found, root, seen={root.key})
+    trunk = _Branch(_title(root, whole=True), "name", under=list(_own(root)))
+    trunk.under += _joined(found, root, {root.key}, forward=False)
+    trunk.under += _joined(found, root, {root.key}, forward=True)
     trunk.under += [_group(group) for group in found.made]
     trunk.under += [_Branch(f"⚠ {remark}", "bad", long=True) for remark in found.remarks]
     return "\n".join(_drawn(trunk, "", "", width))
@@ -127,7 +127,7 @@ def _title(node: Node, *, whole: bool = False) -> str:
     return " ".join(parts)
 
 
-def _own(found: Explanation, node: Node) -> Iterator[_Branch]:
+def _own(node: Node) -> Iterator[_Branch]:
     """Everything about the record itself."""
     for by, text in node.said:
         yield _Branch(f"{column(by)}: {text}", long=True)
@@ -146,7 +146,7 @@ def _own(found: Explanation, node: Node) -> Iterator[_Branch]:
     for name, note in node.notes:
         yield _Branch(f"{NOTES[name]}: {_noted(note)}", long=True)
     if node.calls:
-        yield _calls(found, node)
+        yield _calls(node)
 
 
 def _details(node: Node) -> Iterator[_Branch]:
@@ -173,7 +173,7 @@ def _left_out(drop: Drop) -> _Branch:
     )
 
 
-def _calls(found: Explanation, node: Node) -> _Branch:
+def _calls(node: Node) -> _Branch:
     paid = sum(float(call.reply["cost"]) for call in node.calls if call.reply)
     held = sum(call.reply is not None for call in node.calls)
     head = f"教師呼叫 calls: {len(node.calls)}，帳本 in the ledger {held}，費用 cost {paid:.4f}"
@@ -193,16 +193,8 @@ def _call(call: Call) -> str:
     return f"{call.task}: {' · '.join(parts)} [{call.key[:_ID_SHOWN]}]"
 
 
-def _sources(found: Explanation, node: Node, seen: set[str]) -> list[_Branch]:
-    """What a record rests on, under one heading a relation."""
-    return _joined(found, node, seen, forward=False)
-
-
-def _uses(found: Explanation, node: Node, seen: set[str]) -> list[_Branch]:
-    return _joined(found, node, seen, forward=True)
-
-
 def _joined(found: Explanation, node: Node, seen: set[str], *, forward: bool) -> list[_Branch]:
+    """What a record rests on, or where it went; what is drawn already is only named again."""
     branches = []
     for edge in found.after(node.key, forward=forward):
         other = found.nodes[edge.target]
