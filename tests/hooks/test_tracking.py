@@ -51,7 +51,10 @@ def runs(uri: str, experiment: str) -> list[Any]:
     return list(client.search_runs([found.experiment_id])) if found else []
 
 
-def test_a_run_is_told_and_tells_its_nodes(database: str, tmp_path: Path) -> None:
+def test_a_run_is_told_and_tells_its_nodes(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_RUN_ID", "4f2a")  # as job files set it
     seen: list[Tracking | None] = []
 
     def node(tracking: Tracking | None) -> dict[str, Any]:
@@ -64,6 +67,7 @@ def test_a_run_is_told_and_tells_its_nodes(database: str, tmp_path: Path) -> Non
     assert found.data.params["train.rows"] == "3" and len(found.data.params) == 2
     assert found.data.metrics == {"train.pairs.in": 5, "train.pairs.kept": 0.5}
     assert found.data.tags["kedro.run_id"] == "2026-11-22" and "host" in found.data.tags
+    assert found.data.tags["mlflow.parentRunId"] == "4f2a"
     assert seen[0] and found.data.tags["kyara.run"] == seen[0].key
     assert seen[0].below().parent == seen[0].key
 

@@ -1,6 +1,7 @@
 """MLflow tracking of Kedro runs, with state kept by run id."""
 
 import logging
+import os
 import signal
 import threading
 from collections.abc import Mapping
@@ -65,7 +66,7 @@ class TrackingHooks:
         run = TrackedRun(
             tracking,
             "+".join(names),
-            {"kedro.run_id": run_params["run_id"], "kedro.env": run_params["env"]},
+            {"kedro.run_id": run_params["run_id"], "kedro.env": run_params["env"]} | enclosing(),
         )
         run.params(flat(catalog.load("parameters")) | _versions(pipeline, catalog))
         self._open[run_params["run_id"]] = run
@@ -146,6 +147,12 @@ def configured(
         spool=folder / "spool",
         tags=tags or {},
     )
+
+
+def enclosing() -> dict[str, str]:
+    """The tag of the run above this one, which job files name by ``MLFLOW_RUN_ID``."""
+    run_id = os.environ.get("MLFLOW_RUN_ID")
+    return {"mlflow.parentRunId": run_id} if run_id else {}
 
 
 def _exit_on_sigterm() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -39,6 +41,7 @@ class StaleAware(runner.AbstractRunner):
         only_missing_outputs: bool = False,
     ) -> dict[str, Any]:
         """Run what is due; see `kyara_kedro.runners.log`."""
+        _let_interrupts_end_waits()
         self._log = catalog.load(NAME) if NAME in catalog and catalog.exists(NAME) else None
         if self._log is not None:
             self._log.open()
@@ -68,6 +71,15 @@ class StaleAware(runner.AbstractRunner):
             raise
         self._log.done(node, time.perf_counter() - started)
         return node
+
+
+def _let_interrupts_end_waits() -> None:
+    """Put Python's own handler of Ctrl-C in place of the one that comes with Polars.
+
+    With that one the system begins a wait for other threads anew, and nobody hears of Ctrl-C.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.getsignal(signal.SIGINT))
 
 
 class SequentialRunner(StaleAware, runner.SequentialRunner):
