@@ -269,6 +269,26 @@ def test_an_unknown_store_is_told_before_anything_is_read() -> None:
         TableDataset(filepath="ftp://host/t.parquet")
 
 
+def test_credentials_and_settings_reach_the_file_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = []
+    memory = fsspec.filesystem("memory")
+
+    def noted(protocol: str, **options: object) -> object:
+        given.append((protocol, options))
+        return memory
+
+    monkeypatch.setattr(fsspec, "filesystem", noted)
+    credentials, settings = {"key": "k", "secret": "s"}, {"endpoint_url": "http://127.0.0.1:9000"}
+    entry = {"filepath": "s3://bucket/x", "credentials": credentials, "fs_args": settings}
+    for kind in (TableDataset, JSONDataset, EarlierTagMapDataset, PublicationDataset):
+        given.clear()
+        kind(**entry)
+        assert given
+        for protocol, options in given:
+            assert protocol == "s3"
+            assert options == {"use_listings_cache": False, **credentials, **settings}
+
+
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(*args: object, **options: object) -> None:
         raise ImportError("Install s3fs to access S3")
