@@ -121,6 +121,7 @@ def where(env: str | None) -> None:
     ):
         click.echo(f"{title}: {found}  ({how if found.exists() else 'not there yet: make run'})")
     click.echo("Lineage 資料來龍去脈: kedro-viz  (make viz)")
+    click.echo("A record 一筆資料的來歷: kedro explain ID")
 
 
 def _place(root: Path, which: str, env: str | None) -> Path:

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from kyara_kedro.lineage.audit import FINAL, audit, sources
 from kyara_kedro.lineage.store import Store, Table
-from lineage.world import TEXT, World
+
+from .world import TEXT, World
 
 
 @st.composite

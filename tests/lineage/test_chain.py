@@ -17,7 +17,8 @@ from kyara_kedro.lineage.tree import tree
 from kyara_kedro.prompts.library import PromptLibrary
 from kyara_kedro.reporting.terminal import display_width
 from kyara_kedro.teachers.ledger import Ledger, StoredReply
-from lineage.world import TEXT, World
+
+from .world import TEXT, World
 
 EVIDENCE = "主峰海拔3,952公尺"
 

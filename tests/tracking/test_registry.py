@@ -57,6 +57,8 @@ def test_a_champion_without_its_folder_is_an_error_with_the_way_out(
     folder.rename(tmp_path / "moved")
     with pytest.raises(UserError, match=r"gone@champion.*version 1.*is gone"):
         registry.resolve("champion")
+    (listed,) = registry.versions()
+    assert (listed.number, listed.aliases) == (version, ("candidate", "champion"))
     assert registry.nominate(tmp_path / "moved", None, {}) == version + 1
 
 
