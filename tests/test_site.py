@@ -4,6 +4,7 @@ import functools
 import http.server
 import json
 import logging
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -66,6 +67,7 @@ def _diagrams() -> dict[str, Path]:
 
 
 def test_a_site_asks_no_other_host_for_fonts(tmp_path: Path) -> None:
+    pytest.importorskip("kedro_viz")
     (tmp_path / "index.html").write_text(PAGE)
     offline(tmp_path)
     once = (tmp_path / "index.html").read_text("utf-8")
@@ -95,6 +97,8 @@ def test_a_built_site_has_its_layers_in_order_and_opens_without_a_network(
     project: Path, tmp_path: Path
 ) -> None:
     pytest.importorskip("kedro_viz")
+    (project / STYLES).parent.mkdir()
+    shutil.copy(ROOT / STYLES, project / STYLES)
     for command in (("viz", "build", "--include-previews"), ("viz-offline",)):
         done = run_kedro(project, *command)
         assert done.returncode == 0, done.stdout + done.stderr

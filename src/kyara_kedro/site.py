@@ -55,8 +55,7 @@ def write_styles(nodes: Iterable[Node], project: Path) -> None:
 def offline(folder: Path) -> None:
     """Take what a built site asks other hosts for out of it: the fonts of this machine are used.
 
-    The page asks for ``api/metadata``, which `kedro viz build` leaves out; it says that nothing is
-    missing.
+    The page asks for ``api/metadata``, too, which `kedro viz build` leaves out.
 
     Raises:
         UserError: the folder holds no site that `kedro viz build` has made.
@@ -65,12 +64,20 @@ def offline(folder: Path) -> None:
     if not page.is_file():
         raise UserError(f"{folder} holds no site: run `kedro viz build --include-previews` first")
     with written_whole(folder / "api" / "metadata") as part:
-        part.write_text('{"has_missing_dependencies": false, "package_compatibilities": []}')
+        part.write_text(json.dumps(_metadata()), "utf-8")
     text = page.read_text("utf-8")
     if _MARK not in text:
         text = _REMOTE.sub("", text).replace("</head>", f"{_STYLE}</head>")
         with written_whole(page) as part:
             part.write_text(text, "utf-8")
+
+
+def _metadata() -> dict[str, Any]:
+    """Which packages the page may rely on, as the live server tells it."""
+    from kedro_viz.api.rest.utils import get_package_compatibilities
+
+    packages = [one.model_dump() for one in get_package_compatibilities()]
+    return {"has_missing_dependencies": False, "package_compatibilities": packages}
 
 
 if __name__ == "__main__":

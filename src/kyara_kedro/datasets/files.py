@@ -25,7 +25,7 @@ class TextDataset(AtomicDataset[str, str]):
 
     def preview(self) -> HTMLPreview:
         """Give the first lines, for kedro-viz."""
-        return previews.text(self.load())
+        return previews.markdown(self.load())
 
 
 class HTMLDataset(TextDataset):

@@ -1,8 +1,8 @@
 """What kedro-viz shows of an entry: short forms of tables, documents and texts."""
 
 import json
+import re
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,8 @@ from kedro_datasets._typing import HTMLPreview, JSONPreview, TablePreview
 ROWS = 20
 """Most rows of a table that is not one of records."""
 _CELL, _TEXT, _ITEMS, _LINES = 160, 300, 20, 200
-_PAGE = (
-    '<pre style="white-space:pre-wrap;font:14px/1.6 system-ui,sans-serif;'
-    'background:#fff;color:#222;padding:16px">{}</pre>'
-)
+_PAGE = '<div style="background:#fff;color:#222;padding:16px">\n\n{}\n\n</div>'
+_HEAD = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> TablePreview:
@@ -28,11 +26,11 @@ def document(value: Any) -> JSONPreview:
     return JSONPreview(json.dumps(_shortened(value), ensure_ascii=False, default=str))
 
 
-def text(said: str) -> HTMLPreview:
-    """The first lines of a text."""
-    lines = said.splitlines()
-    more = f"\n… {len(lines) - _LINES:,} lines more" if len(lines) > _LINES else ""
-    return HTMLPreview(_PAGE.format(escape("\n".join(lines[:_LINES])) + more))
+def markdown(said: str) -> HTMLPreview:
+    """The first lines of a Markdown text, which kedro-viz renders, without its YAML head."""
+    lines = _HEAD.sub("", said).splitlines()
+    more = f"\n\n… {len(lines) - _LINES:,} lines more" if len(lines) > _LINES else ""
+    return HTMLPreview(_PAGE.format("\n".join(lines[:_LINES]) + more))
 
 
 def folder(place: Path) -> TablePreview:
