@@ -62,7 +62,7 @@ def test_long_documents_are_shortened_and_stay_json() -> None:
     assert shown["rows"][-1] == "… 80 more" and len(shown["rows"]) == 21
     assert len(shown["text"]) == 300
     page = previews.markdown("---\nlicense: cc0-1.0\n---\n" + "- 臺灣\n" * 300)
-    assert "cc0" not in page and "\n- 臺灣\n" in page and "100 lines more" in page
+    assert "cc0" not in page and page.startswith("- 臺灣\n") and "100 lines more" in page
 
 
 def test_folders_and_ledgers_are_listed(tmp_path: Path) -> None:

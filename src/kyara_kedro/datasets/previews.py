@@ -11,7 +11,6 @@ from kedro_datasets._typing import HTMLPreview, JSONPreview, TablePreview
 ROWS = 20
 """Most rows of a table that is not one of records."""
 _CELL, _TEXT, _ITEMS, _LINES = 160, 300, 20, 200
-_PAGE = '<div style="background:#fff;color:#222;padding:16px">\n\n{}\n\n</div>'
 _HEAD = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
 
 
@@ -30,7 +29,7 @@ def markdown(said: str) -> HTMLPreview:
     """The first lines of a Markdown text, which kedro-viz renders, without its YAML head."""
     lines = _HEAD.sub("", said).splitlines()
     more = f"\n\n… {len(lines) - _LINES:,} lines more" if len(lines) > _LINES else ""
-    return HTMLPreview(_PAGE.format("\n".join(lines[:_LINES]) + more))
+    return HTMLPreview("\n".join(lines[:_LINES]) + more)
 
 
 def folder(place: Path) -> TablePreview:
