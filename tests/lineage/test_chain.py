@@ -192,6 +192,16 @@ def test_json_holds_the_whole_chain_and_the_page_escapes_what_records_say() -> N
     assert f"<mark>{EVIDENCE}</mark>" in page
 
 
+def test_a_pair_leads_to_the_passages_that_its_answers_cite() -> None:
+    chain = Chain()
+    answer = chain.world.candidate(f"3,952公尺【id_{chain.passage[:8]}】。")
+    found = chain.explained(chain.world.preference(answer))
+    shown = [edge.target for edge in found.edges if edge.relation == "shown"]
+    assert shown == [f"passage/{chain.passage}"]
+    assert f"document/{chain.document}" in found.nodes
+    assert found.nodes[f"candidate/{answer}"].missing == [("prompt_id", "p")]
+
+
 def test_the_models_that_learned_from_a_record_are_told() -> None:
     chain = Chain()
     tokens = pl.DataFrame({"id": [chain.conversation], "source": ["k"], "held_out": [True]})

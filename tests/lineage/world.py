@@ -13,6 +13,7 @@ from kyara_kedro.content import content_id
 from kyara_kedro.lineage.kinds import RAW
 from kyara_kedro.lineage.store import Store, Table
 from kyara_kedro.records import (
+    CANDIDATE,
     CONTAMINATION,
     CONVERSATION,
     DOCUMENT,
@@ -38,6 +39,7 @@ _RECORDS: Mapping[str, Record] = {
     "reviewed_conversations": CONVERSATION,
     "refined_conversations": CONVERSATION,
     "self_play_generations": GENERATION,
+    "candidate_responses": CANDIDATE,
     "pooled_preferences": PREFERENCE,
     "preferences": PREFERENCE,
     "dedup_drops": DROP,
@@ -119,6 +121,22 @@ class World:
             }
         )
         return self._made(name, conversation)
+
+    def candidate(self, response: str) -> str:
+        """An answer to a user's prompt of which nothing is kept."""
+        name = self._named("candidate", response)
+        self.rows["candidate_responses"].append(
+            {
+                **{
+                    "id": name,
+                    "prompt_id": "p",
+                    "messages": _turns("多高？"),
+                    "licence": "CC0-1.0",
+                },
+                **{"response": response, "contestant": "c", "teacher": "t", "family": ""},
+            }
+        )
+        return self._made(name)
 
     def preference(self, *parents: str) -> str:
         name = self._named("preference", *parents)

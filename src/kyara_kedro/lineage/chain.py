@@ -94,6 +94,7 @@ class _Walk:
                 self._up(self._because(root))
             case _:
                 self._up(self._fetched({_Wish(start.kind, "id", (start.place,)): {start.id}}))
+                self._up(self._cited())
                 self._because(found.nodes[found.root])
                 self._down(found.nodes[found.root])
         self._annotate()
@@ -187,6 +188,22 @@ class _Walk:
         return node.kind == "benchmark_question" and bool(
             ask(self._store, [Ask("harness_questions", "id", [node.id], ("id",))])[0].height
         )
+
+    def _cited(self) -> list[Node]:
+        """Add the passages that candidate responses cite; gives those that are new."""
+        cited = {
+            node.key: set(_ID.findall(self._rows[node.key]["response"]))
+            for node in self._found.nodes.values()
+            if node.kind == "candidate"
+        }
+        wish = _home("passage")._replace(by="passage_id")
+        rows = self._rows_of({wish: set().union(*cited.values())})
+        new = self._added(rows)
+        index = _by(rows[wish], wish.by)
+        for key, names in cited.items():
+            for target in (one for name in sorted(names) for one in index.get(name, ())):
+                self._found.join(key, target, "shown")
+        return new
 
     def _because(self, root: Node) -> list[Node]:
         """Add what caused a record's drop: the ids that its reason and its notes name.
