@@ -270,6 +270,43 @@ def test_the_report_and_the_card_say_what_they_are(finished: Path) -> None:
     assert published["id"].equals(table(finished, "refined_conversations")["id"])
 
 
+def plans(project: Path, *changes: dict[str, Any]) -> list[dict[str, Any]]:
+    """What of a finished project is due under changed parameters."""
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tests" / "plans.py"), json.dumps(changes)],
+        cwd=project,
+        env=os.environ | {"PYTHONPATH": str(project / "src")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+
+def test_a_change_makes_due_what_it_touches_and_no_more(finished: Path) -> None:
+    nothing, beta, chosen = plans(
+        finished, {}, {"train": {"dpo": {"beta": 0.2}}}, {"curate": {"selection": {"budget": 9}}}
+    )
+    assert nothing == {"stale": {}, "following": []}
+    assert beta["stale"]["dpo.train_preferences"] == "train.dpo.beta: 0.1 -> 0.2"
+    due = [*beta["stale"], *beta["following"]]
+    assert {name.partition(".")[0] for name in due} == {"dpo", "evaluate"}
+    assert {"evaluate.generate_outputs", "evaluate.promote", "evaluate.find_champion"} <= {*due}
+    assert [name for name in chosen["stale"] if name.startswith("curate")] == [
+        "curate.select_conversations"
+    ]
+    prompt = finished / "conf" / "local" / "prompts" / "judge_pair" / "zh-TW.jinja"
+    prompt.parent.mkdir(parents=True)
+    packaged = ROOT / "src/kyara_kedro/prompts/judge_pair/zh-TW.jinja"
+    prompt.write_text(packaged.read_text("utf-8") + "{# edited #}\n", "utf-8")
+    (edited,) = plans(finished, {})
+    shutil.rmtree(prompt.parent.parent)
+    assert {name for name, why in edited["stale"].items() if "prompt" in why} == {
+        "preference.judge_responses",
+        "evaluate.compare_stages",
+    }
+
+
 @pytest.mark.parametrize(
     "pipeline",
     [
