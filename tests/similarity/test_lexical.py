@@ -194,6 +194,24 @@ def test_pairs_are_those_that_comparing_everything_gives(seed):
     assert len(truth) > 30
 
 
+def test_very_many_short_texts_are_found_by_sketches(monkeypatch):
+    table = frame(corpus(5, 400))
+    joined = pairs(table)
+    monkeypatch.setattr("kyara_kedro.similarity.lexical.MANY_SHORT", 0)
+    sketched = pairs(table)
+    assert set(sketched.rows()) <= set(joined.rows())
+    near = pl.col("similarity") >= OPTIONS.threshold
+    assert sketched.filter(near).equals(joined.filter(near))
+
+
+def test_texts_that_share_rare_words_only_are_no_crowd_of_copies():
+    rng = random.Random(3)
+    letters = [chr(point) for point in range(0x4E00, 0x5E00, 3)]
+    texts = ["".join(rng.sample(letters, 30)) + "龘靐齉" for _ in range(200)]
+    texts.append(texts[17][:5] + texts[17][6:])
+    assert set(removed(texts)) in ({17}, {200})
+
+
 def test_how_the_texts_come_makes_no_difference():
     table = frame(corpus(7, 150))
     whole = pairs(table)

@@ -55,6 +55,9 @@ _BRIEF = 20
 _SIGMAS = 5
 _PAIRS_AT_ONCE, _TOKENS_AT_ONCE = 4_096, 500_000
 _TEXTS_AT_ONCE = 2_048
+MANY_SHORT = 1_000_000
+"""Short texts from which on sketches cost less than groups that share a rare n-gram and grow with
+the number of texts."""
 _ONE, _OWNER = np.uint64(1), np.uint64(44)
 """Bits of an n-gram's hash beside the number of its owner; two texts of 1,000 tokens each share
 them by chance once in ten million pairs."""
@@ -262,6 +265,7 @@ class _Comparison:
         self._place = np.zeros(len(tokens), np.int64)
         self._place[sketched] = np.arange(len(sketched))
         self._claimed = claimed
+        self._plausible = {SHORT_GRAM: self._overlapping, LONG_GRAM: self._promising}
 
     def pairs(
         self,
@@ -272,43 +276,59 @@ class _Comparison:
     ) -> Pairs:
         """Pairs of near-duplicates, of the candidates in the shard.
 
-        Long texts that agree on a band of their sketches are candidates. A crowded bucket of a
-        band tells of a template, or of very many copies; its texts, and all short ones, are joined
-        by their rarest n-grams instead, which a template does not have. What is crowded still are
-        copies of one text: each is compared with the best ones only.
+        Long texts, and very many short ones, are candidates when they agree on a band of their
+        sketches. A crowded bucket of a band tells of a template, or of very many copies; its texts,
+        and short ones if they are not so many, are joined by their rarest n-grams instead, which a
+        template does not have. What is crowded still are copies of one text: each is compared with
+        the best ones only.
         """
-        rows, crowd = np.flatnonzero(long), np.zeros(len(long), np.bool_)
-        found = [np.empty(0, np.uint64)]
-        for buckets, members in band_buckets(
-            self._sketches, self._place[rows], self._options.floor
-        ):
-            many = crowded(buckets)
-            crowd[rows[members[many]]] = True
-            some = buckets[~many], rows[members[~many]]
-            found.append(bucket_pairs(*some, self._mine(self._promising)))
-        pairs = [self._compared(np.unique(np.concatenate(found)))]
-        rows = np.flatnonzero(crowd)
-        crowd_counts = np.zeros(COUNTERS, np.uint32)
-        for _, shingles in self._sets(LONG_GRAM, rows):
-            count(shingles, crowd_counts)
-        floor = self._options.floor
-        crowd_grams = (rarest(*part, crowd_counts, floor) for part in self._sets(LONG_GRAM, rows))
-        pairs += self._sharing(crowd_grams, self._promising)
+        rows = np.flatnonzero(long)
+        pairs = list(self._banded(LONG_GRAM, rows, self._sketches, self._place[rows]))
         rows = np.flatnonzero(short)
-        grams = (rarest(*part, counts, floor) for part in self._sets(SHORT_GRAM, rows))
-        pairs += self._sharing(grams, self._overlapping)
+        if len(rows) > MANY_SHORT:
+            pairs += self._banded(SHORT_GRAM, rows, self._sketched(rows), np.arange(len(rows)))
+        else:
+            pairs += self._joined(SHORT_GRAM, rows, counts)
         slips = self._shortened(np.flatnonzero(brief))
         pairs += self._sharing(slips, lambda left, right: self._labels[left] == self._labels[right])
         return _distinct(pairs)
+
+    def _banded(self, n: int, rows: Rows, sketches: Values, places: Rows) -> Iterator[Pairs]:
+        """Near-duplicates among texts that agree on a band of their sketches."""
+        plausible = self._mine(self._plausible[n])
+        crowd, found = np.zeros(len(rows), np.bool_), [np.empty(0, np.uint64)]
+        for buckets, members in band_buckets(sketches, places, self._options.floor):
+            many = crowded(buckets)
+            crowd[members[many]] = True
+            found.append(bucket_pairs(buckets[~many], rows[members[~many]], plausible))
+        yield self._compared(np.unique(np.concatenate(found)))
+        counts = np.zeros(COUNTERS, np.uint32)
+        for _, shingles in self._sets(n, rows[crowd]):
+            count(shingles, counts)
+        yield from self._joined(n, rows[crowd], counts)
+
+    def _joined(self, n: int, rows: Rows, counts: NDArray[np.uint32]) -> Iterator[Pairs]:
+        """Near-duplicates among texts that share one of their rarest n-grams."""
+        grams = (rarest(*part, counts, self._options.floor) for part in self._sets(n, rows))
+        return self._sharing(grams, self._plausible[n])
+
+    def _sketched(self, rows: Rows) -> Values:
+        """Sketches of the 2-grams of texts."""
+        sketches = np.empty((len(rows), self._options.sketch_size), np.uint32)
+        start = 0
+        for some, grams, offsets in self._grams(SHORT_GRAM, rows):
+            sketches[start : start + len(some)] = sketch(grams, offsets, sketches.shape[1])
+            start += len(some)
+        return sketches
 
     def _sharing(self, parts: Iterable[tuple[Rows, Hashes]], plausible: Test) -> Iterator[Pairs]:
         """Near-duplicates among texts that share a key, given as (texts, keys)."""
         for number, (buckets, members) in enumerate(divisions(parts)):
             many = crowded(buckets)
-            test = self._mine(plausible)
-            yield self._compared(bucket_pairs(buckets[~many], members[~many], test))
+            mine = self._mine(plausible)
+            yield self._compared(bucket_pairs(buckets[~many], members[~many], mine))
             if number % self._shard.total == self._shard.number - 1:
-                yield self._followers(buckets[many], members[many])
+                yield self._followers(buckets[many], members[many], plausible)
 
     def _mine(self, plausible: Test) -> Test:
         """A test that pairs of other shards do not pass."""
@@ -323,12 +343,14 @@ class _Comparison:
 
         return test
 
-    def _followers(self, buckets: Rows, members: Rows) -> Pairs:
+    def _followers(self, buckets: Rows, members: Rows, plausible: Test) -> Pairs:
         """Pairs of the best texts of crowded buckets and what follows them."""
         by_rank = np.argsort(self._ranks)
 
         def similarity(kept: Rows, candidate: Rows) -> NDArray[np.float64]:
-            found = self._similarity(by_rank[kept], by_rank[candidate])
+            likely = np.flatnonzero(plausible(by_rank[kept], by_rank[candidate]))
+            found = np.zeros(len(kept))
+            found[likely] = self._similarity(by_rank[kept[likely]], by_rank[candidate[likely]])
             return np.where(found >= self._options.threshold, found, 0.0)
 
         followers = remove_followers(buckets, self._ranks[members], similarity)
