@@ -36,16 +36,16 @@ Vectors = NDArray[np.float32]
 _SAMPLE = 20_000
 _SHAPES = 128
 _CHUNK = 4_096
-_TILE, _DEVICE_TILE = (384, 2_048), (8_192, 32_768)
+_TILE, _DEVICE_TILE = (128, 2_048), (8_192, 32_768)
 """Rows and columns that are multiplied at once, on a CPU so that the products stay in its cache."""
 _DIMENSIONS = (64, 96, 128, 192, 256, 384, 512)
-_PAIR_COST = 500
-_COSTS = {"single": (0.4, 0.012), "low": (0.4, 0.002), "device": (0.001, 3e-6)}
+_PAIR_COST = 350
+_COSTS = {"single": (0.4, 0.025), "low": (0.4, 0.008), "device": (0.001, 3e-6)}
 """Nanoseconds of a candidate pair, and of a product: as such and a dimension. Those of a device are
 its makers' figures for memory and arithmetic."""
 _PRUNED_FROM = 30_000
-_ROWS_A_CLUSTER, _CLUSTERS = 700, 512
-_LEFT = 0.4
+_ROWS_A_CLUSTER, _CLUSTERS = 200, 512
+_LEFT = 0.3
 """Share of the products that pruning leaves, about."""
 _ROUNDS = 6
 _STEPS = 255 / np.pi
@@ -398,15 +398,15 @@ class _Search:
     def _checked(self, start: int, units: Vectors, row: Rows, other: Rows) -> Pairs:
         """The candidates that are pairs: rows of a group, and others in order."""
         used, inverse, counts = _runs(other)
-        others = self._units(self._rows[used])
         found = np.empty(len(row), np.float32)
         dense = counts >= _DENSE
+        crowded = dense[inverse]
         if dense.any():
-            products = others[dense] @ units.T
-            inside = dense[inverse]
-            found[inside] = products[np.cumsum(dense)[inverse[inside]] - 1, row[inside]]
-        apart = np.flatnonzero(~dense[inverse])
-        found[apart] = np.einsum("ij,ij->i", units[row[apart]], others[inverse[apart]])
+            products = self._units(self._rows[used[dense]]) @ units.T
+            found[crowded] = products[np.cumsum(dense)[inverse[crowded]] - 1, row[crowded]]
+        apart = np.flatnonzero(~crowded)
+        others = self._units(self._rows[other[apart]])
+        found[apart] = np.einsum("ij,ij->i", units[row[apart]], others)
         likely = np.flatnonzero(found >= self._threshold - self._close)
         one, two = self._rows[row[likely] + start], self._rows[other[likely]]
         cosines = found[likely].astype(np.float64)
@@ -517,7 +517,7 @@ def _basis(sample: Vectors, threshold: float, base: float, cost: float) -> Vecto
 
     More axes make products dearer, and candidates that are none fewer.
     """
-    _, axes = np.linalg.eigh(sample.T.astype(np.float64) @ sample.astype(np.float64))
+    _, axes = np.linalg.eigh((sample.T @ sample).astype(np.float64))
     axes = np.ascontiguousarray(axes[:, ::-1], np.float32)
     some = sample[:: max(1, len(sample) // 1_200)]
     costs = {}
