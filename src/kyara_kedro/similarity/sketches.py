@@ -19,6 +19,8 @@ _EMPTY = np.uint64(0xFFFFFFFFFFFFFFFF)
 _SALT = 0xD6E8FEB86659FD93
 _LOW = np.uint64(0xFFFFFFFF)
 _BAND_RECALL = 0.9995
+_COMMON_BITS = 20
+_COMMON = np.uint64(64 - _COMMON_BITS)
 
 
 def sketch(shingles: Hashes, offsets: Offsets, size: int) -> Values:
@@ -101,11 +103,18 @@ def band_buckets(values: Values, rows: Rows, threshold: float) -> Iterator[tuple
     """
     size = values.shape[1]
     length = band_length(threshold, size)
+    common = np.zeros(1 << _COMMON_BITS, np.bool_)
     for start in range(0, size - length + 1, length):
         keys = np.zeros(len(rows), np.uint64)
-        for column in range(start, start + length):
-            keys = mix(keys + values[rows, column])
-        order = np.argsort(keys, kind="stable")
+        for column in values[:, start : start + length].take(rows, axis=0).T:
+            keys = mix(keys + column)
+        # numbers are sorted much faster than places; few keys are there twice
+        ordered = np.sort(keys)
+        twice = ordered[1:][ordered[1:] == ordered[:-1]] >> _COMMON
+        common[twice] = True
+        order = np.flatnonzero(common.take(keys >> _COMMON))
+        common[twice] = False
+        order = order[np.argsort(keys[order], kind="stable")]
         ordered = keys[order]
         same = ordered[1:] == ordered[:-1]
         shared = np.zeros(len(order), np.bool_)
