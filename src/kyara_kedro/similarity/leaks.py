@@ -343,7 +343,7 @@ def _teaches(stem: Stem, record: Record, shifts: Sequence[int]) -> bool:
         return False
     low, high = stem.asking + shifts[0] + _SLIPS[0], stem.asking + shifts[-1] + _SLIPS[-1]
     return (
-        stem.hashes[stem.asking] not in record.hashes[max(low, 0) : max(high + 1, 0)]
+        not record.holds(stem.hashes[stem.asking].tobytes(), low, max(high + 1, 0))
         and all(held(sought.answer, record.all_hashes) for sought in stem.sought)
         and record.asked.isdisjoint(stem.words[-3:])
     )

@@ -55,7 +55,7 @@ _BRIEF = 20
 _SIGMAS = 5
 _PAIRS_AT_ONCE, _TOKENS_AT_ONCE = 4_096, 500_000
 _TEXTS_AT_ONCE = 2_048
-MANY_SHORT = 1_000_000
+MANY_SHORT = 250_000
 """Short texts from which on sketches cost less than groups that share a rare n-gram and grow with
 the number of texts."""
 _ONE, _OWNER = np.uint64(1), np.uint64(44)
