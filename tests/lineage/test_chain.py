@@ -166,6 +166,8 @@ def test_a_text_is_found_in_every_kind_that_holds_it() -> None:
     hits = {hit.kind: hit for hit in containing(chain.world.store(), "3,952公尺")}
     assert set(hits) == {"document", "passage", "conversation"}
     assert hits["conversation"].shown == (chain.conversation,)
+    with pytest.raises(UserError, match="--text is blank"):
+        containing(chain.world.store(), " ")
 
 
 def test_lines_are_as_wide_as_the_terminal_and_control_characters_are_left_out() -> None:

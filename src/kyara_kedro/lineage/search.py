@@ -86,7 +86,12 @@ def containing(store: Store, text: str, most: int = _MOST) -> list[Hits]:
         store: What is searched.
         text: The text.
         most: Ids told of each kind.
+
+    Raises:
+        UserError: the text is blank.
     """
+    if not text.strip():
+        raise UserError("--text is blank: give some characters that a record holds")
     queries, kinds = [], []
     for kind in KINDS.values():
         for table in store.there(kind.found_in) if kind.texts else ():
