@@ -5,7 +5,7 @@ from functools import partial
 from graphlib import TopologicalSorter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from kedro.framework.project import configure_project, pipelines
 from kedro.pipeline import Node, Pipeline
@@ -108,6 +108,7 @@ def sharded(counts: list[int]) -> Iterator[Node]:
         last = [f"table{place}"]
 
 
+@settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(1, 3), min_size=1, max_size=5), st.sampled_from(["namespace", "node"]))
 def test_shards_are_one_job_in_as_many_tasks(counts: list[int], group: Group) -> None:
     made = Pipeline(

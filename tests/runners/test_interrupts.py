@@ -16,13 +16,13 @@ from kyara_kedro.runners import ThreadRunner
 
 
 def test_an_interrupt_is_heard_while_a_node_runs(tmp_path: Path) -> None:
-    interrupted = threading.Event()
+    in_time = threading.Event()
 
     def waits(text: str) -> int:
         assert pl.DataFrame({"text": [text]}).height
         os.kill(os.getpid(), signal.SIGINT)
-        heard.wait(20)
-        interrupted.set()
+        if heard.wait(60):
+            in_time.set()
         return 1
 
     heard = threading.Event()
@@ -44,4 +44,4 @@ def test_an_interrupt_is_heard_while_a_node_runs(tmp_path: Path) -> None:
             )
     finally:
         signal.signal(signal.SIGINT, before)
-    assert heard.is_set() and interrupted.is_set()
+    assert in_time.is_set()

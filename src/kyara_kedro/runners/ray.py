@@ -5,10 +5,11 @@ import os
 import pickle
 import time
 import traceback
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from copy import copy
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
@@ -260,9 +261,9 @@ class _Place(NamedTuple):
 
 
 class _Outcome(NamedTuple):
-    """What came of a node: what went wrong, and what the hooks have learnt."""
+    """What came of a node: what went wrong, with its causes, and what the hooks have learnt."""
 
-    error: Exception | None
+    errors: list[BaseException]
     facts: Facts
 
 
@@ -279,16 +280,16 @@ def _work(packed: bytes, place: _Place) -> _Outcome:
         load_versions={},
     )
     task.hook_manager = hooks
-    error = None
+    errors: list[BaseException] = []
     try:
         task.execute()
     except Exception as caught:
-        error = _portable(caught)
+        errors = portable(caught)
     finally:
         for name in task.node.inputs:
             task.catalog.release(name)
     handed = {number: hook.hand_over() for number, hook in _carriers().items()}
-    return _Outcome(error, handed)
+    return _Outcome(errors, handed)
 
 
 def _prepare(place: _Place) -> PluginManager:
@@ -315,14 +316,28 @@ def _carriers() -> dict[int, CarriesFacts]:
     return {number: hook for number, hook in found if isinstance(hook, CarriesFacts)}
 
 
-def _portable(error: Exception) -> Exception:
-    """An error that another process can be told of, with what led to it as a note."""
-    try:
-        pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
-    except Exception:
-        error = UserError(f"{type(error).__name__}: {error}")
-    error.add_note("".join(traceback.format_exception(error)))
-    return error
+def portable(error: Exception) -> list[BaseException]:
+    """An error and its causes, such that another process can be told, with a note of its trace."""
+    trace = "".join(traceback.format_exception(error))
+    found: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None:
+        try:
+            pickle.loads(pickle.dumps(cause))  # noqa: S301 - our own
+        except Exception:
+            found.append(UserError(f"{type(cause).__name__}: {cause}"))
+        else:
+            found.append(cause)
+        cause = cause.__cause__
+    found[0].add_note(trace)
+    return found
+
+
+def linked(errors: Sequence[BaseException]) -> BaseException:
+    """An error whose causes follow it, with these as its causes again; pickling takes them off."""
+    for error, cause in pairwise(errors):
+        error.__cause__ = cause
+    return errors[0]
 
 
 def _settle(
@@ -337,8 +352,8 @@ def _settle(
         outcome = arrived.result()
         for number, hook in _carriers().items():
             hook.take_over(outcome.facts[number])
-        if outcome.error is not None:
-            raise outcome.error
+        if outcome.errors:
+            raise linked(outcome.errors)
         if log:
             log.done(node, time.perf_counter() - started)
     except Exception as error:
