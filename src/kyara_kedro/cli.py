@@ -664,3 +664,106 @@ def jobs(
     written = write_jobs(engine, planned, Run(root, arguments), options, target)
     click.echo(f"{len(planned)} jobs: {', '.join(job.name for job in planned)}")
     click.echo(f"Begin with 由此開始: {written[0]}  (docs/scale-out.md)")
+
+
+@cli.command(cls=_Plain)
+@click.argument("wanted", metavar="RUN")
+@click.option(
+    "--rerun", "in_place", is_flag=True, help="Replace the project's data, instead of comparing."
+)
+@click.option("--pay", is_flag=True, help="Ask teachers what the ledger does not hold.")
+@click.option(
+    "--into",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="An empty folder that keeps what is made; else it is removed.",
+)
+@click.pass_context
+def reproduce(
+    ctx: click.Context, wanted: str, in_place: bool, pay: bool, into: Path | None
+) -> None:
+    """Do RUN again, with its settings, inputs, prompts and replies, and compare what comes out.
+
+    RUN is the id of a run or its beginning, `last`, or the file of a manifest. Nothing is paid and
+    nothing of the project is changed, unless you say so. Ends with 1 if something is different.
+    """
+    from kyara_kedro.lineage.reproduce import compared_text
+    from kyara_kedro.upkeep.repetition import Repetition, find_run, working_folder
+
+    root = find_kedro_project(Path.cwd()) or Path.cwd()
+    manifest = find_run(root, wanted)
+    with working_folder(into) as folder:
+        compared = Repetition(root, manifest, folder, in_place, pay).run(click.echo)
+    click.echo(compared_text(compared))
+    same = all(one.outcome != "different" for one in compared)
+    ctx.exit(0 if same or in_place else 1)
+
+
+@cli.command("runs", cls=_Plain)
+@click.argument("wanted", metavar="[RUN]", required=False)
+@click.option(
+    "--pin", "pinned", is_flag=True, flag_value=True, default=None, help="Keep RUN's results."
+)
+@click.option("--unpin", "pinned", is_flag=True, flag_value=False, help="Keep them no longer.")
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True)
+def show_runs(wanted: str | None, pinned: bool | None, limit: int) -> None:
+    """List runs, the newest first; or pin RUN, so that `kedro gc` keeps what it read and made."""
+    from itertools import islice
+
+    from kyara_kedro.hooks.runs import FOLDER
+    from kyara_kedro.lineage.history import pin, pins, runs_text
+    from kyara_kedro.lineage.manifest import run_named, runs
+
+    folder = (find_kedro_project(Path.cwd()) or Path.cwd()) / FOLDER
+    if (wanted is None) != (pinned is None):
+        raise UserError("give a RUN with --pin or --unpin, and only then")
+    if wanted is not None and pinned is not None:
+        pin(folder, run_named(folder, wanted).run_id, pinned)
+    found = list(islice(runs(folder), limit))
+    if not found:
+        raise UserError(f"there is no run in {folder}: `kedro run` makes one")
+    click.echo(runs_text(found, pins(folder)))
+
+
+@cli.command(cls=_Plain)
+@click.option("--delete", is_flag=True, help="Delete what is listed; else it is only listed.")
+@click.option(
+    "--keep",
+    type=click.IntRange(min=1),
+    default=3,
+    show_default=True,
+    help="Newest versions of each data set, and newest runs.",
+)
+@click.option("--older-than", type=float, default=0, metavar="DAYS", help="Keep what is younger.")
+@click.option("--why", is_flag=True, help="List what is kept, too, each with the reason.")
+@env_option
+def gc(delete: bool, keep: int, older_than: float, why: bool, env: str | None) -> None:
+    """List old versions, models, runs and leftovers that nothing needs, and delete them on request.
+
+    What an alias of the registry, a model card, a pinned run or the newest state was made from is
+    kept, however far back it goes.
+    """
+    from kedro.framework.project import pipelines
+
+    from kyara_kedro.hooks.runs import FOLDER
+    from kyara_kedro.lineage.garbage import clear, verdict_text
+    from kyara_kedro.upkeep.clearing import DOWN, Clearing, Policy, aliases
+
+    root, context = _project(env)
+    catalog = context.catalog
+    clearing = Clearing(
+        catalog,
+        pipelines["__default__"],
+        root / FOLDER,
+        root / context.config_loader["mlflow"]["folder"] / "spool",
+        Policy(keep, older_than),
+        aliases(catalog.get("model_registry")),
+    )
+    verdict = clearing.verdict()
+    click.echo(verdict_text(verdict, why))
+    if clearing.aliases is None:
+        click.echo(f"{DOWN}: nothing that could be a model is deleted")
+    if not delete:
+        click.echo("沒有刪除任何東西 nothing was deleted; --delete does it")
+        return
+    clearing.check_idle()
+    clear(verdict, lambda thing: click.echo(f"deleted {thing.place}"))

@@ -133,6 +133,12 @@ class ObjectStore:
         with self._told(pattern):
             return list(self._files.glob(pattern))
 
+    def sizes(self, pattern: str) -> dict[str, int]:
+        """The objects that a pattern names, with their sizes in bytes."""
+        with self._told(pattern):
+            found = self._files.glob(pattern, detail=True)
+        return {path: info["size"] for path, info in found.items() if info["type"] == "file"}
+
     @contextmanager
     def opened(self, path: str) -> Iterator[IO[bytes]]:
         """Read an object where it is, by ranges.

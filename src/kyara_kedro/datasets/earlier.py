@@ -29,6 +29,9 @@ class EarlierDataset(AbstractDataset[None, T], Generic[T, Entry]):
         credentials: Of the object store, from credentials.yml only.
         fs_args: Further settings of its fsspec file system.
         metadata: Free entries, such as kedro-viz's layer.
+
+    Attributes:
+        written: The entry that this run writes.
     """
 
     _entry: type[Entry]
@@ -42,7 +45,7 @@ class EarlierDataset(AbstractDataset[None, T], Generic[T, Entry]):
         fs_args: dict[str, Any] | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        self._written: Entry = self._entry(
+        self.written: Entry = self._entry(
             filepath=filepath,
             version=self._newest,
             credentials=credentials,
@@ -63,7 +66,7 @@ class EarlierDataset(AbstractDataset[None, T], Generic[T, Entry]):
         return True
 
     def _release(self) -> None:
-        self._written.release()
+        self.written.release()
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": self._filepath}
@@ -101,8 +104,8 @@ class EarlierTableDataset(EarlierDataset[pl.DataFrame, TableDataset]):
 
     def load(self) -> pl.DataFrame:
         """Read the Parquet file."""
-        known = self._written.exists() and self._written.schema() == self._record.schema
-        return self._written.load() if known else self._record.frame()
+        known = self.written.exists() and self.written.schema() == self._record.schema
+        return self.written.load() if known else self._record.frame()
 
     def preview(self) -> TablePreview:
         """The first rows, for kedro-viz."""
@@ -118,7 +121,7 @@ class EarlierModelDataset(EarlierDataset[list[ModelRef], ModelRefDataset]):
 
     def load(self) -> list[ModelRef]:
         """Read the newest reference of a versioned entry."""
-        return [self._written.load()] if self._written.exists() else []
+        return [self.written.load()] if self.written.exists() else []
 
     def preview(self) -> JSONPreview:
         """What is there, for kedro-viz."""
@@ -136,7 +139,7 @@ class EarlierTagMapDataset(EarlierDataset[pl.DataFrame, TagMapDataset]):
         Raises:
             UserError: it was edited so that it is no map any more.
         """
-        return self._written.load() if self._written.exists() else TAG_MAP.frame()
+        return self.written.load() if self.written.exists() else TAG_MAP.frame()
 
     def preview(self) -> TablePreview:
         """The first rows, for kedro-viz."""
@@ -156,7 +159,7 @@ class EarlierJSONDataset(EarlierDataset[dict[str, Any], JSONDataset]):
 
     def load(self) -> dict[str, Any]:
         """Read the JSON file."""
-        return dict(self._written.load()) if self._written.exists() else {}
+        return dict(self.written.load()) if self.written.exists() else {}
 
     def preview(self) -> JSONPreview:
         """What is there, for kedro-viz."""

@@ -16,7 +16,9 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 from kyara_kedro.hooks.accounts import AccountHooks
+from kyara_kedro.hooks.gatekeeper import SOURCES
 from kyara_kedro.lineage.manifest import Git, RunManifest
+from kyara_kedro.lineage.reproduce import HIDDEN
 from kyara_kedro.runners.log import NAME, RunLog
 from kyara_kedro.runners.reads import Reads, plain
 from kyara_kedro.tracking.target import provenance, versions
@@ -62,6 +64,7 @@ class RunHooks:
         run_id = run_params["run_id"]
         manifest = self._manifest(run_params)
         log = RunLog(self._project / FOLDER, manifest, pipeline, catalog)
+        manifest.runtime_params = _told(run_params.get("runtime_params") or {}, manifest.parameters)
         if run_params["only_missing_outputs"]:
             log.make_plan()
         catalog[NAME] = MemoryDataset(log, copy_mode="assign")
@@ -122,5 +125,19 @@ class RunHooks:
             lock=known.get("requirements.lock"),
             packages=versions(),
             python=known["python"],
-            runtime_params=plain(run_params.get("runtime_params") or {}),
         )
+
+
+def _told(given: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What the command line gave that concerns a run, with hashes in place of secrets."""
+    return {
+        name: _without_secrets(value, settings.get(name))
+        for name, value in given.items()
+        if name in settings or name in SOURCES
+    }
+
+
+def _without_secrets(value: Any, told: Any) -> Any:
+    if isinstance(value, Mapping) and isinstance(told, Mapping):
+        return {name: _without_secrets(one, told.get(name)) for name, one in value.items()}
+    return told if str(told).startswith(HIDDEN) else plain(value)

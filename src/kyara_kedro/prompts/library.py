@@ -182,6 +182,17 @@ class PromptLibrary:
             raise PromptError(f"prompt {name!r}: no such template; tasks: {', '.join(self.tasks)}")
         return self._template(name)
 
+    @property
+    def overrides(self) -> Mapping[str, Path]:
+        """The files that stand in place of the package's, or beside them, by relative path."""
+        own = (item for item in self._files.items() if not item[1].is_relative_to(TEMPLATES))
+        return dict(own)
+
+    def text(self, file: str) -> str | None:
+        """The text of a template or ``meta.yml`` by its relative path; None if there is none."""
+        path = self._files.get(file)
+        return None if path is None else path.read_text("utf-8")
+
     def sha(self, name: str) -> str:
         """First 8 hex digits of the hash of a template's text; the text is not compiled."""
         return _sha(self._files[f"{name}.jinja"].read_text("utf-8"))

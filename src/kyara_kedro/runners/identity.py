@@ -12,6 +12,7 @@ from kedro.io import AbstractDataset
 
 from kyara_kedro.content import content_id
 from kyara_kedro.datasets.atomic import AtomicDataset
+from kyara_kedro.datasets.earlier import EarlierDataset, EarlierJSONDataset
 from kyara_kedro.datasets.encoder import EncoderDataset
 from kyara_kedro.datasets.knowledge import KnowledgeBaseDataset
 from kyara_kedro.datasets.models import RefDataset
@@ -94,6 +95,20 @@ def stamp(dataset: AbstractDataset[Any, Any]) -> str | None:
     return content_id(
         [[str(part), *_stamp(part)] if isinstance(part, Path) else part for part in parts]
     )
+
+
+NOTHING = "not there"
+"""Stands for what an earlier run has left, where there was none."""
+
+
+def earlier_state(dataset: AbstractDataset[Any, Any], contents: Contents) -> str | None:
+    """What an earlier run has left, for the manifest; None for other data sets.
+
+    It is no reason to run a node again, but what comes out may follow from it.
+    """
+    if not isinstance(dataset, EarlierDataset) or isinstance(dataset, EarlierJSONDataset):
+        return None
+    return identity(dataset.written, contents) if dataset.written.exists() else NOTHING
 
 
 _UNLIKE = (KnowledgeBaseDataset, PublicationDataset)

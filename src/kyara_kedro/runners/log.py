@@ -28,14 +28,17 @@ from kyara_kedro.lineage.manifest import (
     RunManifest,
     Status,
 )
+from kyara_kedro.lineage.reproduce import HIDDEN, keep_prompts
 from kyara_kedro.prompts.library import PromptLibrary
 from kyara_kedro.runners.code import CodeIndex
-from kyara_kedro.runners.identity import Contents, identity, stamp
+from kyara_kedro.runners.identity import Contents, earlier_state, identity, stamp
 from kyara_kedro.runners.memory import Memory, NodeRecord, Output, Shelf
 from kyara_kedro.runners.reads import Reads, plain, prompt, setting
 
 logger = logging.getLogger("kyara_kedro")
 Catalog = CatalogProtocol[str, Any]
+PROMPTS = "prompts"
+"""Folder beside the manifests, of the texts of a project's own prompts."""
 NAME = "run_log"
 """Name of the data set that carries the book from the hooks to the runner."""
 _ASKED = (EncoderDataset, KnowledgeBaseDataset, TeacherDataset)
@@ -129,6 +132,7 @@ class RunLog:
         self.is_open = False
         self.manifest.parameters = {name: plain(value) for name, value in self._roots.items()}
         self.manifest.prompts = {name: self._library.sha(name) for name in self._library.templates}
+        self.manifest.prompts |= keep_prompts(self._library, folder / PROMPTS)
         for name in sorted(pipeline.inputs()):
             if not name.startswith("params:"):
                 self.manifest.inputs[name] = self._input_state(name)
@@ -395,7 +399,7 @@ class RunLog:
         place = dataset._describe().get("filepath")
         return InputState(
             version=_version(dataset),
-            hash=self._identity(name),
+            hash=earlier_state(dataset, self._contents) or self._identity(name),
             path=None if place is None else str(place),
         )
 
@@ -449,7 +453,7 @@ def _difference(path: str, before: Any, now: Any) -> str:
             if before.get(key) != now.get(key):
                 return _difference(f"{path}.{key}", before.get(key), now.get(key))
     told = f"{before} -> {now}"
-    if len(told) > _LONG or "secret " in told:
+    if len(told) > _LONG or HIDDEN in told:
         return f"{path} changed"
     return f"{path}: {told}"
 

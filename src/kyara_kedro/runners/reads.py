@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import ConfigDict, SecretStr
 
 from kyara_kedro.content import content_id
+from kyara_kedro.lineage.reproduce import HIDDEN
 from kyara_kedro.options import Options
 from kyara_kedro.prompts.library import PromptLibrary, PromptTemplate
 from kyara_kedro.prompts.meta import PromptMeta
@@ -52,7 +53,7 @@ class Reads:
 def plain(value: Any) -> Any:
     """A setting's value as JSON has it; of a secret only a hash."""
     if isinstance(value, SecretStr):
-        return f"secret {content_id(value.get_secret_value())}"
+        return f"{HIDDEN}{content_id(value.get_secret_value())}"
     if isinstance(value, Options):
         return {name: plain(getattr(value, name)) for name in type(value).model_fields}
     if isinstance(value, Mapping):

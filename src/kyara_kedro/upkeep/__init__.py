@@ -1,0 +1,1 @@
+"""Commands on what earlier runs have left: do one again, and clear away what nothing needs."""
