@@ -42,6 +42,7 @@ from kyara_kedro.runners import SequentialRunner
 from kyara_kedro.runners.identity import NOTHING, Contents, earlier_state, identity
 from kyara_kedro.runners.log import PROMPTS
 from kyara_kedro.runners.memory import Shelf
+from kyara_kedro.teachers.base import TeacherError
 from kyara_kedro.tracking.target import provenance, versions
 
 Entry = dict[str, Any]
@@ -124,8 +125,7 @@ class Repetition:
             tell: Takes a line for each thing that is not as it was, before anything runs.
 
         Raises:
-            UserError: something that the run needs is gone.
-            TeacherError: a reply is not in the ledger, and nothing may be paid.
+            UserError: something that the run needs is gone, or a reply is not in the ledger.
         """
         loader = self._loader()
         catalog = _absolute(self.project, deepcopy(loader["catalog"]))
@@ -146,12 +146,15 @@ class Repetition:
             env=self.manifest.env,
             conf_source=str(conf),
         )
-        session.run(
-            pipeline_names=self.manifest.selection.get("pipeline_names"),
-            node_names=[node.name for node in pipeline.nodes],
-            load_versions=self._versions(known),
-            runner=SequentialRunner(),
-        )
+        try:
+            session.run(
+                pipeline_names=self.manifest.selection.get("pipeline_names"),
+                node_names=[node.name for node in pipeline.nodes],
+                load_versions=self._versions(known),
+                runner=SequentialRunner(),
+            )
+        except TeacherError as error:
+            raise UserError(f"{error}{'' if self.pay else '; --pay asks for it'}") from error
         runs = (self.project if self.in_place else self.folder) / FOLDER
         again = RunManifest.read(runs / f"{session.session_id}.json")
         stored = {name: _class(known[name]) for name in pipeline.all_outputs() & known.keys()}
