@@ -1,6 +1,6 @@
 """The project's commands: `run` with errors in one line, `where`, `dedup-report`, `review`,
 `estimate`, `costs`, `viz-offline`, `track-sync`, `ledger`, `serve-model`, `chat`, `export-data`,
-`score`, `promote`, `explain` and `jobs`."""
+`score`, `promote`, `explain`, `jobs`, `reproduce`, `runs` and `gc`."""
 
 import logging
 import sys

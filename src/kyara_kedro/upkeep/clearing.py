@@ -330,9 +330,10 @@ def _stored_versions(dataset: AtomicDataset[Any, Any]) -> Iterator[_Version]:
 
 def _versions_of(run: RunManifest) -> dict[str, str]:
     """The versions of data sets that a run has read or made, or passed over."""
-    outputs = (node.outputs.items() for node in run.nodes.values())
-    every = [*run.inputs.items(), *chain.from_iterable(outputs)]
-    return {name: state.version for name, state in every if state.version}
+    read = {name: state.version for name, state in run.inputs.items()}
+    made = (node.outputs.items() for node in run.nodes.values())
+    every = read | {name: state.version for name, state in chain.from_iterable(made)}
+    return {name: version for name, version in every.items() if version}
 
 
 def _ref(folder: Path) -> dict[str, Any]:
