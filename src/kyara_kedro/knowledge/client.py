@@ -12,8 +12,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from kyara_kedro.errors import UserError
 from kyara_kedro.knowledge.bm25 import SparseVector
 from kyara_kedro.knowledge.counts import TermCounts
@@ -119,14 +117,14 @@ class ServerIndex:
                 for start in range(0, len(ids), PAGE):
                     page = list(ids[start : start + PAGE])
                     found = self._client.retrieve(self._collection, page, with_vectors=True)
-                    yield list(map(_point, found))
+                    yield list(map(Point.stored, found))
                 return
             offset, more = None, True
             while more:
                 records, offset = self._client.scroll(
                     self._collection, offset=offset, limit=PAGE, with_vectors=True
                 )
-                yield list(map(_point, records))
+                yield list(map(Point.stored, records))
                 more = offset is not None
 
     def update(self, change: Change) -> None:
@@ -324,12 +322,6 @@ def _client_point(point: Point) -> "models.PointStruct":
     if point.dense is not None:
         vector[DENSE] = point.dense
     return models.PointStruct(id=point.id, vector=vector, payload=point.payload)
-
-
-def _point(record: Any) -> Point:
-    sparse = record.vector[SPARSE]
-    vector = SparseVector(np.array(sparse.indices, np.uint32), np.array(sparse.values, np.float32))
-    return Point(record.id, vector, record.payload, record.vector.get(DENSE))
 
 
 def _vector(vector: SparseVector | list[float]) -> "models.SparseVector | list[float]":

@@ -15,8 +15,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from kyara_kedro.errors import UserError
 from kyara_kedro.knowledge.bm25 import SparseVector
 from kyara_kedro.knowledge.counts import TermCounts
@@ -104,7 +102,7 @@ class EdgeIndex:
         if ids is not None:
             for start in range(0, len(ids), PAGE):
                 yield [
-                    _point(record)
+                    Point.stored(record)
                     for record in self._shard.retrieve(list(ids[start : start + PAGE]), True, True)
                 ]
             return
@@ -113,7 +111,7 @@ class EdgeIndex:
             records, offset = self._shard.scroll(
                 edge.ScrollRequest(offset=offset, limit=PAGE, with_payload=True, with_vector=True)
             )
-            yield [_point(record) for record in records]
+            yield [Point.stored(record) for record in records]
             more = offset is not None
 
     def update(self, change: Change) -> None:
@@ -349,12 +347,6 @@ def _edge_point(point: Point) -> Any:
     if point.dense is not None:
         vectors[DENSE] = point.dense
     return edge.Point(point.id, vectors, point.payload)
-
-
-def _point(record: Any) -> Point:
-    sparse = record.vector[SPARSE]
-    vector = SparseVector(np.array(sparse.indices, np.uint32), np.array(sparse.values, np.float32))
-    return Point(record.id, vector, record.payload, record.vector.get(DENSE))
 
 
 def _edge_vector(vector: SparseVector) -> Any:

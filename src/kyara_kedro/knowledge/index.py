@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, Self
+
+import numpy as np
 
 from kyara_kedro.errors import UserError
 from kyara_kedro.knowledge.bm25 import SparseVector
@@ -53,6 +55,15 @@ class Point(NamedTuple):
     sparse: SparseVector
     payload: dict[str, str]
     dense: list[float] | None = None
+
+    @classmethod
+    def stored(cls, record: Any) -> Self:
+        """The point that a record of Qdrant holds, embedded or of a server."""
+        sparse = record.vector[SPARSE]
+        indices, values = np.array(sparse.indices, np.uint32), np.array(sparse.values, np.float32)
+        return cls(
+            record.id, SparseVector(indices, values), record.payload, record.vector.get(DENSE)
+        )
 
 
 class Query(NamedTuple):
