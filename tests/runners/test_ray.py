@@ -151,7 +151,8 @@ def test_a_failure_on_a_cluster_is_told_in_one_line(project: Path) -> None:
     done = run_kedro(project, "run", "--nodes=ingest.chunk_documents", *RAY)
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith("Error: ") and "document_rows.parquet is damaged" in last
+    assert last.startswith("Error: document_rows: parquet: File out of specification")
+    assert last.endswith("run `kedro run --pipelines=ingest` again")
 
 
 @pytest.mark.usefixtures("cluster")
