@@ -134,6 +134,14 @@ def test_what_a_function_is_bound_to_belongs_to_its_code(toy: Any, tmp_path: Pat
     assert bound.keys() == index.digests(nodes.plain).keys() | index.digests(nodes.imported).keys()
 
 
+def test_a_name_that_is_not_there_is_not_looked_for_for_ever(toy: Any, tmp_path: Path) -> None:
+    package, nodes = toy
+    (package / "deep" / "words.py").write_text("from toy.nodes import spell\n")
+    (package / "nodes.py").write_text(NODES + "from toy.deep.words import spell\n")
+
+    assert "toy.nodes" in CodeIndex(tmp_path).digests(nodes.deep)
+
+
 def test_files_that_a_module_reads_beside_it_count(toy: Any, tmp_path: Path) -> None:
     package, nodes = toy
     tools = (package / "tools.py").read_text()

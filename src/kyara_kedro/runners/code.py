@@ -101,11 +101,13 @@ class CodeIndex:
     def _followed(self, module: str, name: str) -> Digests:
         seen: dict[str, dict[str, str]] = {}
         waiting = [(module, name)]
+        looked_up: set[tuple[str, str]] = set()
         while waiting:
-            module, name = waiting.pop()
+            module, name = place = waiting.pop()
             source = self._module(module)
-            if source is None or name in seen.get(module, ()):
+            if source is None or place in looked_up:
                 continue
+            looked_up.add(place)
             if module not in seen:
                 seen[module] = {}
                 waiting.append((module, _REST))
