@@ -13,13 +13,14 @@ import ast
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypedDict
 
 import xxhash
 
 from kyara_kedro.content import content_id
+from kyara_kedro.files import stamp
 from kyara_kedro.runners.memory import Shelf
 
 _HOME = "kyara_kedro"
@@ -60,6 +61,7 @@ class CodeIndex:
     def __init__(self, folder: Path) -> None:
         self._sources: Shelf[_Source] = Shelf(folder / "code.json")
         self._functions: Shelf[Digests] = Shelf(folder / "functions.json")
+        self._file = cache(_file)
         self._trees: dict[str, str] = {}
         self._modules: dict[str, _Source | None] = {}
 
@@ -72,7 +74,7 @@ class CodeIndex:
         found: Digests = {}
         for part in _parts(function):
             module, name = part.__module__, part.__qualname__.partition(".")[0]
-            if _file(module) is None:
+            if self._file(module) is None:
                 found[f"{module}.{name}"] = _short(_source(part))
                 continue
             key = f"{module}:{name}@{self._tree(module)}"
@@ -95,7 +97,7 @@ class CodeIndex:
         root = module.partition(".")[0]
         if root not in self._trees:
             files = sorted(path for name in {root, _HOME} for path in _package(name))
-            self._trees[root] = content_id([[str(path), *_stamp(path)] for path in files])[:16]
+            self._trees[root] = content_id([[str(path), *stamp(path)] for path in files])[:16]
         return self._trees[root]
 
     def _followed(self, module: str, name: str) -> Digests:
@@ -122,7 +124,7 @@ class CodeIndex:
                     waiting.append((module, first))
                 else:
                     waiting += self._led_to(source["imports"].get(first), attribute)
-            path = None if module.startswith(_PROMPTS) else _file(module)
+            path = None if module.startswith(_PROMPTS) else self._file(module)
             if path and _reads_beside(unit, source):
                 seen[module] |= {file.name: _short(file.read_bytes()) for file in _beside(path)}
         return {
@@ -134,7 +136,7 @@ class CodeIndex:
         if target is None:
             return
         module, _, name = target.partition(":")
-        if name and _file(f"{module}.{name}"):
+        if name and self._file(f"{module}.{name}"):
             module, name = f"{module}.{name}", ""
         if name:
             yield module, name
@@ -145,17 +147,17 @@ class CodeIndex:
 
     def _module(self, name: str) -> _Source | None:
         if name not in self._modules:
-            path = _file(name)
+            path = self._file(name)
             self._modules[name] = self._read(name, path) if path else None
         return self._modules[name]
 
     def _read(self, module: str, path: Path) -> _Source:
-        stamp = [*_stamp(path), sys.hexversion]
+        state = [*stamp(path), sys.hexversion]
         known = self._sources.get(str(path))
-        if known is None or known["stamp"] != stamp:
+        if known is None or known["stamp"] != state:
             tree = ast.parse(path.read_bytes())
             package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-            known = _Source(stamp=stamp, units=_units(tree), imports=dict(_imports(tree, package)))
+            known = _Source(stamp=state, units=_units(tree), imports=dict(_imports(tree, package)))
             self._sources.put(str(path), known)
         return known
 
@@ -285,11 +287,6 @@ def _source(part: Any) -> bytes:
     except (OSError, TypeError):
         code = getattr(part, "__code__", None)
         return repr((code.co_code, code.co_consts) if code else part).encode()
-
-
-def _stamp(path: Path) -> list[int]:
-    status = path.stat()
-    return [status.st_size, status.st_mtime_ns]
 
 
 def _short(content: bytes) -> str:

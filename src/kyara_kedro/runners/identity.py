@@ -19,6 +19,7 @@ from kyara_kedro.datasets.models import RefDataset
 from kyara_kedro.datasets.publication import PublicationDataset
 from kyara_kedro.datasets.sources import SourceFilesDataset
 from kyara_kedro.datasets.teachers import TeacherDataset
+from kyara_kedro.files import stamp as file_stamp
 from kyara_kedro.runners.memory import Shelf
 from kyara_kedro.storage import place
 
@@ -46,7 +47,7 @@ class Contents:
     def hash(self, path: Path) -> str:
         """Hash of a file's bytes (xxh3-128)."""
         key = str(path.absolute())
-        stamp = _stamp(path)
+        stamp = file_stamp(path)
         known = self._shelf.get(key)
         if known is None or known["stamp"] != stamp:
             state = xxhash.xxh3_128()
@@ -93,7 +94,7 @@ def stamp(dataset: AbstractDataset[Any, Any]) -> str | None:
     if parts is None:
         return None
     return content_id(
-        [[str(part), *_stamp(part)] if isinstance(part, Path) else part for part in parts]
+        [[str(part), *file_stamp(part)] if isinstance(part, Path) else part for part in parts]
     )
 
 
@@ -139,14 +140,14 @@ def _(dataset: RefDataset) -> Iterator[Part]:  # type: ignore[type-arg]
 def _(dataset: SourceFilesDataset) -> Iterator[Part]:
     for file in dataset.load():
         yield content_id(file.name, file.licence, file.data_set, file.encoding)
-        yield content_id(*_stamp(file.path)) if file.remote else file.path
+        yield content_id(*file_stamp(file.path)) if file.remote else file.path
 
 
 @_parts.register
 def _(dataset: PublicationDataset) -> Iterator[Part]:
     folder = place(dataset.load())
     for path in (folder / "README.md", *sorted((folder / "data").glob("*.parquet"))):
-        yield f"{path.name} {content_id(*_stamp(path))}"
+        yield f"{path.name} {content_id(*file_stamp(path))}"
 
 
 @_parts.register
@@ -160,8 +161,3 @@ def _(dataset: KnowledgeBaseDataset) -> Iterator[Part]:
 @_parts.register(EncoderDataset)
 def _(dataset: TeacherDataset | EncoderDataset) -> Iterator[Part]:
     yield content_id(dataset.configured())
-
-
-def _stamp(path: Path) -> list[int]:
-    status = path.stat()
-    return [status.st_size, status.st_mtime_ns]
