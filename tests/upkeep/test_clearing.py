@@ -29,7 +29,7 @@ from kyara_kedro.lineage.history import pin
 from kyara_kedro.lineage.manifest import InputState, NodeReport, OutputState, RunManifest
 from kyara_kedro.training.model_ref import ModelRef, written_whole
 from kyara_kedro.training.tokens import TokensRef
-from kyara_kedro.upkeep.clearing import DOWN, Clearing, Policy, aliases
+from kyara_kedro.upkeep.clearing import DOWN, Clearing, Policy, _stored_versions, aliases
 
 STAGES = ("sft_model", "dpo_model")
 
@@ -247,6 +247,33 @@ def test_what_a_killed_writer_left_goes_and_what_a_living_one_writes_stays(
     assert gone == {str(dead), str(half), str(spool)}
     assert mine.exists()
     assert former.exists()
+
+
+def test_what_a_killed_clearing_left_is_no_version_and_goes(project: Project) -> None:
+    run_id = project.run()
+    half = project.folder / "rows.parquet" / f".{stamp(5)}.999999999.gone.part"
+    half.mkdir()
+    (half / "rows.parquet").write_text("half")
+    assert f"rows@{half.name}" not in kept(project)
+    assert str(half) in project.clear()
+    assert not half.exists()
+    project.check_run(run_id)
+
+
+def test_versions_in_an_object_store_are_listed_and_deleted() -> None:
+    def table(version: str | None) -> TableDataset:
+        return TableDataset(
+            filepath="memory://clearing/rows.parquet", version=Version(version, version)
+        )
+
+    for number in range(2):
+        table(stamp(number)).save(pl.DataFrame({"id": [number]}))
+    old, new = _stored_versions(table(None))
+    assert (old.name, new.name) == (stamp(0), stamp(1))
+    assert old.size > 0
+    old.delete()
+    assert [one.name for one in _stored_versions(table(None))] == [stamp(1)]
+    assert table(None).load()["id"].item() == 1
 
 
 def test_nothing_is_deleted_beside_a_run(project: Project) -> None:

@@ -64,6 +64,8 @@ class RunHooks:
         run_id = run_params["run_id"]
         manifest = self._manifest(run_params)
         log = RunLog(self._project / FOLDER, manifest, pipeline, catalog)
+        if shards := catalog.load("parameters").get("shards"):
+            manifest.parameters["shards"] = plain(shards)
         manifest.runtime_params = _told(run_params.get("runtime_params") or {}, manifest.parameters)
         if run_params["only_missing_outputs"]:
             log.make_plan()

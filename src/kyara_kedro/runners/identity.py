@@ -22,8 +22,11 @@ from kyara_kedro.datasets.teachers import TeacherDataset
 from kyara_kedro.files import stamp as file_stamp
 from kyara_kedro.runners.memory import Shelf
 from kyara_kedro.storage import place
+from kyara_kedro.training.model_ref import REF_FILE
 
 _CHUNK = 1 << 20
+_NAMES = ("path", "run_id")
+_WEIGHTS = ".safetensors"
 Part = str | Path
 
 
@@ -128,11 +131,17 @@ def _(dataset: AtomicDataset) -> Iterator[Part]:  # type: ignore[type-arg]
 
 @_parts.register
 def _(dataset: RefDataset) -> Iterator[Part]:  # type: ignore[type-arg]
-    """The directory that is referred to counts by its files' sizes: it has a hash of its own."""
-    yield dataset.stored()
-    directory = Path(dataset.load().path)
+    """What determined the directory, its weights, and the sizes of its other files.
+
+    The directory's name and the tracking run that made it do not matter.
+    """
+    ref = dataset.load()
+    yield content_id({key: told for key, told in ref.to_dict().items() if key not in _NAMES})
+    directory = Path(ref.path)
     for path in sorted(directory.rglob("*")) if directory.is_dir() else ():
-        if path.is_file():
+        if path.suffix == _WEIGHTS:
+            yield path
+        elif path.is_file() and path.name != REF_FILE:
             yield f"{path.relative_to(directory)} {path.stat().st_size}"
 
 

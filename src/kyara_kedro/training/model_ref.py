@@ -13,7 +13,8 @@ import xxhash
 from kyara_kedro.content import content_id
 from kyara_kedro.files import folder_written_whole
 
-_REF = "model_ref.json"
+REF_FILE = "model_ref.json"
+"""What a model's directory says of itself."""
 _END = 1 << 20
 
 
@@ -104,7 +105,7 @@ def verify(ref: ModelRef) -> ModelRef:
     """
     if ref.stage == "pretrained":
         return ref
-    written = Path(ref.path, _REF)
+    written = Path(ref.path, REF_FILE)
     if not written.is_file():
         raise ModelRefError(f"{ref.path}: no model here; run the stage '{ref.stage}' again")
     found = ModelRef.from_dict(json.loads(written.read_text("utf-8")))
@@ -122,7 +123,7 @@ def find_model(store: Path, fingerprint: str) -> ModelRef:
     Raises:
         ModelRefError: it is not there any more.
     """
-    for written in sorted(store.glob(f"*/*/{_REF}")):
+    for written in sorted(store.glob(f"*/*/{REF_FILE}")):
         found = ModelRef.from_dict(json.loads(written.read_text("utf-8")))
         if found.fingerprint == fingerprint:
             return replace(found, path=str(written.parent))
@@ -141,4 +142,4 @@ def written_whole(ref: ModelRef) -> Iterator[Path]:
     with folder_written_whole(Path(ref.path)) as building:
         yield building
         content = json.dumps(ref.to_dict(), ensure_ascii=False, indent=2, sort_keys=True)
-        (building / _REF).write_text(content + "\n", "utf-8")
+        (building / REF_FILE).write_text(content + "\n", "utf-8")

@@ -26,11 +26,11 @@ from kyara_kedro.lineage.garbage import Kind, Thing, Verdict, remove_folder, sor
 from kyara_kedro.lineage.history import pins
 from kyara_kedro.lineage.manifest import RunManifest, runs
 from kyara_kedro.runners.log import PROMPTS
+from kyara_kedro.training.model_ref import REF_FILE
 
 Catalog = CatalogProtocol[str, Any]
 _STAMP = "%Y-%m-%dT%H.%M.%S.%fZ"
 _LEFT = re.compile(r"^\.(?P<name>.+)\.(?P<pid>\d+)\.(?:\w+\.)?(?P<part>part|\w+former)$")
-_REF = "model_ref.json"
 _WORK = ".work"
 _DAY = 86_400
 _HOUR = 3_600
@@ -313,7 +313,7 @@ class _Version(NamedTuple):
 def _stored_versions(dataset: AtomicDataset[Any, Any]) -> Iterator[_Version]:
     whole = dataset._filepath
     if dataset._store is None:
-        for file in sorted(Path(whole).glob(f"*/{whole.name}")):
+        for file in sorted(Path(whole).glob(f"[!.]*/{whole.name}")):
             folder = file.parent
             yield _Version(folder.name, str(file), _size(folder), partial(remove_folder, folder))
         return
@@ -338,7 +338,7 @@ def _versions_of(run: RunManifest) -> dict[str, str]:
 
 def _ref(folder: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads((folder / _REF).read_text("utf-8")))
+        return dict(json.loads((folder / REF_FILE).read_text("utf-8")))
     except (OSError, ValueError):
         return {}
 

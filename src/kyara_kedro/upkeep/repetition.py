@@ -29,6 +29,7 @@ from kyara_kedro.datasets.publication import PublicationDataset
 from kyara_kedro.datasets.teachers import TeacherDataset
 from kyara_kedro.errors import UserError
 from kyara_kedro.hooks.runs import FOLDER
+from kyara_kedro.hooks.sharding import make_pipelines
 from kyara_kedro.lineage.manifest import RunManifest, run_named
 from kyara_kedro.lineage.reproduce import (
     HIDDEN,
@@ -130,6 +131,7 @@ class Repetition:
         loader = self._loader()
         catalog = _absolute(self.project, deepcopy(loader["catalog"]))
         settings = self._settings(loader["parameters"])
+        make_pipelines(settings["shards"])
         pipeline = self._pipeline()
         known = _complete(catalog, pipeline)
         recorded = DataCatalog.from_config(
@@ -181,7 +183,7 @@ class Repetition:
             name: restored_settings(value, configured.get(name), name)
             for name, value in recorded.items()
         }
-        return configured | found
+        return configured | {"shards": {}} | found
 
     def _pipeline(self) -> Pipeline:
         """What was asked for; of a run that came to no end, the nodes that did."""
