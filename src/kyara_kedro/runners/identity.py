@@ -23,9 +23,11 @@ from kyara_kedro.files import stamp as file_stamp
 from kyara_kedro.runners.memory import Shelf
 from kyara_kedro.storage import place
 from kyara_kedro.training.model_ref import REF_FILE
+from kyara_kedro.training.tokens import STORE_FILE
 
 _CHUNK = 1 << 20
 _NAMES = ("path", "run_id")
+_ABOUT = (REF_FILE, STORE_FILE)
 _WEIGHTS = ".safetensors"
 Part = str | Path
 
@@ -141,7 +143,7 @@ def _(dataset: RefDataset) -> Iterator[Part]:  # type: ignore[type-arg]
     for path in sorted(directory.rglob("*")) if directory.is_dir() else ():
         if path.suffix == _WEIGHTS:
             yield path
-        elif path.is_file() and path.name != REF_FILE:
+        elif path.is_file() and path.name not in _ABOUT:
             yield f"{path.relative_to(directory)} {path.stat().st_size}"
 
 

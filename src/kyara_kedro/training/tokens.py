@@ -25,7 +25,8 @@ from kyara_kedro.training.chat import IGNORED, Encoded, EncodedPair, Ids, pair_l
 
 _TOKENS = "tokens.i32"
 _ROWS = "rows.parquet"
-_STORE = "store.json"
+STORE_FILE = "store.json"
+"""What a store says of itself."""
 _AGAIN = "run the node again that selects the rows of this stage"
 
 Kind = Literal["conversations", "pairs"]
@@ -170,7 +171,7 @@ def open_tokens(ref: TokensRef) -> Conversations | Pairs:
     """
     folder = Path(ref.path)
     try:
-        written = json.loads((folder / _STORE).read_text("utf-8"))
+        written = json.loads((folder / STORE_FILE).read_text("utf-8"))
         sizes = {name: (folder / name).stat().st_size for name in written["bytes"]}
     except (OSError, ValueError, LookupError) as error:
         raise TokensError(f"{folder}: no tokens here ({error}); {_AGAIN}") from error
@@ -234,7 +235,7 @@ class _Writer:
         rows.with_columns(starts).write_parquet(self._folder / _ROWS)
         sizes = {name: (self._folder / name).stat().st_size for name in (_TOKENS, _ROWS)}
         content = json.dumps({"ref": ref.to_dict(), "bytes": sizes}, indent=2, sort_keys=True)
-        (self._folder / _STORE).write_text(content + "\n", "utf-8")
+        (self._folder / STORE_FILE).write_text(content + "\n", "utf-8")
         return ref
 
     def _digest(self, numbers: NDArray[np.int64], rows: pl.DataFrame) -> str:
