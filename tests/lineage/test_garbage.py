@@ -86,7 +86,7 @@ def test_reasons_lead_back_to_the_root() -> None:
     }
     text = verdict_text(verdict, kept=True)
     assert "needed by b: champion" in text
-    assert "may go: 1 models, 1.5 KB" in text
+    assert "may go: 1 model, 1.5 KB" in text
 
 
 def test_sizes_are_for_people() -> None:

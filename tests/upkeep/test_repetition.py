@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kedro.io import DataCatalog
+from kedro.pipeline import Node, Pipeline
 
-from kyara_kedro.datasets import TeacherDataset
+from kyara_kedro.datasets import JSONDataset, ModelRegistryDataset, TeacherDataset
 from kyara_kedro.errors import UserError
-from kyara_kedro.lineage.manifest import InputState, RunManifest
+from kyara_kedro.lineage.manifest import InputState, NodeReport, OutputState, RunManifest
+from kyara_kedro.runners.identity import identity
 from kyara_kedro.upkeep.repetition import Repetition, find_run, working_folder
 
 from support import run_kedro
@@ -94,6 +97,28 @@ def test_vectors_of_an_endpoint_have_to_be_paid(tmp_path: Path) -> None:
         repetition(tmp_path)._entry("text_encoder", entry, {"text_encoder"})
     assert repetition(tmp_path)._entry("text_encoder", entry, set()) == entry
     assert repetition(tmp_path, pay=True)._entry("text_encoder", entry, {"text_encoder"}) == entry
+
+
+def test_the_champion_of_then_is_what_the_run_has_stored(tmp_path: Path) -> None:
+    stored = JSONDataset(filepath=str(tmp_path / "champion.json"))
+    stored.save({"version": 3})
+    registry = ModelRegistryDataset(
+        filepath=str(tmp_path), tracking_uri=None, experiment="e", model="m"
+    )
+    catalog = DataCatalog({"model_registry": registry, "champion": stored})
+    find = Node(lambda registry: {}, "model_registry", "champion", name="find")
+    ask = Node(lambda champion: champion, "champion", "answers", name="ask")
+    again = repetition(tmp_path / "project")
+    told = identity(stored, again._contents())
+    output = {"champion": OutputState(hash=told)}
+    again.manifest.nodes["find"] = NodeReport(state="ran", why="", outputs=output)
+    lines: list[str] = []
+    left = again._without_lookups(Pipeline([find, ask]), [find], catalog, lines.append)
+    assert ([node.name for node in left.nodes], lines) == (["ask"], [])
+    stored.save({"version": 4})
+    left = again._without_lookups(Pipeline([find, ask]), [find], catalog, lines.append)
+    assert len(left.nodes) == 2
+    assert lines == ["champion: what the registry said is not stored any more"]
 
 
 def test_a_run_is_found_by_its_file_and_not_while_it_runs(tmp_path: Path) -> None:

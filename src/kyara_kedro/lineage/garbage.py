@@ -116,7 +116,12 @@ def verdict_text(verdict: Verdict, kept: bool) -> str:
     free = sum(thing.size for thing in verdict.garbage)
     held = sum(thing.size for thing in verdict.kept)
     counts = Counter(thing.kind for thing in verdict.garbage)
-    told = ", ".join(f"{counts[kind]} {kind}s" for kind in _ORDER if counts[kind]) or "nothing"
+    told = (
+        ", ".join(
+            f"{counts[kind]} {kind}{'s' * (counts[kind] > 1)}" for kind in _ORDER if counts[kind]
+        )
+        or "nothing"
+    )
     lines.append(
         f"可刪除 may go: {told}, {size(free)}; 保留 kept: {len(verdict.kept)} things, {size(held)}"
     )

@@ -207,12 +207,12 @@ def compared_text(compared: Iterable[Compared]) -> str:
 def _outcome(
     dataset: str, before: Any, after: Any, incomparable: Mapping[str, str]
 ) -> tuple[Outcome, str]:
-    if after is None:
-        return "different", "it was not made again"
-    if before.hash is not None and before.hash == after.hash:
+    if after and before.hash is not None and before.hash == after.hash:
         return "identical", ""
     if dataset in incomparable:
         return "not comparable", incomparable[dataset]
+    if after is None:
+        return "different", "it was not made again"
     if before.hash is None:
         return "not comparable", "the run has noted no hash"
     told = f"{_short(before.hash)} then, {_short(after.hash)} now"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ from kedro.framework.session import KedroSession
 from kedro.io import CatalogConfigResolver, DataCatalog, DatasetError
 from kedro.io.core import VersionNotFoundError, parse_dataset_definition
 from kedro.pipeline import Pipeline
+from kedro.pipeline.node import Node
 
 from kyara_kedro.datasets.earlier import EarlierDataset, EarlierJSONDataset
 from kyara_kedro.datasets.encoder import EncoderDataset
@@ -59,6 +60,7 @@ _UNLIKE: Mapping[type, str] = {
     KnowledgeBaseDataset: "an index is not written alike twice; what is found in it is compared",
     PublicationDataset: "its files are told by when they were written; their table is compared",
 }
+_REGISTERED = "it tells what the model registry knew"
 _FILTERS = {
     "tags": "tags",
     "node_names": "node_names",
@@ -141,6 +143,9 @@ class Repetition:
         )
         for line in self._differences(recorded, loader):
             tell(line)
+        registered = [node for node in pipeline.nodes if _asks(node.inputs, recorded)]
+        if not self.in_place:
+            pipeline = self._without_lookups(pipeline, registered, recorded, tell)
         conf = self._configure(loader, known, settings, pipeline)
         session = KedroSession.create(
             self.project if self.in_place else self.folder,
@@ -165,9 +170,9 @@ class Repetition:
             for name, cls in stored.items()
             for kind, why in _UNLIKE.items()
             if issubclass(cls, kind)
-        }
+        } | {name: _REGISTERED for node in registered for name in node.outputs}
         compared = compare(self.manifest.nodes, again.nodes, incomparable)
-        return [one for one in compared if one.dataset in stored]
+        return [one for one in compared if one.dataset in known]
 
     def _loader(self) -> AbstractConfigLoader:
         """The project's configuration, with what the command line gave then."""
@@ -204,6 +209,28 @@ class Repetition:
         asked = whole.filter(**chosen) if chosen else whole
         return asked if self.manifest.status == "finished" else whole.filter(node_names=done)
 
+    def _without_lookups(
+        self, pipeline: Pipeline, registered: list[Node], catalog: DataCatalog, tell: Tell
+    ) -> Pipeline:
+        """Leave out what looks up the champion, where what was found is still stored."""
+        contents = self._contents()
+        found = set()
+        for node in registered:
+            then = self.manifest.nodes.get(node.name)
+            if not (then and then.outputs and all(_asks([n], catalog) for n in node.inputs)):
+                continue
+            outputs = then.outputs
+            if all(
+                _present(catalog, name, contents) == told.hash for name, told in outputs.items()
+            ):
+                found.add(node.name)
+            else:
+                tell(f"{node.outputs[0]}: what the registry said is not stored any more")
+        return pipeline.filter(node_names=[n.name for n in pipeline.nodes if n.name not in found])
+
+    def _contents(self) -> Contents:
+        return Contents(Shelf(self.project / FOLDER / "cache" / "contents.json"))
+
     def _versions(self, known: Mapping[str, Entry]) -> dict[str, str]:
         return {
             name: state.version
@@ -220,7 +247,7 @@ class Repetition:
             now["python"],
             versions(),
         )
-        contents = Contents(Shelf(self.project / FOLDER / "cache" / "contents.json"))
+        contents = self._contents()
         for name, state in self.manifest.inputs.items():
             if state.hash is None:
                 continue
@@ -301,6 +328,12 @@ class Repetition:
         if place.is_relative_to(self.project):
             return self.folder / place.relative_to(self.project)
         return self.folder / "elsewhere" / str(place).lstrip("/")
+
+
+def _asks(names: Iterable[str], catalog: DataCatalog) -> bool:
+    """Whether one of some data sets is the model registry."""
+    wanted = (name for name in names if not name.startswith("params:"))
+    return any(isinstance(catalog.get(name), ModelRegistryDataset) for name in wanted)
 
 
 def _present(catalog: DataCatalog, name: str, contents: Contents) -> str | None:
