@@ -20,7 +20,9 @@ from support import run_kedro
 
 TABLE = "kyara_kedro.datasets.TableDataset"
 TEACHER = "kyara_kedro.datasets.TeacherDataset"
-SELECTED = "--nodes=ingest.read_prompts,ingest.keep_prompts"
+SELECTED = "--nodes=" + ",".join(
+    f"ingest.{verb}_{kind}" for kind in ("prompts", "personas") for verb in ("read", "keep")
+)
 
 
 def repetition(folder: Path, **known: Any) -> Repetition:
@@ -113,10 +115,10 @@ def test_the_champion_of_then_is_what_the_run_has_stored(tmp_path: Path) -> None
     output = {"champion": OutputState(hash=told)}
     again.manifest.nodes["find"] = NodeReport(state="ran", why="", outputs=output)
     lines: list[str] = []
-    left = again._without_lookups(Pipeline([find, ask]), [find], catalog, lines.append)
+    left = again._without_lookups(Pipeline([find, ask]), catalog, lines.append)
     assert ([node.name for node in left.nodes], lines) == (["ask"], [])
     stored.save({"version": 4})
-    left = again._without_lookups(Pipeline([find, ask]), [find], catalog, lines.append)
+    left = again._without_lookups(Pipeline([find, ask]), catalog, lines.append)
     assert len(left.nodes) == 2
     assert lines == ["champion: what the registry said is not stored any more"]
 
@@ -142,25 +144,25 @@ def test_results_are_kept_in_an_empty_folder_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.end_to_end
-def test_a_run_comes_out_the_same_and_a_changed_input_is_told(project: Path) -> None:
+def test_what_follows_from_a_changed_input_differs_and_nothing_else(project: Path) -> None:
+    (project / "conf" / "local" / "mlflow.yml").write_text("enabled: false\n")
     done = run_kedro(project, "run", SELECTED, "--params=ingest.salt=geheim")
     assert done.returncode == 0, done.stderr
     manifest = next((project / "data" / "runs").glob("*.json")).read_text("utf-8")
     assert "geheim" not in manifest
     (project / "conf" / "local" / "parameters.yml").write_text("ingest: {salt: geheim}\n")
-    table = project / "data" / "02_intermediate" / "prompts.parquet"
-    before = table.stat().st_mtime_ns
-    done = run_kedro(project, "reproduce", "last")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "different: " not in done.stdout
-    assert table.stat().st_mtime_ns == before
-    assert len([*(project / "data" / "runs").glob("*.json")]) == 1
-
     raw = project / "data" / "01_raw" / "sample" / "prompts.jsonl"
     first, rest = raw.read_text("utf-8").split("\n", 1)
     changed = {key: f"{value}？" for key, value in json.loads(first).items()}
     raw.write_text(f"{json.dumps(changed)}\n{rest}", "utf-8")
+    tables = {file: file.stat().st_mtime_ns for file in project.glob("data/02*/*.parquet")}
+
     done = run_kedro(project, "reproduce", json.loads(manifest)["run_id"][:20])
     assert done.returncode == 1, done.stdout + done.stderr
     assert "input raw_prompts: not what the run read" in done.stdout
     assert "prompts (ingest.keep_prompts): different: " in done.stdout
+    assert "(ingest.read_personas)" not in done.stdout
+    assert "(ingest.keep_personas)" not in done.stdout
+    assert "input raw_personas" not in done.stdout
+    assert {file: file.stat().st_mtime_ns for file in tables} == tables
+    assert len([*(project / "data" / "runs").glob("*.json")]) == 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
@@ -60,7 +60,8 @@ _UNLIKE: Mapping[type, str] = {
     KnowledgeBaseDataset: "an index is not written alike twice; what is found in it is compared",
     PublicationDataset: "its files are told by when they were written; their table is compared",
 }
-_REGISTERED = "it tells what the model registry knew"
+_REGISTERED = "it tells of versions in the model registry"
+_ACCOUNTS = "it tells what teachers have cost in all runs"
 _FILTERS = {
     "tags": "tags",
     "node_names": "node_names",
@@ -143,9 +144,9 @@ class Repetition:
         )
         for line in self._differences(recorded, loader):
             tell(line)
-        registered = [node for node in pipeline.nodes if _asks(node.inputs, recorded)]
+        incomparable = _incomparable(pipeline, recorded)
         if not self.in_place:
-            pipeline = self._without_lookups(pipeline, registered, recorded, tell)
+            pipeline = self._without_lookups(pipeline, recorded, tell)
         conf = self._configure(loader, known, settings, pipeline)
         session = KedroSession.create(
             self.project if self.in_place else self.folder,
@@ -164,13 +165,6 @@ class Repetition:
             raise UserError(f"{error}{'' if self.pay else '; --pay asks for it'}") from error
         runs = (self.project if self.in_place else self.folder) / FOLDER
         again = RunManifest.read(runs / f"{session.session_id}.json")
-        stored = {name: _class(known[name]) for name in pipeline.all_outputs() & known.keys()}
-        incomparable = {
-            name: why
-            for name, cls in stored.items()
-            for kind, why in _UNLIKE.items()
-            if issubclass(cls, kind)
-        } | {name: _REGISTERED for node in registered for name in node.outputs}
         compared = compare(self.manifest.nodes, again.nodes, incomparable)
         return [one for one in compared if one.dataset in known]
 
@@ -209,15 +203,13 @@ class Repetition:
         asked = whole.filter(**chosen) if chosen else whole
         return asked if self.manifest.status == "finished" else whole.filter(node_names=done)
 
-    def _without_lookups(
-        self, pipeline: Pipeline, registered: list[Node], catalog: DataCatalog, tell: Tell
-    ) -> Pipeline:
+    def _without_lookups(self, pipeline: Pipeline, catalog: DataCatalog, tell: Tell) -> Pipeline:
         """Leave out what looks up the champion, where what was found is still stored."""
         contents = self._contents()
         found = set()
-        for node in registered:
+        for node in pipeline.nodes:
             then = self.manifest.nodes.get(node.name)
-            if not (then and then.outputs and all(_asks([n], catalog) for n in node.inputs)):
+            if not (then and then.outputs and _only_looks_up(node, catalog)):
                 continue
             outputs = then.outputs
             if all(
@@ -330,10 +322,36 @@ class Repetition:
         return self.folder / "elsewhere" / str(place).lstrip("/")
 
 
-def _asks(names: Iterable[str], catalog: DataCatalog) -> bool:
-    """Whether one of some data sets is the model registry."""
-    wanted = (name for name in names if not name.startswith("params:"))
-    return any(isinstance(catalog.get(name), ModelRegistryDataset) for name in wanted)
+def _incomparable(pipeline: Pipeline, catalog: DataCatalog) -> dict[str, str]:
+    """Outputs that no two runs make alike, with the reason."""
+    found = {
+        name: why
+        for name in pipeline.all_outputs()
+        for kind, why in _UNLIKE.items()
+        if isinstance(catalog.get(name), kind)
+    }
+    registering = {
+        name
+        for node in pipeline.nodes
+        if _reads(node, ModelRegistryDataset, catalog) and not _only_looks_up(node, catalog)
+        for name in node.outputs
+    }
+    for node in pipeline.nodes:
+        if _reads(node, EarlierJSONDataset, catalog):
+            found |= dict.fromkeys(node.outputs, _ACCOUNTS)
+        if _reads(node, ModelRegistryDataset, catalog) or registering.intersection(node.inputs):
+            found |= dict.fromkeys(node.outputs, _REGISTERED)
+    return found
+
+
+def _only_looks_up(node: Node, catalog: DataCatalog) -> bool:
+    """Whether a node hands on what the model registry says."""
+    return len(node.inputs) == 1 and _reads(node, ModelRegistryDataset, catalog)
+
+
+def _reads(node: Node, kind: type, catalog: DataCatalog) -> bool:
+    names = (name for name in node.inputs if not name.startswith("params:"))
+    return any(isinstance(catalog.get(name), kind) for name in names)
 
 
 def _present(catalog: DataCatalog, name: str, contents: Contents) -> str | None:
