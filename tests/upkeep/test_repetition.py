@@ -71,6 +71,15 @@ def test_a_server_of_the_knowledge_base_is_not_written_to(tmp_path: Path) -> Non
     assert (moved["kind"], moved["url"]) == ("edge", None)
 
 
+def test_restored_prompts_win_over_those_of_now(tmp_path: Path) -> None:
+    entry = {"type": "kyara_kedro.datasets.PromptLibraryDataset", "overrides": ["/project/own"]}
+    again = repetition(tmp_path)
+    assert again._entry("prompt_library", entry, {"prompt_library"}) == entry
+    (tmp_path / "prompts").mkdir()
+    restored = again._entry("prompt_library", entry, {"prompt_library"})
+    assert restored["overrides"] == ["/project/own", str(tmp_path / "prompts")]
+
+
 def test_teachers_answer_from_the_ledger_unless_paying_is_allowed(tmp_path: Path) -> None:
     paid = {"kind": "openai", "options": {"model": "m"}}
     entry = {
