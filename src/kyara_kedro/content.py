@@ -36,6 +36,18 @@ def content_id(*parts: Any) -> str:
     return xxhash.xxh3_128_hexdigest(unicodedata.normalize("NFC", canonical).encode())
 
 
+def well_formed(text: str) -> str:
+    """Join the halves of surrogate pairs, and replace those without a partner by U+FFFD."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def all_well_formed(value: Any) -> Any:
+    """The same for all texts in what JSON was read from: its escapes may hide such halves."""
+    return json.loads(well_formed(json.dumps(value, ensure_ascii=False)))
+
+
 def batched(items: Iterable[T], size: int) -> Iterator[tuple[T, ...]]:
     """Cut an iterable into tuples of a size; the last may be shorter."""
     source = iter(items)

@@ -10,6 +10,7 @@ import pytest
 from kyara_kedro.errors import UserError
 from kyara_kedro.evaluation.benchmarks import AlignBench
 from kyara_kedro.evaluation.importing import FORMATS, Imported
+from kyara_kedro.evaluation.importing.base import rows_of
 from kyara_kedro.records import JUDGEMENT, MODEL_OUTPUT
 
 RATED = {
@@ -128,3 +129,10 @@ def test_a_row_at_fault_is_told_in_one_line(
     assert message in str(caught.value)
     assert "model-x.jsonl, row 2" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_half_a_character_in_a_file_does_no_harm(tmp_path: Path) -> None:
+    path = tmp_path / "outputs.jsonl"
+    path.write_text('{"output": "\\ud83d\\ude00 \\ud800"}\n', "utf-8")
+
+    assert rows_of(path) == [{"output": "\U0001f600 \ufffd"}]

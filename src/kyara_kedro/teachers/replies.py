@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from kyara_kedro.content import Message
+from kyara_kedro.content import Message, well_formed
 from kyara_kedro.prompts.library import PromptLibrary
 from kyara_kedro.teachers.base import ChatRequest, Completion, Status, unanswered
 from kyara_kedro.teachers.calls import Call, ModelOptions
@@ -19,7 +19,6 @@ from kyara_kedro.teachers.tasks import (
     TopLogprobs,
     read_reply,
     tag_form,
-    well_formed,
 )
 from kyara_kedro.text.thoughts import breaks_off_in_thoughts, without_thoughts
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_args, g
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError
 
+from kyara_kedro.content import all_well_formed
 from kyara_kedro.prompts.rubric import HIGHEST, LOWEST
 from kyara_kedro.text.pairwise import (
     LABELS,
@@ -133,8 +134,8 @@ def _json_object(text: str) -> dict[str, Any] | None:
         try:
             found: dict[str, Any]
             found, end = json.JSONDecoder().raw_decode(text, start)
-            if "\\u" in text[start:end]:  # escapes may hide halves of surrogate pairs
-                found = json.loads(well_formed(json.dumps(found, ensure_ascii=False)))
+            if "\\u" in text[start:end]:
+                found = all_well_formed(found)
         except (json.JSONDecodeError, RecursionError):
             start = text.find("{", start + 1)
         else:
@@ -565,13 +566,6 @@ TASKS: Mapping[str, Task] = {
     "self_play": Task(frozenset()),
     "answer_benchmark": Task(frozenset(), verbatim=True),
 }
-
-
-def well_formed(text: str) -> str:
-    """Join the halves of surrogate pairs, and replace those without a partner by U+FFFD."""
-    if text.isascii():
-        return text
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def read_reply(task: str, text: str, top_logprobs: TopLogprobs = ()) -> Reply | None:

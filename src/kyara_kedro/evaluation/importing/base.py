@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import polars as pl
 
-from kyara_kedro.content import content_id
+from kyara_kedro.content import all_well_formed, content_id
 from kyara_kedro.errors import UserError
 from kyara_kedro.evaluation.benchmarks.base import Question
 from kyara_kedro.records import BENCHMARK_ITEM, JUDGEMENT, MODEL_OUTPUT
@@ -220,6 +220,7 @@ def model_name(path: Path) -> str:
 
 def _parsed(text: str, where: str) -> Any:
     try:
-        return json.loads(text)
+        found = json.loads(text)
+        return all_well_formed(found) if "\\u" in text else found
     except (json.JSONDecodeError, RecursionError) as error:
         raise UserError(f"{where}: is no JSON ({error})") from None
