@@ -124,8 +124,8 @@ def test_layers_form_no_cycle() -> None:
                 graph.setdefault(layer, set()).update(needs - {layer})
     list(TopologicalSorter(graph).static_order())
     assert set(layers.values()) == {
-        *("raw", "passages", "synthetic", "deduplicated", "curated", "sft_model"),
-        *("preference", "aligned_model", "output", "reporting"),
+        *("01_raw", "02_passages", "03_synthetic", "04_deduplicated", "05_curated"),
+        *("06_sft_model", "07_preference", "08_aligned_model", "09_output", "10_reporting"),
     }
 
 

@@ -169,8 +169,7 @@ KILLED = """
     from pathlib import Path
     import numpy as np
     from kyara_kedro import vector_store
-    from kyara_kedro.shards import Shard
-from kyara_kedro.similarity import embeddings
+    from kyara_kedro.similarity import embeddings
 
     vector_store._SHARD_ROWS, embeddings._BATCH = 8, 4
 
