@@ -62,8 +62,9 @@ class RunHooks:
     ) -> None:
         """Find out what is due, unless everything was asked for."""
         run_id = run_params["run_id"]
-        manifest = self._manifest(run_params)
-        log = RunLog(self._project / FOLDER, manifest, pipeline, catalog)
+        known = provenance(self._project)
+        manifest = _manifest(run_params, known)
+        log = RunLog(self._project / FOLDER, manifest, pipeline, catalog, known)
         if shards := catalog.load("parameters").get("shards"):
             manifest.parameters["shards"] = plain(shards)
         manifest.runtime_params = _told(run_params.get("runtime_params") or {}, manifest.parameters)
@@ -112,22 +113,22 @@ class RunHooks:
             log.manifest.costs = {node: cost for node, cost in costs if cost and node in ran}
             log.close(status, error)
 
-    def _manifest(self, run_params: dict[str, Any]) -> RunManifest:
-        known = provenance(self._project)
-        dirty = known.get("git.dirty")
-        return RunManifest(
-            run_id=run_params["run_id"],
-            started_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            selection={name: plain(run_params.get(name)) for name in _SELECTION},
-            env=run_params["env"],
-            git=Git(
-                commit=known.get("mlflow.source.git.commit"),
-                dirty=None if dirty is None else dirty == "true",
-            ),
-            lock=known.get("requirements.lock"),
-            packages=versions(),
-            python=known["python"],
-        )
+
+def _manifest(run_params: Mapping[str, Any], known: Mapping[str, str]) -> RunManifest:
+    dirty = known.get("git.dirty")
+    return RunManifest(
+        run_id=run_params["run_id"],
+        started_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        selection={name: plain(run_params.get(name)) for name in _SELECTION},
+        env=run_params["env"],
+        git=Git(
+            commit=known.get("mlflow.source.git.commit"),
+            dirty=None if dirty is None else dirty == "true",
+        ),
+        lock=known.get("requirements.lock"),
+        packages=versions(),
+        python=known["python"],
+    )
 
 
 def _told(given: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,8 +16,7 @@ from kedro.io.core import AbstractVersionedDataset
 from kedro.pipeline import Pipeline
 
 from kyara_kedro.hooks.accounts import AccountHooks
-from kyara_kedro.runners.log import NAME as RUN_LOG
-from kyara_kedro.runners.log import RunLog, due_part
+from kyara_kedro.runners.log import RunLog, due_part, log_of
 from kyara_kedro.tracking.run import Status, TrackedRun
 from kyara_kedro.tracking.store import tracking_uri
 from kyara_kedro.tracking.target import Tracking, provenance
@@ -61,7 +60,9 @@ class TrackingHooks:
         if not (self._config.get("enabled") and due_part(pipeline, catalog).nodes):
             return
         _exit_on_sigterm()
-        tracking = configured(self._config, self._project, provenance(self._project))
+        log = log_of(catalog)
+        known = log.provenance if log else provenance(self._project)
+        tracking = configured(self._config, self._project, known)
         names = sorted(run_params.get("pipeline_names") or ["__default__"])
         run = TrackedRun(
             tracking,
@@ -70,8 +71,8 @@ class TrackingHooks:
         )
         run.params(flat(catalog.load("parameters")) | _versions(pipeline, catalog))
         self._open[run_params["run_id"]] = run
-        if RUN_LOG in catalog:
-            self._tell(run, catalog.load(RUN_LOG), tracking.key)
+        if log:
+            self._tell(run, log, tracking.key)
         if TRACKING in catalog:
             catalog.save(TRACKING, tracking)
 

@@ -7,8 +7,8 @@ from typing import Any, Literal, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from kyara_kedro.datasets.atomic import written_whole
 from kyara_kedro.errors import UserError
-from kyara_kedro.files import flush
 from kyara_kedro.jobs.options import JobsOptions, Machine, Tag
 from kyara_kedro.jobs.plan import Job
 
@@ -48,14 +48,11 @@ def write_jobs(
     """
     written = []
     try:
-        target.mkdir(parents=True, exist_ok=True)
         for name, text in _files(engine, jobs, run, options).items():
             path = target / name
-            part = path.with_name(f".{name}.part")
-            part.write_text(text, encoding="utf-8")
-            part.chmod(0o755 if path.suffix == ".sh" else 0o644)
-            flush(part)
-            part.replace(path)
+            with written_whole(path) as part:
+                part.write_text(text, encoding="utf-8")
+                part.chmod(0o755 if path.suffix == ".sh" else 0o644)
             written.append(path)
     except OSError as error:
         raise UserError(f"{target} cannot be written: {error.strerror or error}") from error

@@ -25,6 +25,10 @@ from kyara_kedro.storage import place
 from kyara_kedro.training.model_ref import REF_FILE
 from kyara_kedro.training.tokens import STORE_FILE
 
+NOTHING = "not there"
+"""Stands for the content of a data set where there is none."""
+_UNLIKE = (KnowledgeBaseDataset, PublicationDataset)
+"""Folders that no two runs write alike."""
 _CHUNK = 1 << 20
 _NAMES = ("path", "run_id")
 _ABOUT = (REF_FILE, STORE_FILE)
@@ -103,10 +107,6 @@ def stamp(dataset: AbstractDataset[Any, Any]) -> str | None:
     )
 
 
-NOTHING = "not there"
-"""Stands for what an earlier run has left, where there was none."""
-
-
 def earlier_state(dataset: AbstractDataset[Any, Any], contents: Contents) -> str | None:
     """What an earlier run has left, for the manifest; None for other data sets.
 
@@ -115,9 +115,6 @@ def earlier_state(dataset: AbstractDataset[Any, Any], contents: Contents) -> str
     if not isinstance(dataset, EarlierDataset) or isinstance(dataset, EarlierJSONDataset):
         return None
     return identity(dataset.written, contents) if dataset.written.exists() else NOTHING
-
-
-_UNLIKE = (KnowledgeBaseDataset, PublicationDataset)
 
 
 @singledispatch

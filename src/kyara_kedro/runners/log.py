@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from threading import RLock
 from typing import Any, cast
@@ -31,7 +32,7 @@ from kyara_kedro.lineage.manifest import (
 from kyara_kedro.lineage.reproduce import HIDDEN, keep_prompts
 from kyara_kedro.prompts.library import PromptLibrary
 from kyara_kedro.runners.code import CodeIndex
-from kyara_kedro.runners.identity import Contents, earlier_state, identity, stamp
+from kyara_kedro.runners.identity import NOTHING, Contents, earlier_state, identity, stamp
 from kyara_kedro.runners.memory import Memory, NodeRecord, Output, Shelf
 from kyara_kedro.runners.reads import Reads, plain, prompt, setting
 
@@ -99,18 +100,25 @@ class RunLog:
         manifest: What is known of the run at its beginning.
         pipeline: The part of the pipelines that was asked for.
         catalog: Its data sets.
+        provenance: Tags of the checkout and the machine.
 
     Attributes:
         manifest: What is known of the run by now.
+        provenance: As above.
         file: Where it is written.
         plan: What has to run.
         is_open: Whether the run has begun.
     """
 
     def __init__(
-        self, folder: Path, manifest: RunManifest, pipeline: Pipeline, catalog: Catalog
+        self,
+        folder: Path,
+        manifest: RunManifest,
+        pipeline: Pipeline,
+        catalog: Catalog,
+        provenance: Mapping[str, str] | None = None,
     ) -> None:
-        self.manifest = manifest
+        self.manifest, self.provenance = manifest, dict(provenance or {})
         self.file = folder / f"{manifest.run_id}.json"
         self._memory = Memory(folder / "nodes")
         self._code = CodeIndex(folder / "cache")
@@ -167,9 +175,9 @@ class RunLog:
         )
         self._save_caches()
 
-    @property
+    @cached_property
     def pipeline(self) -> Pipeline:
-        """What the plan leaves to run."""
+        """What the plan leaves to run, once it is made."""
         names = [n.name for n in self._pipeline.nodes if n.name not in self.plan.settled]
         return self._pipeline.filter(node_names=names) if names else Pipeline([])
 
@@ -364,13 +372,13 @@ class RunLog:
         try:
             return identity(self._dataset(name), self._contents)
         except (OSError, DatasetError):
-            return "not there"
+            return NOTHING
 
     def _told(self, name: str) -> str:
         maker = next((node for node in self._pipeline.nodes if name in node.outputs), None)
         record = self._memory.recall(maker.name) if maker else None
         output = record.outputs.get(name) if record else None
-        return output.hash if output and output.hash else "not there"
+        return output.hash if output and output.hash else NOTHING
 
     def _stamp(self, name: str) -> str | None:
         if not self._kept(name):
@@ -378,7 +386,7 @@ class RunLog:
         try:
             return stamp(self._dataset(name))
         except (OSError, DatasetError):
-            return "not there"
+            return NOTHING
 
     def _stored(self, name: str, fingerprint: str) -> Output:
         """What a node has just stored under a name."""
@@ -425,9 +433,15 @@ class RunLog:
         return cast(AbstractDataset[Any, Any], found)
 
 
+def log_of(catalog: Catalog) -> RunLog | None:
+    """The book of the run that a catalog belongs to, if there is one."""
+    return cast(RunLog, catalog.load(NAME)) if NAME in catalog else None
+
+
 def due_part(pipeline: Pipeline, catalog: Catalog) -> Pipeline:
     """What of a pipeline is about to run, as the book says; without one, all of it."""
-    return catalog.load(NAME).pipeline if NAME in catalog else pipeline
+    log = log_of(catalog)
+    return pipeline if log is None else log.pipeline
 
 
 def _path(dataset: AbstractDataset[Any, Any]) -> Path | str | None:

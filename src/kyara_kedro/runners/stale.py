@@ -18,7 +18,7 @@ from kedro.pipeline.node import Node
 from kedro.runner import Task
 from pluggy import PluginManager
 
-from kyara_kedro.runners.log import NAME, Catalog, RunLog
+from kyara_kedro.runners.log import Catalog, RunLog, log_of
 
 logger = logging.getLogger("kyara_kedro")
 
@@ -42,7 +42,7 @@ class StaleAware(runner.AbstractRunner):
     ) -> dict[str, Any]:
         """Run what is due; see `kyara_kedro.runners.log`."""
         _let_interrupts_end_waits()
-        self._log = catalog.load(NAME) if NAME in catalog and catalog.exists(NAME) else None
+        self._log = log_of(catalog)
         if self._log is not None:
             self._log.open()
             pipeline, only_missing_outputs = self._log.pipeline, False
