@@ -1,9 +1,12 @@
-"""Private copies of the project, and the `kedro` command in them."""
+"""Private copies of the project, the `kedro` command in them, and a limit for hostile inputs."""
 
 import os
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 os.environ.setdefault("DO_NOT_TRACK", "true")
@@ -38,3 +41,15 @@ def run_kedro(
         timeout=timeout,
         check=False,
     )
+
+
+@contextmanager
+def bounded_time() -> Iterator[None]:
+    """What happens inside takes less than a minute of CPU time.
+
+    What grows with the square of a megabyte needs hours, and what grows with its length needs
+    seconds on the slowest machine; how many seconds is for `benchmarks/` to say.
+    """
+    started = time.process_time()
+    yield
+    assert time.process_time() - started < 60

@@ -1,4 +1,3 @@
-import time
 from collections.abc import Callable
 
 import polars as pl
@@ -25,6 +24,8 @@ from kyara_kedro.evaluation.benchmarks.held_out import PHRASINGS
 from kyara_kedro.evaluation.benchmarks.open_answer import canonical, match
 from kyara_kedro.evaluation.benchmarks.output import traditional_purity
 from kyara_kedro.records import BENCHMARK_ITEM, CONVERSATION, EVALUATION_QUESTION
+
+from support import bounded_time
 
 FOUR = ["阿里山", "玉山", "雪山", "玉山北峰"]
 Answered = Callable[..., pl.DataFrame]
@@ -92,10 +93,9 @@ def test_any_output_gives_a_letter_of_the_choices_or_none(output: str, number: i
     ["(" * 10**6, "答案" * 5 * 10**5, "\\boxed{" * 10**5, "A " * 10**6, "9," * 10**6, "﷽" * 10**5],
 )
 def test_a_megabyte_of_nonsense_takes_bounded_time(output: str) -> None:
-    start = time.process_time()
-    chosen_letter(output, FOUR)
-    match(output, ["3,952"])
-    assert time.process_time() - start < 1
+    with bounded_time():
+        chosen_letter(output, FOUR)
+        match(output, ["3,952"])
 
 
 @pytest.mark.parametrize(

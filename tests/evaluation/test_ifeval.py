@@ -1,5 +1,4 @@
 import json
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,8 @@ from kyara_kedro.evaluation.importing import FORMATS
 from kyara_kedro.evaluation.importing.base import output_row
 from kyara_kedro.evaluation.scores import StatisticsOptions, benchmark_scores
 from kyara_kedro.records import BENCHMARK_ITEM, MODEL_OUTPUT
+
+from support import bounded_time
 
 ARGUMENTS: Mapping[str, Any] = {
     "keywords": ["alpha", "beta"],
@@ -117,9 +118,8 @@ def test_a_megabyte_of_nonsense_takes_bounded_time(piece: str) -> None:
     task = IFEval("ifeval", [question("Say it.", list(INSTRUCTIONS))])
     item = prompt_id("Say it.")
     outputs = MODEL_OUTPUT.frame([output_row("ifeval", item, "m", piece * (10**6 // len(piece)))])
-    start = time.process_time()
-    assert task.score(outputs).height == 3 * (1 + len(INSTRUCTIONS))
-    assert time.process_time() - start < 5
+    with bounded_time():
+        assert task.score(outputs).height == 3 * (1 + len(INSTRUCTIONS))
 
 
 def test_prompts_and_instructions_are_items_and_their_mean_is_the_leaderboards() -> None:

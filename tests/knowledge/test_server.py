@@ -148,7 +148,7 @@ def test_a_slow_server_is_one_line(options: KnowledgeOptions, shim: QdrantShim) 
         started = time.monotonic()
         with pytest.raises(UserError, match=r"cannot be reached \(.*timed out"):
             store.count()
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 20
 
 
 def test_a_server_that_is_not_there_is_one_line() -> None:

