@@ -24,6 +24,7 @@ from kyara_kedro.similarity.buckets import (
     COUNTERS,
     Packed,
     Test,
+    ascending,
     bucket_pairs,
     count,
     crowded,
@@ -433,7 +434,7 @@ class _Comparison:
             ends = np.cumsum(counts)
             own = np.arange(ends[-1]) + np.repeat(bounds[side] - (ends - counts), counts)
             keys.append(pair | grams.take(own) << _ONE | np.uint64(which))
-        every = np.sort(np.concatenate(keys))
+        every = ascending(np.concatenate(keys))
         every = every[np.diff(every, prepend=~every[:1]) > 0]
         pair = (every >> _OWNER).astype(np.int64)
         both = every[1:] ^ every[:-1] == 1
@@ -470,7 +471,7 @@ class _Comparison:
         """The distinct n-grams of texts as (text, n-gram) arrays, ordered, some texts at a time."""
         for wanted, grams, offsets in self._grams(n, rows):
             owners = np.arange(len(wanted), dtype=np.uint64) << _OWNER
-            keys = np.sort(np.repeat(owners, np.diff(offsets)) | grams >> _BESIDE_OWNER)
+            keys = ascending(np.repeat(owners, np.diff(offsets)) | grams >> _BESIDE_OWNER)
             keys = keys[np.diff(keys, prepend=~keys[:1]) > 0]
             yield wanted[(keys >> _OWNER).astype(np.int64)], keys & _BELOW_OWNER
 

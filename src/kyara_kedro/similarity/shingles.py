@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -45,16 +45,30 @@ class TokenTable:
     """The tokens of n texts in flat arrays.
 
     Attributes:
-        letters: Folded letters and digits of all texts, as code points.
-        letter_offsets: n + 1 positions; text i owns ``letters[o[i]:o[i + 1]]``.
+        folded: Folded letters and digits of all texts, as code points, 0 where others stand.
+        starts: n + 1 positions; text i owns ``folded[s[i]:s[i + 1]]``.
         hashes: One hash per token, in order.
         offsets: n + 1 positions; text i owns ``hashes[o[i]:o[i + 1]]``.
     """
 
-    letters: NDArray[np.uint32]
-    letter_offsets: Offsets
+    folded: NDArray[np.uint32]
+    starts: Offsets
     hashes: Hashes
     offsets: Offsets
+
+    @cached_property
+    def letters(self) -> NDArray[np.uint32]:
+        """Folded letters and digits of all texts, one after the other."""
+        return self.folded.take(self._places)
+
+    @cached_property
+    def letter_offsets(self) -> Offsets:
+        """n + 1 positions; text i owns ``letters[o[i]:o[i + 1]]``."""
+        return np.searchsorted(self._places, self.starts)
+
+    @cached_property
+    def _places(self) -> Offsets:
+        return np.flatnonzero(self.folded > 0)
 
     @property
     def lengths(self) -> Offsets:
@@ -93,44 +107,29 @@ def tokenise(texts: Sequence[str]) -> TokenTable:
         bounds, stretches = fold_stretches(points, letters >= INTRICATE)
         ready = [tables.ready.take(stretch) for stretch in stretches]
         letters, starts = spliced(letters, starts, bounds, ready)
-    return _split(letters, starts)
-
-
-def _split(letters: NDArray[np.uint32], text_starts: Offsets) -> TokenTable:
-    """Find tokens among classified letters and hash them."""
-    places, begins = _begins(letters)
-    letters = letters.take(places)
-    letter_offsets = np.searchsorted(places, text_starts)
-    is_word = letters < _IDEOGRAPH
-    starts = np.flatnonzero(begins)
-    offsets = np.searchsorted(starts, letter_offsets)
-
+    begins = np.flatnonzero(_begins(letters))
+    classified = letters.take(begins)
     letters &= _LETTER
-    in_words = np.flatnonzero(is_word)
-    word_starts = begins.take(in_words)
-    if 2 * np.count_nonzero(word_starts) > len(starts):
-        hashes = _run_hashes(letters, starts)
-    else:
-        hashes = _tables().alone.take(letters.take(starts))
-        hashes[is_word.take(starts)] = _run_hashes(
-            letters.take(in_words), np.flatnonzero(word_starts)
-        )
-    return TokenTable(letters, letter_offsets, hashes, offsets)
+    hashes = _tables().alone.take(classified & _LETTER)
+    words = np.flatnonzero(classified < _IDEOGRAPH)
+    hashes[words] = _run_hashes(letters, np.append(begins, len(letters)), words)
+    return TokenTable(letters, starts, hashes, np.searchsorted(begins, starts))
 
 
-def _begins(letters: NDArray[np.uint32]) -> tuple[Offsets, NDArray[np.bool_]]:
-    """Where letters stand among classified ones, and which of them begin a token."""
-    places = np.flatnonzero(letters > 0)
-    is_word = letters.take(places) < _IDEOGRAPH
-    begins = np.ones(len(places), np.bool_)
-    begins[1:] = (places[1:] - 1 != places[:-1]) | ~(is_word[1:] & is_word[:-1])
-    return places, begins
+def _begins(letters: NDArray[np.uint32]) -> NDArray[np.bool_]:
+    """Which of classified letters begin a token."""
+    in_word = letters - np.uint32(1) < _LETTER
+    begins = letters >= _IDEOGRAPH
+    begins |= in_word
+    begins[1:] &= ~(in_word[1:] & in_word[:-1])
+    return begins
 
 
-def _run_hashes(letters: NDArray[np.uint32], starts: Offsets) -> Hashes:
-    """Hashes of the runs of letters that begin at some places, each as long as the next begins."""
+def _run_hashes(letters: NDArray[np.uint32], bounds: Offsets, chosen: Offsets) -> Hashes:
+    """Hashes of some runs of letters, each as long as the next begins."""
     sums, inverses = _running_sums(letters)
-    return mix(np.diff(sums.take(np.append(starts, len(letters)))) * inverses.take(starts))
+    starts = bounds.take(chosen)
+    return mix((sums.take(bounds.take(chosen + 1)) - sums.take(starts)) * inverses.take(starts))
 
 
 def shortened(table: TokenTable) -> tuple[Offsets, Hashes]:
@@ -156,6 +155,8 @@ def shortened(table: TokenTable) -> tuple[Offsets, Hashes]:
 
 def _running_sums(letters: NDArray[np.uint32]) -> tuple[Hashes, Hashes]:
     """Sums of the hashes of all letters before each place, each times the power of its place.
+
+    Where there is no letter nothing is added.
 
     The polynomial hash of a run of letters is the difference of two of them times the inverse power
     of its first place: powers of an odd number have inverses modulo 2^64.
@@ -183,9 +184,11 @@ def token_spans(text: str) -> Offsets:
             bounds,
             [_origins(text, *pair) for pair in bounds.reshape(-1, 2).tolist()],
         )
-    places, begins = _begins(_tables().ready.take(folded))
-    ends = np.append(begins, True)[1:]
-    return np.column_stack([spans[places[begins], 0], spans[places[ends], 1]])
+    letters = _tables().ready.take(folded)
+    begins = _begins(letters)
+    ends = letters > 0
+    ends[:-1] &= begins[1:] | (letters[1:] == 0)
+    return np.column_stack([spans[begins, 0], spans[ends, 1]])
 
 
 def _origins(text: str, start: int, end: int) -> Offsets:
@@ -252,6 +255,7 @@ def _tables() -> _Tables:
             folded[point] = 0
     folded[_SELECTORS] = 0
     hashes = mix(np.arange(1, _POINTS + 1, dtype=np.uint64))
+    hashes[0] = 0
     return _Tables(folded, ready, hashes, mix(hashes))
 
 

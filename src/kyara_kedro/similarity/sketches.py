@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kyara_kedro.mixing import mix
+from kyara_kedro.similarity.buckets import ascending
 from kyara_kedro.similarity.shingles import Hashes, Offsets
 
 Rows = NDArray[np.int64]
@@ -15,9 +16,9 @@ Values = NDArray[np.uint32]
 
 BITMAP = 4
 """Words of a bitmap."""
-_EMPTY = np.uint64(0xFFFFFFFFFFFFFFFF)
-_SALT = 0xD6E8FEB86659FD93
-_LOW = np.uint64(0xFFFFFFFF)
+_EMPTY = np.uint32(0xFFFFFFFF)
+_PRIME, _LONGEST = 0xD6E8FEB86659FD93, 0xFFFFFFFFFFFFFFFF
+_HALF = np.uint64(32)
 _BAND_RECALL = 0.9995
 _COMMON_BITS = 20
 _COMMON = np.uint64(64 - _COMMON_BITS)
@@ -39,24 +40,42 @@ def sketch(shingles: Hashes, offsets: Offsets, size: int) -> Values:
     Returns:
         Sketches, shape [sets, size].
     """
-    sets = len(offsets) - 1
-    values = np.full((sets, size), _EMPTY)
-    owner = np.repeat(np.arange(sets), np.diff(offsets))
+    counts = np.diff(offsets)
+    values = np.full((len(counts), size), _EMPTY)
+    bins = values.reshape(-1)
+    own = np.repeat(np.arange(0, values.size, size, dtype=np.uint64), counts)
+    open_sets = np.arange(len(counts))
     for turn in range(2 * size):
-        hashes = mix(shingles + np.uint64(turn * _SALT & int(_EMPTY))) if turn else shingles
-        bins = (
-            (hashes >> np.uint64(32)) * np.uint64(size) >> np.uint64(32)
-            if turn < size
-            else np.full(len(hashes), turn - size, np.uint64)
-        )
-        ranked = np.uint64(turn) << np.uint64(32) | hashes & _LOW
-        np.minimum.at(values.reshape(-1), owner * size + bins.astype(np.int64), ranked)
-        open_sets = (values == _EMPTY).any(axis=1)
-        if not open_sets.any():
+        hashes = _again(shingles, turn) if turn else shingles
+        place = _bins(hashes, size) if turn < size else np.full_like(hashes, turn - size)
+        place += own
+        where, ranks = place.view(np.int64), hashes.astype(np.uint32)
+        if turn:
+            empty = np.flatnonzero(bins.take(where) == _EMPTY)
+            where, ranks = where.take(empty), ranks.take(empty)
+        np.minimum.at(bins, where, ranks)
+        is_open = values.take(open_sets, axis=0).max(axis=1) == _EMPTY
+        if not is_open.any():
             break
-        still = open_sets[owner]
-        owner, shingles = owner[still], shingles[still]
-    return (mix(values) >> np.uint64(32)).astype(np.uint32)
+        still = np.flatnonzero(np.repeat(is_open, counts))
+        own, shingles = own.take(still), shingles.take(still)
+        counts, open_sets = counts[is_open], open_sets[is_open]
+    return values
+
+
+def _again(hashes: Hashes, turn: int) -> Hashes:
+    """Other hashes of well mixed ones, for a turn above 0."""
+    other = hashes * np.uint64(turn * _PRIME & _LONGEST | 1)
+    other ^= other >> _HALF
+    return other
+
+
+def _bins(hashes: Hashes, size: int) -> Hashes:
+    """A bin for each hash, by its upper half."""
+    bins = hashes >> _HALF
+    bins *= np.uint64(size)
+    bins >>= _HALF
+    return bins
 
 
 def bitmaps(shingles: Hashes, offsets: Offsets) -> NDArray[np.uint64]:
@@ -109,7 +128,7 @@ def band_buckets(values: Values, rows: Rows, threshold: float) -> Iterator[tuple
         for column in values[:, start : start + length].take(rows, axis=0).T:
             keys = mix(keys + column)
         # numbers are sorted much faster than places; few keys are there twice
-        ordered = np.sort(keys)
+        ordered = ascending(keys)
         twice = ordered[1:][ordered[1:] == ordered[:-1]] >> _COMMON
         common[twice] = True
         order = np.flatnonzero(common.take(keys >> _COMMON))

@@ -114,15 +114,17 @@ def fold_stretches(points: Points, marked: NDArray[np.bool_]) -> tuple[Offsets, 
     Returns:
         Where each stretch of them begins and where it ends, in turn; and its folded code points.
     """
-    inside = marked.copy()
-    inside[:-1] |= marked[1:]
-    inside &= points != _LINE_FEED
-    bounds = np.flatnonzero(inside[1:] != inside[:-1]) + 1
-    if inside[0]:
-        bounds = np.append(0, bounds)
-    taken = inside.copy()
-    taken[bounds[1::2]] = True
-    folded = _points(_folded(_text(np.where(inside, points, _LINE_FEED)[taken])))
+    places = np.flatnonzero(marked)
+    inside = np.unique(np.concatenate([places, places[places > 0] - 1]))
+    inside = inside[points[inside] != _LINE_FEED]
+    apart = np.flatnonzero(np.diff(inside) > 1)
+    bounds = np.empty(2 * len(apart) + 2, np.int64)
+    bounds[::2] = inside.take(np.append(0, apart + 1))
+    bounds[1::2] = inside.take(np.append(apart, -1)) + 1
+    taken = np.sort(np.concatenate([inside, bounds[1::2]]))
+    stretches = points.take(taken)
+    stretches[np.searchsorted(taken, bounds[1::2])] = _LINE_FEED
+    folded = _points(_folded(_text(stretches)))
     ends = np.flatnonzero(folded == _LINE_FEED)
     begins = np.append(0, ends[:-1] + 1)
     return bounds, [
