@@ -37,7 +37,14 @@ from kyara_kedro.similarity.claims import ClaimDigests
 from kyara_kedro.similarity.exact import group_copies, letter_keys
 from kyara_kedro.similarity.pairs import Pairs, pair_table
 from kyara_kedro.similarity.resolve import rank, remove_followers
-from kyara_kedro.similarity.shingles import Hashes, chunks, shortened, tokenise, with_total
+from kyara_kedro.similarity.shingles import (
+    CHUNK_CHARACTERS,
+    Hashes,
+    chunks,
+    shortened,
+    tokenise,
+    with_total,
+)
 from kyara_kedro.similarity.sketches import (
     BITMAP,
     Values,
@@ -56,6 +63,7 @@ _BRIEF = 20
 _SIGMAS = 5
 _PAIRS_AT_ONCE, _TOKENS_AT_ONCE = 4_096, 500_000
 _TEXTS_AT_ONCE = 2_048
+_SKETCHED_AT_ONCE = 5 * CHUNK_CHARACTERS
 MANY_SHORT = 250_000
 """Short texts from which on sketches cost less than groups that share a rare n-gram and grow with
 the number of texts."""
@@ -170,16 +178,22 @@ class LexicalSearch:
         """Take in the next texts."""
         self._texts.append(texts)
         self._characters.append(np.fromiter(map(len, texts), np.int64, len(texts)))
-        for part in chunks(texts):
-            table = tokenise(texts[part])
-            self._keys.append(letter_keys(table))
-            self._tokens.append(table.lengths)
-            shingles, offsets = table.ngrams(LONG_GRAM, self._is_long(table.lengths))
-            filled = np.append(offsets[:-1][np.diff(offsets) > 0], offsets[-1])
-            self._keep(sketch(shingles, filled, self._options.sketch_size))
-            shingles, offsets = table.ngrams(SHORT_GRAM, self._is_short(table.lengths))
-            count(shingles >> _BESIDE_OWNER, self._short_counts)
-            self._bitmaps.append(bitmaps(shingles, offsets))
+        for some in chunks(texts, _SKETCHED_AT_ONCE):
+            parts = [self._grams(texts[some][part]) for part in chunks(texts[some])]
+            shingles, sizes = (np.concatenate(column) for column in zip(*parts, strict=True))
+            offsets = with_total(sizes[sizes > 0])
+            self._keep(sketch(shingles, offsets, self._options.sketch_size))
+
+    def _grams(self, texts: Sequence[str]) -> tuple[Hashes, Rows]:
+        """Take in some texts but for their sketches, of which the n-grams and numbers follow."""
+        table = tokenise(texts)
+        self._keys.append(letter_keys(table))
+        self._tokens.append(table.lengths)
+        grams, offsets = table.ngrams(SHORT_GRAM, self._is_short(table.lengths))
+        count(grams >> _BESIDE_OWNER, self._short_counts)
+        self._bitmaps.append(bitmaps(grams, offsets))
+        grams, offsets = table.ngrams(LONG_GRAM, self._is_long(table.lengths))
+        return grams, np.diff(offsets)
 
     def pairs(
         self, ids: pl.Series, quality: pl.Series, labels: pl.Series, shard: Shard = WHOLE
