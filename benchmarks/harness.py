@@ -112,7 +112,7 @@ class Run:
 def execute(
     command: Sequence[str | Path],
     env: Mapping[str, str] | None = None,
-    seconds: float = PROGRAM_SECONDS,
+    seconds: float | None = None,
 ) -> dict[str, Any]:
     """Run a program to its end and read the JSON object on the last such line of its output.
 
@@ -122,7 +122,7 @@ def execute(
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         started = time.perf_counter()
         process = subprocess.Popen([str(part) for part in command], stdout=out, stderr=err, env=env)
-        usage = _wait(process, seconds)
+        usage = _wait(process, seconds or PROGRAM_SECONDS)
         wall = time.perf_counter() - started
         out.seek(0)
         err.seek(0)
