@@ -4,8 +4,10 @@ Three bounds, none of which can lose a pair:
 
 - **Few dimensions.** A unit vector x is replaced by u, its first principal components and, as a
   last coordinate, the length of what they leave out. By Cauchy and Schwarz u.v >= x.y.
-- **Low precision.** The u are rounded to bfloat16 where that is fast. With e the largest error of
-  a rounded vector, a product is off by at most 2e + e^2, which is taken from the threshold.
+- **Low precision.** The u are rounded where that is fast: on a CPU to whole numbers of a byte,
+  turned by a random rotation first so that no coordinate is long, on a GPU to bfloat16. With e the
+  largest error of a rounded vector, a product is off by at most 2e + e^2, which is taken from the
+  threshold.
 - **Whole blocks.** Rows are sorted by cluster and by angle to its centre. Angles obey the triangle
   inequality, so two rows whose angles to one centre differ by more than the threshold's are apart.
 
@@ -34,23 +36,31 @@ Rows = NDArray[np.int64]
 Vectors = NDArray[np.float32]
 
 _SAMPLE = 20_000
-_SHAPES = 128
+_HEIGHTS, _WIDTHS = 16, 128
+"""Heights and widths of tiles are multiples of these: torch keeps a program for each shape."""
 _CHUNK = 4_096
-_TILE, _DEVICE_TILE = (128, 2_048), (8_192, 32_768)
+_TILE, _DEVICE_TILE = (64, 4_096), (8_192, 32_768)
 """Rows and columns that are multiplied at once, on a CPU so that the products stay in its cache."""
 _DIMENSIONS = (64, 96, 128, 192, 256, 384, 512)
 _PAIR_COST = 350
-_COSTS = {"single": (0.4, 0.025), "low": (0.4, 0.008), "device": (0.001, 3e-6)}
-"""Nanoseconds of a candidate pair, and of a product: as such and a dimension. Those of a device are
-its makers' figures for memory and arithmetic."""
+_COSTS = {
+    "single": (0.2, 0.025, 0.0),
+    "bytes": (0.2, 0.007, 0.025),
+    "device": (0.001, 3e-6, 0.005),
+}
+"""Nanoseconds of a candidate pair, and of a product: as such and a dimension; and what rounding
+takes from the threshold, about. Those of a device are its makers' figures for memory and
+arithmetic."""
 _PRUNED_FROM = 30_000
 _ROWS_A_CLUSTER, _CLUSTERS = 200, 512
 _LEFT = 0.3
 """Share of the products that pruning leaves, about."""
-_ROUNDS = 6
+_ROUNDS = 3
 _STEPS = 255 / np.pi
 """Angles are kept as one byte."""
 _TURNS = 32_767
+_BYTE, _FIXED = 127, 32_000
+"""Largest code of a byte, and what stands for 1 where codes wait in 16 bits."""
 _UNIT = 2.0**-24
 """Largest relative error of one operation in single precision."""
 _SQUARES = 1e-5
@@ -171,8 +181,8 @@ class _NumpyKernel:
 
     def __init__(self, shape: tuple[int, int]) -> None:
         self._codes = np.empty(shape, np.float32)
-        self.slack = _rounding(shape[1])
-        self._room = _Room(np.dtype(np.float32), shape[1])
+        self.slack = 2 * _rounding(shape[1])
+        self._room = _Room(np.float32, np.float32, shape[1])
 
     def store(self, start: int, codes: Vectors) -> None:
         self._codes[start : start + len(codes)] = codes
@@ -187,30 +197,77 @@ class _NumpyKernel:
         return self._room.reaching(products, bound)
 
 
-@cache
-def _least(bound: float) -> int:
-    """The bits of a bound in bfloat16, which order positive numbers as their values do.
-
-    Rounding keeps order, so a product that reaches the bound before it is rounded does so after,
-    when the bound is rounded too.
-    """
-    import torch
-
-    bits = int(torch.tensor(bound, dtype=torch.bfloat16).view(torch.int16))
-    return bits if bits > 0 else int(np.iinfo(np.int16).min)
-
-
-class _LowKernel:
-    """Products in bfloat16, of a CPU that has it in hardware."""
+class _ByteKernel:
+    """Products of whole numbers of a byte, of a CPU that sums those in hardware."""
 
     def __init__(self, shape: tuple[int, int]) -> None:
         import torch
 
         self._torch = torch
+        # four products are summed at once
+        self._fixed = np.zeros((shape[0], _padded(shape[1], 4)), np.int16)
+        self._room = _Room(np.int8, np.int32, self._fixed.shape[1])
+
+    def store(self, start: int, codes: Vectors) -> None:
+        self._fixed[start : start + len(codes), : codes.shape[1]] = np.rint(codes * _FIXED)
+
+    def sort(self, order: Rows) -> None:
+        dimensions = self._fixed.shape[1]
+        longest = max(int(self._fixed.max(initial=1)), -int(self._fixed.min(initial=-1)))
+        self._codes = np.empty(self._fixed.shape, np.int8)
+        error = 0.0
+        for start in range(0, len(order), _CHUNK):
+            exact = self._fixed[order[start : start + _CHUNK]] * np.float32(_BYTE / longest)
+            low = np.rint(exact)
+            error = max(error, float(np.linalg.norm(exact - low, axis=1).max()))
+            self._codes[start : start + _CHUNK] = low
+        self._fixed = self._fixed[:0]
+        self._scale = _BYTE * _FIXED / longest
+        error = error / self._scale + dimensions**0.5 * 0.5 / _FIXED
+        self.slack = 2 * error * (1 + _SQUARES) + error**2 + 2 * _rounding(dimensions)
+
+    def reaching(self, rows: slice, columns: Rows, bound: float) -> tuple[Rows, Rows]:
+        height, width = rows.stop - rows.start, len(columns)
+        tall = self._codes[rows.start : rows.start + _padded(height, _HEIGHTS)]
+        wide = self._room.gather(self._codes, columns, _padded(width, _WIDTHS))
+        products = self._room.products(len(wide), len(tall))
+        one, other, out = map(self._torch.from_numpy, (wide, tall, products))
+        self._torch._int_mm(one, other.T, out=out)
+        row, column = self._room.reaching(products[:width], int(bound * self._scale**2))
+        inside = row < height
+        return row[inside], column[inside]
+
+
+@cache
+def _multiplies_bytes() -> bool:
+    """Whether torch is there and this CPU has instructions for sums of products of bytes."""
+    try:
+        import torch
+    except ImportError:
+        return False
+    supported: Any = getattr(torch.cpu, "_is_vnni_supported", lambda: False)
+    return bool(supported()) and hasattr(torch, "_int_mm")
+
+
+def _padded(count: int, multiple: int) -> int:
+    """A count rounded up to a multiple."""
+    return -(-count // multiple) * multiple
+
+
+class _DeviceKernel:
+    """Products in bfloat16, on a GPU.
+
+    Tiles are large there, and few of their columns hold a candidate: those are looked at alone.
+    """
+
+    def __init__(self, shape: tuple[int, int], device: str) -> None:
+        import torch
+
+        self._torch, self._device = torch, device
         self._bits = np.empty(shape, np.int16)
-        self._rounding = _rounding(shape[1])
-        self.slack = self._rounding
-        self._room = _Room(np.dtype(np.int16), shape[1])
+        self.slack = self._rounding = 2 * _rounding(shape[1])
+        # else parts of a sum might be rounded on their own
+        torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
 
     def store(self, start: int, codes: Vectors) -> None:
         exact = self._torch.from_numpy(codes)
@@ -220,59 +277,35 @@ class _LowKernel:
         self._bits[start : start + len(codes)] = low.view(self._torch.int16).numpy()
 
     def sort(self, order: Rows) -> None:
-        self._bits = self._bits[order]
-
-    def reaching(self, rows: slice, columns: Rows, bound: float) -> tuple[Rows, Rows]:
-        torch, height, width = self._torch, rows.stop - rows.start, len(columns)
-        tall = self._bits[rows.start : rows.start + _padded(height)]
-        wide = self._room.gather(self._bits, columns, _padded(width))
-        bits = self._room.products(len(wide), len(tall))
-        products, one, other = (
-            torch.from_numpy(part).view(torch.bfloat16) for part in (bits, wide, tall)
-        )
-        torch.mm(one, other.T, out=products)
-        row, column = self._room.reaching(bits[:width], _least(bound))
-        inside = row < height
-        return row[inside], column[inside]
-
-
-def _padded(count: int) -> int:
-    """A count rounded up, so that few shapes are multiplied: torch keeps a program for each."""
-    return -(-count // _SHAPES) * _SHAPES
-
-
-class _DeviceKernel(_LowKernel):
-    """Products in bfloat16, on a GPU.
-
-    Tiles are large there, and few of their columns hold a candidate: those are looked at alone.
-    """
-
-    def __init__(self, shape: tuple[int, int], device: str) -> None:
-        super().__init__(shape)
-        self._device = device
-        # else parts of a sum might be rounded on their own
-        self._torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
-
-    def sort(self, order: Rows) -> None:
         bits, self._bits = self._bits[order], self._bits[:0]
         self._on_device = self._torch.from_numpy(bits).to(self._device).view(self._torch.bfloat16)
 
     def reaching(self, rows: slice, columns: Rows, bound: float) -> tuple[Rows, Rows]:
-        codes, least = self._on_device, _least(bound)
+        codes, least = self._on_device, self._least(bound)
         chosen = self._torch.from_numpy(columns).to(codes.device)
         bits = (codes[chosen] @ codes[rows].T).view(self._torch.int16)
         some = (bits.amax(dim=1) >= least).nonzero().flatten()
         column, row = (bits[some] >= least).nonzero(as_tuple=True)
         return row.cpu().numpy(), some[column].cpu().numpy()
 
+    def _least(self, bound: float) -> int:
+        """The bits of a bound in bfloat16, which order positive numbers as their values do.
+
+        Rounding keeps order, so a product that reaches the bound before it is rounded does so
+        after, when the bound is rounded too.
+        """
+        low = self._torch.tensor(bound, dtype=self._torch.bfloat16)
+        bits = int(low.view(self._torch.int16))
+        return bits if bits > 0 else int(np.iinfo(np.int16).min)
+
 
 class _Room:
     """Memory for a tile, used again and again: fresh pages cost more than the products."""
 
-    def __init__(self, kind: np.dtype[Any], dimensions: int) -> None:
-        tall, wide = map(_padded, _TILE)
+    def __init__(self, kind: type[np.generic], products: type[np.generic], dimensions: int) -> None:
+        tall, wide = _padded(_TILE[0], _HEIGHTS), _padded(_TILE[1], _WIDTHS)
         self._wide = np.zeros((wide, dimensions), kind)
-        self._products = np.empty(wide * tall, kind)
+        self._products = np.empty(wide * tall, products)
         self._reached = np.empty(wide * tall, np.bool_)
 
     def gather(self, codes: NDArray[Any], columns: Rows, count: int) -> NDArray[Any]:
@@ -288,26 +321,21 @@ class _Room:
 
     def reaching(self, products: NDArray[Any], least: float) -> tuple[Rows, Rows]:
         """Row and column of the products that are at least a number."""
-        reached = self._reached[: products.size]
-        np.greater_equal(products.reshape(-1), products.dtype.type(least), out=reached)
-        column, row = np.divmod(np.flatnonzero(reached), products.shape[1])
+        size, octets = products.size, -(-products.size // 8)
+        self._reached[size : 8 * octets] = False
+        flat = products.reshape(-1)
+        np.greater_equal(flat, products.dtype.type(least), out=self._reached[:size])
+        # few are reached: most stretches of eight are passed over as one number
+        every = self._reached[: 8 * octets]
+        some = np.flatnonzero(every.view(np.uint64) != 0)
+        place = np.flatnonzero(every.reshape(-1, 8)[some])
+        column, row = np.divmod(8 * some[place >> 3] + (place & 7), products.shape[1])
         return row, column
 
 
 def _rounding(dimensions: int) -> float:
     """More than a product of unit vectors is off by in single precision, in whatever order."""
     return (dimensions + 16) * _UNIT + 2 * _SQUARES * _UNIT
-
-
-@cache
-def _has_bfloat16() -> bool:
-    """Whether torch is there and this CPU multiplies bfloat16 quicker than single precision."""
-    try:
-        import torch
-    except ImportError:
-        return False
-    supported: Any = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
-    return bool(supported())
 
 
 def _device(wanted: str) -> str:
@@ -341,21 +369,20 @@ class _Search:
         self._close = _rounding(vectors.shape[1])
         rng = np.random.default_rng(0)
         sample = self._units(np.sort(rng.permutation(rows)[:_SAMPLE]))
-        low = _has_bfloat16()
         self._pruned = len(rows) > _PRUNED_FROM and self._device == "cpu"
         share = _LEFT if self._pruned else 1
-        kind = "device" if self._device == "cuda" else "low" if low else "single"
-        base, cost = _COSTS[kind]
-        basis = _basis(sample, threshold, share * base, share * cost)
+        kind = "device" if self._device == "cuda" else "bytes" if _multiplies_bytes() else "single"
+        base, cost, slack = _COSTS[kind]
+        coding = _coding(sample, threshold - slack, share * base, share * cost)
         clustered = self._pruned or options.mode == "approximate"
         count = min(_CLUSTERS, max(1, len(rows) // _ROWS_A_CLUSTER)) if clustered else 1
         self._centres = _centres(sample, count, rng)
-        self._kernel = _kernel((len(rows), basis.shape[1] + 1), self._device, low)
+        self._kernel = _kernel((len(rows), len(coding.rest)), self._device)
         self._angles = np.empty((len(self._centres), len(rows)), np.uint8)
         own, nearest = np.empty(len(rows), np.int64), np.empty(len(rows), np.uint8)
         for start in range(0, len(rows), _CHUNK):
             part = self._units(rows[start : start + _CHUNK])
-            self._kernel.store(start, _code(part, basis))
+            self._kernel.store(start, coding(part))
             angles, place = _angles(part, self._centres), slice(start, start + len(part))
             own[place], nearest[place] = angles.argmin(axis=1), angles.min(axis=1)
             self._angles[:, place] = angles.T
@@ -385,12 +412,19 @@ class _Search:
         bound = self._threshold - self._kernel.slack
         columns = self._columns(start, end)
         units = self._units(self._rows[start:end])
+        rows, others, held = [], [], 0
         for place in range(0, len(columns), wide):
             some = columns[place : place + wide]
             row, column = self._kernel.reaching(slice(start, end), some, bound)
             other = some[column]
             later = row + start < other
-            row, other = row[later], other[later]
+            rows.append(row[later])
+            others.append(other[later])
+            held += len(rows[-1])
+            if held < _PAIRS_AT_ONCE and place + wide < len(columns):
+                continue
+            row, other = np.concatenate(rows), np.concatenate(others)
+            rows, others, held = [], [], 0
             for part in range(0, len(row), _PAIRS_AT_ONCE):
                 size = slice(part, part + _PAIRS_AT_ONCE)
                 yield self._checked(start, units, row[size], other[size])
@@ -498,10 +532,10 @@ class _Search:
         return cosines
 
 
-def _kernel(shape: tuple[int, int], device: str, low: bool) -> _Kernel:
+def _kernel(shape: tuple[int, int], device: str) -> _Kernel:
     if device != "cpu":
         return _DeviceKernel(shape, device)
-    return _LowKernel(shape) if low else _NumpyKernel(shape)
+    return _ByteKernel(shape) if _multiplies_bytes() else _NumpyKernel(shape)
 
 
 def _runs(values: Rows) -> tuple[Rows, Rows, Rows]:
@@ -512,32 +546,51 @@ def _runs(values: Rows) -> tuple[Rows, Rows, Rows]:
     return values[starts], np.cumsum(changed) - 1, np.diff(starts, append=len(values))
 
 
-def _basis(sample: Vectors, threshold: float, base: float, cost: float) -> Vectors:
-    """As many principal axes of a sample, as columns, as make the search of its pairs cheapest.
+class _Coding(NamedTuple):
+    """How unit vectors become codes of few dimensions.
+
+    Attributes:
+        axes: Axes of the vectors as columns; shape [dimensions, dimensions of codes].
+        rest: Direction in which the length stands that the axes leave out.
+    """
+
+    axes: Vectors
+    rest: Vectors
+
+    @classmethod
+    def along(cls, axes: Vectors) -> _Coding:
+        """Codes along some axes, in a random rotation that leaves few coordinates long."""
+        count = axes.shape[1] + 1
+        turn = np.linalg.qr(np.random.default_rng(0).normal(size=(count, count)))[0]
+        return cls((axes @ turn[:-1]).astype(np.float32), turn[-1].astype(np.float32))
+
+    def __call__(self, units: Vectors) -> Vectors:
+        """Codes of unit vectors."""
+        codes = units @ self.axes
+        # a length that came out too short would lose pairs
+        squares = np.maximum(1 - np.einsum("ij,ij->i", codes, codes), 0) + _SQUARES
+        codes += np.sqrt(squares)[:, None] * self.rest
+        return codes
+
+
+def _coding(sample: Vectors, threshold: float, base: float, cost: float) -> _Coding:
+    """As many principal axes of a sample as make the search of its pairs cheapest.
 
     More axes make products dearer, and candidates that are none fewer.
     """
     _, axes = np.linalg.eigh((sample.T @ sample).astype(np.float64))
-    axes = np.ascontiguousarray(axes[:, ::-1], np.float32)
+    axes = axes[:, ::-1]
     some = sample[:: max(1, len(sample) // 1_200)]
     costs = {}
     for count in (*(count for count in _DIMENSIONS if count < axes.shape[1]), axes.shape[1]):
-        code = _code(some, axes[:, : count - 1])
-        rate = (code @ code.T >= threshold - 0.005).mean() if len(some) else 0.0
+        code = _Coding.along(axes[:, : count - 1])(some)
+        rate = (code @ code.T >= threshold).mean() if len(some) else 0.0
         costs[count] = base + cost * count + _PAIR_COST * rate
-    return axes[:, : min(costs, key=costs.__getitem__) - 1]
-
-
-def _code(units: Vectors, basis: Vectors) -> Vectors:
-    """Components of unit vectors along a basis, and the length of what it leaves out."""
-    inside = units @ basis
-    # a length that came out too short would lose pairs
-    rest = np.sqrt(np.maximum(1 - np.einsum("ij,ij->i", inside, inside), 0) + _SQUARES)
-    return np.column_stack([inside, rest])
+    return _Coding.along(axes[:, : min(costs, key=costs.__getitem__) - 1])
 
 
 def _centres(sample: Vectors, count: int, rng: np.random.Generator) -> Vectors:
-    """Centres of spherical k-means (Dhillon and Modha 2001)."""
+    """Centres, of unit length, of spherical k-means (Dhillon and Modha 2001)."""
     from scipy.sparse import csr_array
 
     centres = sample[np.sort(rng.permutation(len(sample))[:count])].copy()
