@@ -43,7 +43,7 @@ _RAREST = 4
 """Runs of a stem that propose places however many stems hold them."""
 _SLACK = 8
 """Tokens by which one stretch of a record may be moved against the stem in its course."""
-_FILTER_BITS = 24
+_FILTER_BITS = 22
 _BUCKET_BITS = 21
 _BUCKET = np.uint64(64 - _BUCKET_BITS)
 _HIGH, _LOW = np.uint64(64 - _FILTER_BITS), np.uint64((1 << _FILTER_BITS) - 1)
@@ -135,6 +135,7 @@ class ContaminationIndex:
             _row(record, leak)
             for part in chunks(contents)
             for record, leaks in self._search(ids[part], contents[part])
+            if leaks
             for leak in _best(leaks)
         ]
         return CONTAMINATION.frame(rows)
@@ -166,7 +167,8 @@ class _Seeds(NamedTuple):
     """Where the runs of all stems stand.
 
     Attributes:
-        bits: Which first and last 24 bits occur in the hashes of their first four tokens.
+        beginnings: Filter of the hashes of their first four tokens.
+        whole: Filter of the hashes of the runs.
         keys: Hashes of the runs, ascending, and the highest number.
         buckets: The place among these of the first one with some first 21 bits.
         deepest: Most keys of a bucket.
@@ -178,7 +180,8 @@ class _Seeds(NamedTuple):
         needed_first: The same of a stretch that holds the first of them.
     """
 
-    bits: NDArray[np.bool_]
+    beginnings: NDArray[np.bool_]
+    whole: NDArray[np.bool_]
     keys: Hashes
     buckets: Places
     deepest: int
@@ -200,16 +203,14 @@ class _Seeds(NamedTuple):
         seeds = pl.concat([own, _option_runs(stems)]).unique(["run", "owner", "place"])
         seeds = seeds.sort("run", "owner", "place")
         keys, starts = np.unique(seeds["run"].to_numpy(), return_index=True)
-        bits = np.zeros(1 << _FILTER_BITS, np.bool_)
-        beginnings = seeds["beginning"].to_numpy()
-        bits[beginnings >> _HIGH] = bits[beginnings & _LOW] = True
         buckets = np.searchsorted(keys >> _BUCKET, np.arange((1 << _BUCKET_BITS) + 1))
         first = np.zeros(len(stems), np.int64)
         once = own.group_by("owner").agg(pl.col("place").min())
         first[once["owner"].to_numpy()] = once["place"].to_numpy()
         held = np.bincount(own["owner"].to_numpy(), minlength=len(stems))
         return cls(
-            bits,
+            _filter(seeds["beginning"].to_numpy()),
+            _filter(keys),
             np.append(keys, ~np.uint64(0)),
             buckets,
             int(np.diff(buckets).max()),
@@ -228,8 +229,7 @@ class _Seeds(NamedTuple):
             order of texts and stems.
         """
         runs = _runs(table.hashes)
-        at = np.flatnonzero(self.bits.take(runs[_SHORT_RUN] >> _HIGH))
-        at = at[self.bits.take(runs[_SHORT_RUN].take(at) & _LOW)]
+        at = _passing(self.beginnings, runs[_SHORT_RUN])
         found = [self._shared(table, size, at[at < len(own)], own) for size, own in runs.items()]
         row, owner, place, shift = map(np.concatenate, zip(*found, strict=True))
         order = np.lexsort((shift, owner, row))
@@ -247,6 +247,7 @@ class _Seeds(NamedTuple):
 
     def _shared(self, table: TokenTable, size: int, at: Places, runs: Hashes) -> tuple[Places, ...]:
         """Text, stem, place in it and shift of each run of a size that texts and stems share."""
+        at = at[_passing(self.whole, runs.take(at))]
         sought = runs.take(at)
         key = self.buckets.take(sought >> _BUCKET)
         for _ in range(self.deepest):
@@ -409,6 +410,19 @@ def _runs(hashes: Hashes) -> dict[int, Hashes]:
     pairs = hashes[:-1] * np.uint64(_PRIME) + hashes[1:]
     fours = pairs[:-2] * _SQUARE + pairs[2:]
     return {_SHORT_RUN: fours, _RUN: fours[:-2] * _SQUARE + pairs[4:]}
+
+
+def _filter(hashes: Hashes) -> NDArray[np.bool_]:
+    """Which first and last 22 bits occur in some hashes (Bloom 1970)."""
+    bits = np.zeros(1 << _FILTER_BITS, np.bool_)
+    bits[hashes >> _HIGH] = bits[hashes & _LOW] = True
+    return bits
+
+
+def _passing(bits: NDArray[np.bool_], hashes: Hashes) -> Places:
+    """Places of the hashes that a filter lets pass: all that it was made of, and a few others."""
+    at = np.flatnonzero(bits.take((hashes >> _HIGH).view(np.int64)))
+    return at[bits.take((hashes.take(at) & _LOW).view(np.int64))]
 
 
 def _where(kept: NDArray[np.bool_], *columns: Places) -> tuple[Places, ...]:

@@ -71,7 +71,6 @@ _OPENING = re.compile(r"(?:\A|[^\w\s]\s*|\n\s*|\s{2,})\Z")
 _TORN = re.compile(rf"\s*\Z|[^\S\n]*\n|(?<=[{_CJK}])\s")
 _CLOSED = re.compile(r"\W{0,3}(?:[。．!！…?？]|\.(?!\w))")
 _BLANK = re.compile(r"\s*[:：_＿(（—–…-]")
-_MARK = re.compile("[?？]")
 _MARKED = re.compile(r"[^\n]{0,3}?[?？]")
 _ASKS_ON = re.compile(r"[^。．.!！…\n]*[?？]")
 _SENTENCE = re.compile(r"[。．!！?？;；\n]|\.(?!\w)")
@@ -194,12 +193,23 @@ class Record:
         return literal(self.text)
 
     @cached_property
-    def asked(self) -> frozenset[str]:
-        """Tokens that stand shortly before a question mark."""
-        marks = (mark.start() for mark in _MARK.finditer(self.text))
-        return frozenset(
-            word for mark in marks for word in tokens(self.text[max(mark - 24, 0) : mark])[-4:]
-        )
+    def _before_marks(self) -> list[str]:
+        """The texts shortly before each question mark."""
+        return [part[-24:] for part in self.text.replace("？", "?").split("?")[:-1]]
+
+    @cached_property
+    def _folded_before_marks(self) -> str:
+        return fold("\n".join(self._before_marks))
+
+    @cached_property
+    def _asked(self) -> frozenset[str]:
+        """The last tokens before each question mark."""
+        return frozenset(word for text in self._before_marks for word in tokens(text)[-4:])
+
+    def asks(self, words: Sequence[str]) -> bool:
+        """Whether one of some tokens stands shortly before a question mark."""
+        near = any(word in self._folded_before_marks for word in words)
+        return near and not self._asked.isdisjoint(words)
 
     def stretch(self, first: int, last: int) -> tuple[int, int]:
         """Offsets of the first character of a token, and behind the last one of another."""
@@ -345,7 +355,7 @@ def _teaches(stem: Stem, record: Record, shifts: Sequence[int]) -> bool:
     return (
         not record.holds(stem.hashes[stem.asking].tobytes(), low, max(high + 1, 0))
         and all(held(sought.answer, record.all_hashes) for sought in stem.sought)
-        and record.asked.isdisjoint(stem.words[-3:])
+        and not record.asks(stem.words[-3:])
     )
 
 
@@ -452,8 +462,8 @@ def _asks(stem: Stem, sought: Sought, record: Record, match: _Match, shape: Shap
     """Whether a stretch asks what the stem asks: no statement and no other question."""
     covered, text = match.covered, record.text
     by_word = stem.asking is not None and _with_neighbour(covered, stem.asking)
-    ending = (word for word, has in zip(stem.words[-3:], covered[-3:].tolist(), strict=True) if has)
-    by_mark = stem.marked and not record.asked.isdisjoint(ending)
+    ending = [word for word, has in zip(stem.words[-3:], covered[-3:].tolist(), strict=True) if has]
+    by_mark = stem.marked and record.asks(ending)
     is_order = stem.asking is None and not stem.marked
     if not (by_word or by_mark or is_order) and _told(sought, record, match):
         return False
