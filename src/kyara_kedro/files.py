@@ -35,6 +35,32 @@ def flush(path: Path) -> None:
 
 
 @contextmanager
+def written_whole(target: Path) -> Iterator[Path]:
+    """Give a temporary file beside the target that replaces it once it is complete.
+
+    The file is flushed to the disk before the rename, so a full disk, an exception or a kill leaves
+    the old version as it was. Leftovers of killed writers are cleared on the next write.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    clear_leftovers(target.parent, target.name)
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        yield part
+        flush(part)
+        part.replace(target)
+        flush(target.parent)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def clear_leftovers(folder: Path, name: str) -> None:
+    """Remove what killed writers of a file left in a folder."""
+    for leftover in folder.glob(f".{name}.*.part"):
+        if not alive(int(leftover.name.split(".")[-2])):
+            leftover.unlink(missing_ok=True)
+
+
+@contextmanager
 def folder_written_whole(target: Path) -> Iterator[Path]:
     """Fill a folder completely or leave what was there.
 

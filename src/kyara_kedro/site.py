@@ -11,8 +11,8 @@ from typing import Any
 
 from kedro.pipeline import Node
 
-from kyara_kedro.datasets.atomic import written_whole
 from kyara_kedro.errors import UserError
+from kyara_kedro.files import written_whole
 
 STYLES = Path(".viz/styles.json")
 _COLOURS = {  # fill and line, in light and in dark

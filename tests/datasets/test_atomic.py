@@ -12,7 +12,7 @@ import pytest
 from kedro.io import DatasetError, Version
 
 from kyara_kedro.datasets import JSONDataset, TableDataset
-from kyara_kedro.datasets.atomic import written_whole
+from kyara_kedro.files import written_whole
 
 
 def test_a_table_comes_back_as_it_was(tmp_path: Path) -> None:

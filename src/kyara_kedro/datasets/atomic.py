@@ -2,8 +2,7 @@
 
 import os
 from abc import abstractmethod
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Generic, TypeVar
 
@@ -11,37 +10,11 @@ from kedro.io import AbstractVersionedDataset, Version
 from polars.exceptions import PolarsError
 
 from kyara_kedro.errors import UserError
-from kyara_kedro.files import alive, flush
+from kyara_kedro.files import clear_leftovers, written_whole
 from kyara_kedro.storage import ObjectStore, is_url
 
 Saved = TypeVar("Saved")
 Loaded = TypeVar("Loaded")
-
-
-@contextmanager
-def written_whole(target: Path) -> Iterator[Path]:
-    """Give a temporary file beside the target that replaces it once it is complete.
-
-    The file is flushed to the disk before the rename, so a full disk, an exception or a kill leaves
-    the old version as it was. Leftovers of killed writers are cleared on the next write.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(target.parent, target.name)
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        yield part
-        flush(part)
-        part.replace(target)
-        flush(target.parent)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _sweep(folder: Path, name: str) -> None:
-    """Remove what killed writers of a file left in a folder."""
-    for leftover in folder.glob(f".{name}.*.part"):
-        if not alive(int(leftover.name.split(".")[-2])):
-            leftover.unlink(missing_ok=True)
 
 
 class AtomicDataset(AbstractVersionedDataset[Saved, Loaded], Generic[Saved, Loaded]):
@@ -93,7 +66,7 @@ class AtomicDataset(AbstractVersionedDataset[Saved, Loaded], Generic[Saved, Load
         target = self._get_save_path()
         if self._version and not self._store:
             for version in Path(self._filepath).glob("*/"):
-                _sweep(version, target.name)
+                clear_leftovers(version, target.name)
         try:
             with self.written(target) as part:
                 self.write(part, data)

@@ -12,9 +12,9 @@ from kedro.framework.hooks import hook_impl
 from kedro.io import DataCatalog
 from kedro.pipeline.node import Node
 
-from kyara_kedro.datasets.atomic import written_whole
 from kyara_kedro.datasets.earlier import EarlierJSONDataset
 from kyara_kedro.datasets.table import TableDataset
+from kyara_kedro.files import written_whole
 from kyara_kedro.teachers.accounts import Tally
 from kyara_kedro.teachers.base import Teacher
 

@@ -13,8 +13,9 @@ from kedro.framework.hooks import hook_impl
 from kedro.io import DataCatalog
 from kedro.pipeline.node import Node
 
-from kyara_kedro.datasets.atomic import AtomicDataset, written_whole
+from kyara_kedro.datasets.atomic import AtomicDataset
 from kyara_kedro.datasets.table import TableDataset
+from kyara_kedro.files import written_whole
 
 logger = logging.getLogger("kyara_kedro")
 

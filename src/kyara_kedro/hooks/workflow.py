@@ -20,7 +20,8 @@ from kedro.framework.hooks import hook_impl
 from kedro.io import DataCatalog
 from kedro.pipeline.node import Node
 
-from kyara_kedro.datasets.atomic import AtomicDataset, written_whole
+from kyara_kedro.datasets.atomic import AtomicDataset
+from kyara_kedro.files import written_whole
 
 FILE = Path(".viz/kedro_pipeline_events.json")
 Event = dict[str, Any]

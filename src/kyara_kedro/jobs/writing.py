@@ -7,8 +7,8 @@ from typing import Any, Literal, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from kyara_kedro.datasets.atomic import written_whole
 from kyara_kedro.errors import UserError
+from kyara_kedro.files import written_whole
 from kyara_kedro.jobs.options import JobsOptions, Machine, Tag
 from kyara_kedro.jobs.plan import Job
 

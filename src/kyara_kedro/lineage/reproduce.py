@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 from kyara_kedro.content import content_id
 from kyara_kedro.errors import UserError
+from kyara_kedro.files import written_whole
 from kyara_kedro.lineage.manifest import NodeReport, RunManifest
 from kyara_kedro.prompts.library import TEMPLATES, PromptLibrary
 from kyara_kedro.reporting.terminal import aligned
@@ -155,8 +156,8 @@ def keep_prompts(library: PromptLibrary, folder: Path) -> dict[str, str]:
         sha = str(_sha(text))
         place = folder / f"{sha}{path.suffix}"
         if not place.exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            place.write_text(text, encoding="utf-8")
+            with written_whole(place) as part:
+                part.write_text(text, encoding="utf-8")
         if file.endswith(_META):
             metas[file] = sha
     return metas

@@ -16,12 +16,13 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 from kyara_kedro.content import content_id
-from kyara_kedro.datasets.atomic import AtomicDataset, written_whole
+from kyara_kedro.datasets.atomic import AtomicDataset
 from kyara_kedro.datasets.encoder import EncoderDataset
 from kyara_kedro.datasets.knowledge import KnowledgeBaseDataset
 from kyara_kedro.datasets.prompts import PromptLibraryDataset
 from kyara_kedro.datasets.table import TableDataset
 from kyara_kedro.datasets.teachers import TeacherDataset
+from kyara_kedro.files import written_whole
 from kyara_kedro.lineage.manifest import (
     InputState,
     NodeReport,

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from kyara_kedro.content import content_id
-from kyara_kedro.datasets.atomic import written_whole
+from kyara_kedro.files import written_whole
 from kyara_kedro.lineage.manifest import OutputState
 
 logger = logging.getLogger("kyara_kedro")

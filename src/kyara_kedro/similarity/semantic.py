@@ -41,11 +41,11 @@ _HEIGHTS, _WIDTHS = 16, 128
 _CHUNK = 4_096
 _TILE, _DEVICE_TILE = (64, 4_096), (8_192, 32_768)
 """Rows and columns that are multiplied at once, on a CPU so that the products stay in its cache."""
-_DIMENSIONS = (64, 96, 128, 192, 256, 384, 512)
+_DIMENSIONS = (64, 96, 128, 160, 192, 256, 384, 512)
 _PAIR_COST = 350
 _COSTS = {
     "single": (0.2, 0.025, 0.0),
-    "bytes": (0.2, 0.007, 0.025),
+    "bytes": (0.2, 0.012, 0.025),
     "device": (0.001, 3e-6, 0.005),
 }
 """Nanoseconds of a candidate pair, and of a product: as such and a dimension; and what rounding
@@ -58,7 +58,7 @@ _LEFT = 0.3
 _ROUNDS = 3
 _STEPS = 255 / np.pi
 """Angles are kept as one byte."""
-_TURNS = 32_767
+_TURNS, _ABOVE = 32_760, 1.0001
 _BYTE, _FIXED = 127, 32_000
 """Largest code of a byte, and what stands for 1 where codes wait in 16 bits."""
 _UNIT = 2.0**-24
@@ -595,8 +595,9 @@ def _centres(sample: Vectors, count: int, rng: np.random.Generator) -> Vectors:
 
     centres = sample[np.sort(rng.permutation(len(sample))[:count])].copy()
     ones = np.ones(len(sample), np.float32)
+    parts = [sample[start : start + _CHUNK] for start in range(0, len(sample), _CHUNK)]
     for _ in range(_ROUNDS if count > 1 else 0):
-        nearest = (sample @ centres.T).argmax(axis=1)
+        nearest = np.concatenate([(part @ centres.T).argmax(axis=1) for part in parts])
         members = csr_array((ones, (nearest, np.arange(len(sample)))), (len(centres), len(sample)))
         sums = members @ sample
         lengths = np.linalg.norm(sums, axis=1)
@@ -607,16 +608,19 @@ def _centres(sample: Vectors, count: int, rng: np.random.Generator) -> Vectors:
 
 def _angles(units: Vectors, centres: Vectors) -> NDArray[np.uint8]:
     """Angles of unit vectors to centres, in steps of a 255th of a half turn."""
-    places = np.clip((units @ centres.T + 1) * np.float32(_TURNS), 0, 2 * _TURNS)
-    angles: NDArray[np.uint8] = _half_turn().take(places.astype(np.uint16))
+    cosines = units @ centres.T
+    # one that rounding made less than -1 has its place too
+    cosines += np.float32(_ABOVE)
+    cosines *= np.float32(_TURNS)
+    angles: NDArray[np.uint8] = _half_turn().take(cosines.astype(np.uint16))
     return angles
 
 
 @cache
 def _half_turn() -> NDArray[np.uint8]:
-    """The angle of each cosine, of which there are 65,535."""
-    cosines = np.linspace(-1, 1, 2 * _TURNS + 1)
-    return (np.arccos(cosines) * _STEPS).astype(np.uint8)
+    """The angle of each cosine, of which there are some 65,500."""
+    cosines = np.arange(1 << 16) / _TURNS - _ABOVE
+    return (np.arccos(np.clip(cosines, -1, 1)) * _STEPS).astype(np.uint8)
 
 
 def _groups(own: NDArray[np.int64], size: int) -> list[tuple[int, int]]:
