@@ -20,8 +20,9 @@ over at most 256 rows a centre (as the library that it uses does), then, within 
 from the centre's far side, the likest earlier row for each, whether that was removed or not.
 
 Everything measured runs in a process of its own with one thread; CPU seconds, for the machine may
-be shared, and of ours the median of runs between those of the others. Imports and the reading of the vectors are not on the clock, and memory counts what is
-held above both. A row of the first table is left to its own size where it takes too long.
+be shared, and of ours the median of runs between those of the others. Imports and the reading of
+the vectors are not on the clock, and memory counts what is held above both. A row of the first
+table is left to its own size where it takes too long.
 """
 
 from __future__ import annotations
