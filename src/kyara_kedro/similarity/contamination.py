@@ -43,6 +43,7 @@ _RAREST = 4
 """Runs of a stem that propose places however many stems hold them."""
 _SLACK = 8
 """Tokens by which one stretch of a record may be moved against the stem in its course."""
+_CHARACTERS_AT_ONCE = 300_000
 _FILTER_BITS = 22
 _BUCKET_BITS = 21
 _BUCKET = np.uint64(64 - _BUCKET_BITS)
@@ -133,7 +134,7 @@ class ContaminationIndex:
         ids, contents = texts["id"].to_list(), texts["text"].to_list()
         rows = [
             _row(record, leak)
-            for part in chunks(contents)
+            for part in chunks(contents, _CHARACTERS_AT_ONCE)
             for record, leaks in self._search(ids[part], contents[part])
             if leaks
             for leak in _best(leaks)

@@ -385,11 +385,17 @@ def _lay(stem: Stem, record: Record, shifts: Sequence[int]) -> _Match | None:
 
 def _reach(runs: Flags, size: int, margin: int) -> Flags:
     """Tokens in runs of a size, given by their first tokens, and in a margin on either side."""
-    starts = runs.shape[1]
-    reach = np.zeros((len(runs), starts + size - 1 + 2 * margin), np.bool_)
-    for step in range(size + 2 * margin):
-        reach[:, step : step + starts] |= runs
-    return reach[:, margin : margin + starts + size - 1]
+    rows, starts = runs.shape
+    length, width = starts + size - 1, size + 2 * margin
+    reach = np.zeros((rows, starts + width - 1), np.bool_)
+    reach[:, :starts] = runs
+    done = 1
+    while done < width:
+        # what is spread over some tokens is spread over up to as many more
+        step = min(done, width - done)
+        reach[:, step:] |= reach[:, :-step].copy()
+        done += step
+    return reach[:, margin : margin + length]
 
 
 def _promising(found: Flags) -> bool:

@@ -129,7 +129,10 @@ def _run_hashes(letters: NDArray[np.uint32], bounds: Offsets, chosen: Offsets) -
     """Hashes of some runs of letters, each as long as the next begins."""
     sums, inverses = _running_sums(letters)
     starts = bounds.take(chosen)
-    return mix((sums.take(bounds.take(chosen + 1)) - sums.take(starts)) * inverses.take(starts))
+    runs = sums.take(bounds.take(chosen + 1))
+    runs -= sums.take(starts)
+    runs *= inverses.take(starts)
+    return mix(runs)
 
 
 def shortened(table: TokenTable) -> tuple[Offsets, Hashes]:
@@ -166,7 +169,9 @@ def _running_sums(letters: NDArray[np.uint32]) -> tuple[Hashes, Hashes]:
     """
     powers, inverses = _powers(2 << len(letters).bit_length())
     sums = np.zeros(len(letters) + 1, np.uint64)
-    np.cumsum(_tables().hashes.take(letters) * powers[: len(letters)], out=sums[1:])
+    hashes = _tables().hashes.take(letters)
+    hashes *= powers[: len(letters)]
+    np.cumsum(hashes, out=sums[1:])
     return sums, inverses
 
 
