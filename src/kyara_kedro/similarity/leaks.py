@@ -393,7 +393,7 @@ def _reach(runs: Flags, size: int, margin: int) -> Flags:
     while done < width:
         # what is spread over some tokens is spread over up to as many more
         step = min(done, width - done)
-        reach[:, step:] |= reach[:, :-step].copy()
+        reach[:, step:] |= reach[:, :-step]
         done += step
     return reach[:, margin : margin + length]
 

@@ -204,7 +204,7 @@ class _ByteKernel:
         import torch
 
         self._torch = torch
-        # four products are summed at once
+        # four products are summed at once, and torch 2.13 gets those of a single one wrong
         self._fixed = np.zeros((shape[0], _padded(shape[1], 4)), np.int16)
         self._room = _Room(np.int8, np.int32, self._fixed.shape[1])
 
