@@ -486,3 +486,8 @@ def test_accounts_are_kept_by_member(
     assert {name: row["requests"] for name, row in rows.items()} == done
     assert rows["m1"]["cost"] == pytest.approx(5e-6 * done["m1"])
     assert hooks.costs["make"] == pytest.approx(both.account.cost)
+    hooks.before_pipeline_run()
+    assert hooks.costs == {}
+    hooks.before_node_run(node, {"writer": both})
+    hooks.after_node_run(node, {"writer": both}, {})
+    assert "make" in json.loads(file.read_text("utf-8"))["nodes"]

@@ -64,6 +64,11 @@ class AccountHooks:
             self._file = entry.path
 
     @hook_impl
+    def before_pipeline_run(self) -> None:
+        """Begin anew: an earlier run of this process has been written."""
+        self._accepted, self._nodes = {}, {}
+
+    @hook_impl
     def after_dataset_saved(self, dataset_name: str, data: Any) -> None:
         """Count what a pipeline hands on."""
         if dataset_name not in ACCEPTED:
@@ -133,7 +138,7 @@ class AccountHooks:
 
     @property
     def costs(self) -> dict[str, float]:
-        """What each node has cost."""
+        """What each node of the run has cost."""
         return {node: sum(row["cost"] for row in rows) for node, rows in self._nodes.items()}
 
     def _write(self) -> None:

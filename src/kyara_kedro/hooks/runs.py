@@ -108,9 +108,8 @@ class RunHooks:
     def _close(self, run_id: str, status: Any, error: str | None = None) -> None:
         log = self._open.pop(run_id, None)
         if log and log.is_open:
-            ran = {name for name, node in log.manifest.nodes.items() if node.state != "skipped"}
             costs = self._accounts.costs.items()
-            log.manifest.costs = {node: cost for node, cost in costs if cost and node in ran}
+            log.manifest.costs = {node: cost for node, cost in costs if cost}
             log.close(status, error)
 
 
