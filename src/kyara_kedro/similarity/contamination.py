@@ -44,6 +44,7 @@ _RAREST = 4
 _SLACK = 8
 """Tokens by which one stretch of a record may be moved against the stem in its course."""
 _CHARACTERS_AT_ONCE = 300_000
+"""More than are tokenised best: few runs are looked up, and each step on them has a fixed price."""
 _FILTER_BITS = 22
 _BUCKET_BITS = 21
 _BUCKET = np.uint64(64 - _BUCKET_BITS)

@@ -207,7 +207,10 @@ class Record:
         return frozenset(word for text in self._before_marks for word in tokens(text)[-4:])
 
     def asks(self, words: Sequence[str]) -> bool:
-        """Whether one of some tokens stands shortly before a question mark."""
+        """Whether one of some tokens stands shortly before a question mark.
+
+        Few texts hold one there at all, and only those are cut into tokens.
+        """
         near = any(word in self._folded_before_marks for word in words)
         return near and not self._asked.isdisjoint(words)
 

@@ -179,13 +179,13 @@ class LexicalSearch:
         self._texts.append(texts)
         self._characters.append(np.fromiter(map(len, texts), np.int64, len(texts)))
         for some in chunks(texts, _SKETCHED_AT_ONCE):
-            parts = [self._grams(texts[some][part]) for part in chunks(texts[some])]
+            parts = [self._take_in(texts[some][part]) for part in chunks(texts[some])]
             shingles, sizes = (np.concatenate(column) for column in zip(*parts, strict=True))
             offsets = with_total(sizes[sizes > 0])
             self._keep(sketch(shingles, offsets, self._options.sketch_size))
 
-    def _grams(self, texts: Sequence[str]) -> tuple[Hashes, Rows]:
-        """Take in some texts but for their sketches, of which the n-grams and numbers follow."""
+    def _take_in(self, texts: Sequence[str]) -> tuple[Hashes, Rows]:
+        """Take in some texts; what is to be sketched, n-grams and their number, is given back."""
         table = tokenise(texts)
         self._keys.append(letter_keys(table))
         self._tokens.append(table.lengths)

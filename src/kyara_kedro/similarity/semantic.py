@@ -43,13 +43,14 @@ _TILE, _DEVICE_TILE = (64, 4_096), (8_192, 32_768)
 """Rows and columns that are multiplied at once, on a CPU so that the products stay in its cache."""
 _DIMENSIONS = (64, 96, 128, 160, 192, 256, 384, 512)
 _PAIR_COST = 350
+"""Nanoseconds of a candidate pair."""
 _COSTS = {
     "single": (0.2, 0.025, 0.0),
     "bytes": (0.2, 0.012, 0.025),
     "device": (0.001, 3e-6, 0.005),
 }
-"""Nanoseconds of a candidate pair, and of a product: as such and a dimension; and what rounding
-takes from the threshold, about. Those of a device are its makers' figures for memory and
+"""By kernel: nanoseconds of a product as such, and for each dimension of its codes; and about what
+rounding takes from the threshold. Those of a device are its makers' figures for memory and
 arithmetic."""
 _PRUNED_FROM = 30_000
 _ROWS_A_CLUSTER, _CLUSTERS = 200, 512
@@ -59,6 +60,7 @@ _ROUNDS = 3
 _STEPS = 255 / np.pi
 """Angles are kept as one byte."""
 _TURNS, _ABOVE = 32_760, 1.0001
+"""Steps of a cosine, and what makes the least one positive: their places have 16 bits."""
 _BYTE, _FIXED = 127, 32_000
 """Largest code of a byte, and what stands for 1 where codes wait in 16 bits."""
 _UNIT = 2.0**-24
@@ -204,7 +206,7 @@ class _ByteKernel:
         import torch
 
         self._torch = torch
-        # four products are summed at once, and torch 2.13 gets those of a single one wrong
+        # products are summed by four; torch 2.13 errs where codes have one dimension
         self._fixed = np.zeros((shape[0], _padded(shape[1], 4)), np.int16)
         self._room = _Room(np.int8, np.int32, self._fixed.shape[1])
 
@@ -215,15 +217,16 @@ class _ByteKernel:
         dimensions = self._fixed.shape[1]
         longest = max(int(self._fixed.max(initial=1)), -int(self._fixed.min(initial=-1)))
         self._codes = np.empty(self._fixed.shape, np.int8)
-        error = 0.0
+        farthest = 0.0
         for start in range(0, len(order), _CHUNK):
             exact = self._fixed[order[start : start + _CHUNK]] * np.float32(_BYTE / longest)
             low = np.rint(exact)
-            error = max(error, float(np.linalg.norm(exact - low, axis=1).max()))
+            farthest = max(farthest, float(np.linalg.norm(exact - low, axis=1).max()))
             self._codes[start : start + _CHUNK] = low
         self._fixed = self._fixed[:0]
         self._scale = _BYTE * _FIXED / longest
-        error = error / self._scale + dimensions**0.5 * 0.5 / _FIXED
+        # each of 16 bits is off by half a step too
+        error = farthest / self._scale + dimensions**0.5 * 0.5 / _FIXED
         self.slack = 2 * error * (1 + _SQUARES) + error**2 + 2 * _rounding(dimensions)
 
     def reaching(self, rows: slice, columns: Rows, bound: float) -> tuple[Rows, Rows]:

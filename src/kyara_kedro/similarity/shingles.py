@@ -108,10 +108,9 @@ def tokenise(texts: Sequence[str]) -> TokenTable:
         ready = [tables.ready.take(stretch) for stretch in stretches]
         letters, starts = spliced(letters, starts, bounds, ready)
     begins = np.flatnonzero(_begins(letters))
-    classified = letters.take(begins)
+    words = np.flatnonzero(letters.take(begins) < _IDEOGRAPH)
     letters &= _LETTER
-    hashes = _tables().alone.take(classified & _LETTER)
-    words = np.flatnonzero(classified < _IDEOGRAPH)
+    hashes = tables.alone.take(letters.take(begins))
     hashes[words] = _run_hashes(letters, np.append(begins, len(letters)), words)
     return TokenTable(letters, starts, hashes, np.searchsorted(begins, starts))
 
@@ -126,7 +125,7 @@ def _begins(letters: NDArray[np.uint32]) -> NDArray[np.bool_]:
 
 
 def _run_hashes(letters: NDArray[np.uint32], bounds: Offsets, chosen: Offsets) -> Hashes:
-    """Hashes of some runs of letters, each as long as the next begins."""
+    """Hashes of some of the runs of letters between bounds, given by their numbers."""
     sums, inverses = _running_sums(letters)
     starts = bounds.take(chosen)
     runs = sums.take(bounds.take(chosen + 1))
@@ -207,7 +206,7 @@ def _clusters(text: str) -> Iterator[tuple[int, int]]:
     """Characters with the marks that normalisation may join to them, as (start, end)."""
     start = 0
     for end in range(1, len(text) + 1):
-        if end == len(text) or not any(map(composes, fold(text[end]))):
+        if end == len(text) or not any(map(composes, text[end] + fold(text[end]))):
             yield start, end
             start = end
 

@@ -17,7 +17,6 @@ Values = NDArray[np.uint32]
 BITMAP = 4
 """Words of a bitmap."""
 _EMPTY = np.uint32(0xFFFFFFFF)
-_PRIME, _LONGEST = 0xD6E8FEB86659FD93, 0xFFFFFFFFFFFFFFFF
 _HALF = np.uint64(32)
 _BAND_RECALL = 0.9995
 _COMMON_BITS = 20
@@ -64,8 +63,12 @@ def sketch(shingles: Hashes, offsets: Offsets, size: int) -> Values:
 
 
 def _again(hashes: Hashes, turn: int) -> Hashes:
-    """Other hashes of well mixed ones, for a turn above 0."""
-    other = hashes * np.uint64(turn * _PRIME & _LONGEST | 1)
+    """Other hashes of well mixed ones, for a turn above 0.
+
+    Their factors are mixed too: those that follow from one another would tie the turns together,
+    and the sketches of sets of a few n-grams would scatter.
+    """
+    other = hashes * (mix(np.array([turn], np.uint64)) | np.uint64(1))
     other ^= other >> _HALF
     return other
 
