@@ -27,6 +27,12 @@ _HOME = "kyara_kedro"
 _PROMPTS = "kyara_kedro.prompts"
 """Templates have versions of their own, which are told one by one."""
 _DEFINED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_FIELDS = {
+    kind: [name for name in kind._fields if name not in ("ctx", "kind", "type_comment")]
+    for kind in vars(ast).values()
+    if isinstance(kind, type) and issubclass(kind, ast.AST)
+}
+"""The fields of each kind of node that say something by themselves."""
 _REST = ""
 """Name of what a module does besides defining something."""
 
@@ -155,9 +161,9 @@ class CodeIndex:
         state = [*stamp(path), sys.hexversion]
         known = self._sources.get(str(path))
         if known is None or known["stamp"] != state:
-            tree = ast.parse(path.read_bytes())
             package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-            known = _Source(stamp=state, units=_units(tree), imports=dict(_imports(tree, package)))
+            units, imports = _parsed(path.read_bytes(), package)
+            known = _Source(stamp=state, units=units, imports=imports)
             self._sources.put(str(path), known)
         return known
 
@@ -199,71 +205,100 @@ def _package(name: str) -> Iterator[Path]:
             yield path
 
 
-def _units(tree: ast.Module) -> dict[str, _Unit]:
-    """What a module defines by name; everything else that it does stands under no name."""
-    parts: dict[str, list[ast.stmt]] = {_REST: []}
+class _Look:
+    """What a statement says and mentions, read in one pass.
+
+    Attributes:
+        said: Its syntax as words, without docstrings.
+        names: Names that it mentions, those of which an attribute is taken with it.
+        imported: The imports in it.
+    """
+
+    def __init__(self, node: ast.AST) -> None:
+        self.said: list[str] = []
+        self.names: set[str] = set()
+        self.imported: list[ast.Import | ast.ImportFrom] = []
+        self._read(node)
+
+    def _read(self, node: ast.AST) -> None:
+        self.said.append(type(node).__name__)
+        if isinstance(node, ast.Name):
+            self.names.add(node.id)
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            self.said += (node.value.id, node.attr)
+            self.names.add(f"{node.value.id}.{node.attr}")
+            return
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            self.imported.append(node)
+        for field in _FIELDS[type(node)]:
+            value = getattr(node, field, None)
+            if isinstance(value, list):
+                start = field == "body" and isinstance(node, _DEFINED) and _is_text(value[0])
+                for part in value[start:]:
+                    self._take(part)
+                self.said.append("]")
+            else:
+                self._take(value)
+
+    def _take(self, value: Any) -> None:
+        if isinstance(value, ast.AST):
+            self._read(value)
+        else:
+            self.said.append(repr(value))
+
+
+def _is_text(node: ast.stmt) -> bool:
+    value = node.value if isinstance(node, ast.Expr) else None
+    return isinstance(value, ast.Constant) and isinstance(value.value, str)
+
+
+def _parsed(text: bytes, package: str) -> tuple[dict[str, _Unit], dict[str, str]]:
+    """What a module defines by name, everything else that it does under no name; its imports."""
+    tree = ast.parse(text)
     own = {node.name for node in tree.body if isinstance(node, _DEFINED)}
+    parts: dict[str, list[_Look]] = {_REST: []}
+    imports: dict[str, str] = {}
     for node in tree.body:
+        look = _Look(node)
         for name in _defined(node, own):
-            parts.setdefault(name, []).append(node)
-    return {
+            parts.setdefault(name, []).append(look)
+        for imported in look.imported:
+            imports |= _meant(imported, package)
+    units = {
         name: _Unit(
-            digest=_short("".join(ast.dump(_bare(node)) for node in nodes).encode()),
-            names=sorted({used for node in nodes for used in _used(node)}),
+            digest=_short("\0".join(word for look in looks for word in look.said).encode()),
+            names=sorted({used for look in looks for used in look.names}),
         )
-        for name, nodes in parts.items()
+        for name, looks in parts.items()
     }
+    return units, imports
 
 
 def _defined(node: ast.stmt, own: Iterable[str]) -> list[str]:
     """The names that a statement defines; of one that registers something with them, none."""
     if isinstance(node, _DEFINED):
-        taken = {used.partition(".")[0] for part in node.decorator_list for used in _used(part)}
+        used = (name for part in node.decorator_list for name in _Look(part).names)
+        taken = {name.partition(".")[0] for name in used}
         return [_REST] if taken.intersection(own) or node.name == "_" else [node.name]
     if isinstance(node, ast.Assign | ast.AnnAssign):
         targets = node.targets if isinstance(node, ast.Assign) else [node.target]
         parts = (part for target in targets for part in ast.walk(target))
         return [part.id for part in parts if isinstance(part, ast.Name)] or [_REST]
     imported = isinstance(node, ast.Import | ast.ImportFrom)
-    text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-    typing = isinstance(node, ast.If) and "TYPE_CHECKING" in _used(node.test)
-    return [] if imported or text or typing else [_REST]
+    typing = isinstance(node, ast.If) and "TYPE_CHECKING" in _Look(node.test).names
+    return [] if imported or _is_text(node) or typing else [_REST]
 
 
-def _used(node: ast.AST) -> set[str]:
-    """Names that a text mentions, those of which an attribute is taken with it."""
-    found: set[str] = set()
-    waiting: list[ast.AST] = [node]
-    while waiting:
-        part = waiting.pop()
-        if isinstance(part, ast.Attribute) and isinstance(part.value, ast.Name):
-            found.add(f"{part.value.id}.{part.attr}")
-        elif isinstance(part, ast.Name):
-            found.add(part.id)
-        else:
-            waiting += ast.iter_child_nodes(part)
-    return found
-
-
-def _imports(tree: ast.Module, package: str) -> Iterator[tuple[str, str]]:
-    """The names that a module imports anywhere, and what they stand for: ``module:name``."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield (alias.asname, alias.name) if alias.asname else (alias.name,) * 2
-        elif isinstance(node, ast.ImportFrom):
-            base = package.split(".")[: len(package.split(".")) - node.level + 1]
-            parts = [*(base if node.level else ()), *([node.module] if node.module else ())]
-            for alias in node.names:
-                yield alias.asname or alias.name, f"{'.'.join(parts)}:{alias.name}"
-
-
-def _bare(node: ast.stmt) -> ast.stmt:
-    """A statement without docstrings."""
-    for part in ast.walk(node):
-        if isinstance(part, _DEFINED) and ast.get_docstring(part, clean=False) is not None:
-            part.body = part.body[1:]
-    return node
+def _meant(node: ast.Import | ast.ImportFrom, package: str) -> Iterator[tuple[str, str]]:
+    """The names that a statement imports, and what they stand for: ``module:name``."""
+    if isinstance(node, ast.Import):
+        for alias in node.names:
+            yield (alias.asname, alias.name) if alias.asname else (alias.name,) * 2
+        return
+    base = package.split(".")[: len(package.split(".")) - node.level + 1]
+    parts = [*(base if node.level else ()), *([node.module] if node.module else ())]
+    for alias in node.names:
+        yield alias.asname or alias.name, f"{'.'.join(parts)}:{alias.name}"
 
 
 def _reads_beside(unit: _Unit, source: _Source) -> bool:
