@@ -138,8 +138,8 @@ def test_any_text_is_read(text: str) -> None:
 )
 def test_long_texts_take_linear_time(part: str) -> None:
     with bounded_time():
-        numbers_in(part * (20_000 // len(part)))
-        equivalent(part * (20_000 // len(part)), "1")
+        numbers_in(part * (200_000 // len(part)))
+        equivalent(part * (200_000 // len(part)), "1")
 
 
 def test_the_largest_class_wins() -> None:

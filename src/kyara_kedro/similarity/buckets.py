@@ -44,13 +44,18 @@ def bucket_pairs(buckets: Rows, members: Rows, plausible: Test) -> Packed:
         kept = np.flatnonzero(one != other)
         kept = kept[plausible(one[kept], other[kept])]
         found.append(pack(one[kept], other[kept]))
-    pairs = ascending(np.concatenate(found))
-    return pairs[np.diff(pairs, prepend=~pairs[:1]) > 0]
+    return distinct(np.concatenate(found))
 
 
 def ascending(keys: Hashes) -> Hashes:
     """Keys in order, to be read only: polars, which sorts them in a third of numpy's time."""
     return pl.Series(keys).sort().to_numpy()
+
+
+def distinct(keys: Hashes) -> Hashes:
+    """Keys in order, each once."""
+    ordered = ascending(keys)
+    return ordered[np.diff(ordered, prepend=~ordered[:1]) > 0]
 
 
 def divisions(parts: Iterable[tuple[Rows, Hashes]]) -> Iterator[tuple[Rows, Rows]]:

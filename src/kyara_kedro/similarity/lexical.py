@@ -24,10 +24,10 @@ from kyara_kedro.similarity.buckets import (
     COUNTERS,
     Packed,
     Test,
-    ascending,
     bucket_pairs,
     count,
     crowded,
+    distinct,
     divisions,
     pack,
     rarest,
@@ -316,7 +316,7 @@ class _Comparison:
             many = crowded(buckets)
             crowd[members[many]] = True
             found.append(bucket_pairs(buckets[~many], rows[members[~many]], plausible))
-        yield self._compared(np.unique(np.concatenate(found)))
+        yield self._compared(distinct(np.concatenate(found)))
         counts = np.zeros(COUNTERS, np.uint32)
         for _, shingles in self._sets(n, rows[crowd]):
             count(shingles, counts)
@@ -448,8 +448,7 @@ class _Comparison:
             ends = np.cumsum(counts)
             own = np.arange(ends[-1]) + np.repeat(bounds[side] - (ends - counts), counts)
             keys.append(pair | grams.take(own) << _ONE | np.uint64(which))
-        every = ascending(np.concatenate(keys))
-        every = every[np.diff(every, prepend=~every[:1]) > 0]
+        every = distinct(np.concatenate(keys))
         pair = (every >> _OWNER).astype(np.int64)
         both = every[1:] ^ every[:-1] == 1
         common = np.bincount(pair[1:][both], minlength=len(left))
@@ -485,8 +484,7 @@ class _Comparison:
         """The distinct n-grams of texts as (text, n-gram) arrays, ordered, some texts at a time."""
         for wanted, grams, offsets in self._grams(n, rows):
             owners = np.arange(len(wanted), dtype=np.uint64) << _OWNER
-            keys = ascending(np.repeat(owners, np.diff(offsets)) | grams >> _BESIDE_OWNER)
-            keys = keys[np.diff(keys, prepend=~keys[:1]) > 0]
+            keys = distinct(np.repeat(owners, np.diff(offsets)) | grams >> _BESIDE_OWNER)
             yield wanted[(keys >> _OWNER).astype(np.int64)], keys & _BELOW_OWNER
 
 
